@@ -1,0 +1,13 @@
+"""Reading networks from files, safely, and writing them."""
+
+from padinv.checkpoints.native import fingerprint, save_network
+from padinv.checkpoints.reading import estimate_w_avg, load_discriminator, load_encoder, load_generator
+
+__all__ = [
+    "estimate_w_avg",
+    "fingerprint",
+    "load_discriminator",
+    "load_encoder",
+    "load_generator",
+    "save_network",
+]

@@ -1,0 +1,179 @@
+"""The published implementation's state dicts (PadInv, Hammer, GenForce): their keys, and their sizes from the shapes.
+
+Each function takes a state dict with the published keys and returns the constructor arguments of our network together
+with a state dict of ours. Keys that are left over, missing or of an unexpected shape are found when that is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from padinv.exceptions import CheckpointError
+from padinv.networks.backbone import STAGE_BLOCKS
+
+State = dict[str, Tensor]
+
+GENERATOR_KEYS = re.compile(r"synthesis\.early_layer\.const|synthesis\.layer0\.style\.weight")
+ENCODER_KEYS = re.compile(r"backbone_stages\.0\.0\.|latent_heads\.0\.linear\.weight")
+DISCRIMINATOR_KEYS = re.compile(r"input\d+\.weight|residual0\.weight")
+
+
+def _rename(state: State, rules: list[tuple[str, str | None]], what: str) -> State:
+    """Renames keys by the first rule that matches the whole key; a rule to None drops the key."""
+    renamed: State = {}
+    for key, tensor in state.items():
+        for pattern, new in rules:
+            if match := re.fullmatch(pattern, key):
+                if new is not None:
+                    renamed[match.expand(new)] = tensor
+                break
+        else:
+            raise CheckpointError(f"{key!r} is not a key of the published {what}; is this another architecture?")
+    return renamed
+
+
+def _count(state: State, pattern: str) -> int:
+    """How many consecutive numbers from 0 the pattern's first group takes among the keys."""
+    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
+    return next(i for i in range(len(numbers) + 1) if i not in numbers)
+
+
+def _shape(state: State, key: str, what: str) -> tuple[int, ...]:
+    if key not in state:
+        raise CheckpointError(f"{key!r} is missing from this {what}'s state dict, which is incomplete.")
+    return tuple(state[key].shape)
+
+
+def read_generator(state: State) -> tuple[dict[str, Any], State]:
+    """Reads the published generator: ``mapping.dense{i}``, ``synthesis.layer{i}``, ``synthesis.output{k}``.
+
+    Layer 2k - 1 upsamples to R = 4·2^k px and layer 2k follows at R; output k is toRGB at R.
+    """
+    mapping_layers = _count(state, r"mapping\.dense(\d+)\.")
+    blocks = _count(state, r"synthesis\.output(\d+)\.")
+    channels = {
+        4 * 2**k: _shape(state, f"synthesis.layer{2 * k}.weight", "generator")[0] for k in range(max(blocks, 1))
+    }
+    width, z_dim = _shape(state, "mapping.dense0.weight", "generator")
+    config = {
+        "resolution": max(channels),
+        "z_dim": z_dim,
+        "w_dim": _shape(state, f"mapping.dense{mapping_layers - 1}.weight", "generator")[0],
+        "mapping_layers": mapping_layers,
+        "mapping_width": width,
+        "channels": channels,
+    }
+    rules: list[tuple[str, str | None]] = [
+        (r"(w_avg)", r"\1"),
+        (r"mapping\.dense(\d+)\.(.*)", r"mapping.\1.\2"),
+        (r"synthesis\.early_layer\.const", "synthesis.const"),
+        (r".*filter", None),
+    ]
+    for k in range(blocks):
+        block = f"synthesis.blocks.{4 * 2**k}"
+        rules += [
+            (rf"synthesis\.layer{2 * k}\.(.*)", rf"{block}.conv.\1"),
+            (rf"synthesis\.output{k}\.(.*)", rf"{block}.to_rgb.\1"),
+        ]
+        if k > 0:
+            rules.append((rf"synthesis\.layer{2 * k - 1}\.(.*)", rf"{block}.up.\1"))
+    return config, _rename(state, rules, "generator")
+
+
+def read_discriminator(state: State) -> tuple[dict[str, Any], State]:
+    """Reads the published discriminator: ``input{i}``, ``residual{k}``, ``layer{i}``, ``output``.
+
+    ``input{i}`` is fromRGB at 1/2^i of the full resolution; only that of the full resolution belongs to the residual
+    architecture. Block k has layers 2k and 2k + 1; three layers follow the last block.
+    """
+    blocks = _count(state, r"residual(\d+)\.")
+    resolution = 4 * 2**blocks
+    channels = {
+        resolution // 2 ** (k + 1): _shape(state, f"residual{k}.weight", "discriminator")[0] for k in range(blocks)
+    }
+    channels[resolution] = _shape(state, "input0.weight", "discriminator")[0]
+    rules: list[tuple[str, str | None]] = [
+        (r".*filter", None),
+        (r"input0\.(.*)", r"from_rgb.\1"),
+        (rf"layer{2 * blocks}\.(.*)", r"conv.\1"),
+        (rf"layer{2 * blocks + 1}\.(.*)", r"dense.\1"),
+        (r"output\.(.*)", r"score.\1"),
+    ]
+    for k in range(blocks):
+        block = f"blocks.{resolution // 2**k}"
+        rules += [
+            (rf"layer{2 * k}\.(.*)", rf"{block}.conv.\1"),
+            (rf"layer{2 * k + 1}\.(.*)", rf"{block}.down.\1"),
+            (rf"residual{k}\.(.*)", rf"{block}.skip.\1"),
+        ]
+    return {"resolution": resolution, "channels": channels}, _rename(state, rules, "discriminator")
+
+
+def read_encoder(state: State) -> tuple[dict[str, Any], State]:
+    """Reads the published encoder, with or without its padding branch.
+
+    The depth follows from the number of bottlenecks, the input's size from the convolutions that fold the top level of
+    the pyramid into a latent. Only the average latent is not in the file.
+    """
+    blocks = tuple(_count(state, rf"backbone_stages\.{stage}\.(\d+)\.") for stage in range(4))
+    depth = next((depth for depth, counts in STAGE_BLOCKS.items() if counts == blocks), None)
+    if depth is None:
+        raise CheckpointError(f"A backbone with {blocks} bottlenecks is not among the depths {sorted(STAGE_BLOCKS)}.")
+    heads = _count(state, r"latent_heads\.(\d+)\.")
+    convs = [
+        len({key for key in state if re.fullmatch(rf"latent_heads\.{i}\.convs\.\d+\.weight", key)})
+        for i in range(heads)
+    ]
+    fpn_channels = _shape(state, "fpn.lateral_layers.0.weight", "encoder")[0]
+    rings = _count(state, r"padding_modulation_heads\.(\d+)\.")
+    padding = any(key.startswith("padding_extractor.") for key in state)
+    channels = {
+        4 * 2**k: _shape(state, f"padding_modulation_heads.{k}.weight", "encoder")[0] for k in range(rings)
+    }
+    if padding:
+        channels.setdefault(4, fpn_channels)
+    config = {
+        "code": {
+            "num_layers": heads,
+            "w_dim": _shape(state, "latent_heads.0.linear.weight", "encoder")[0],
+            "channels": channels,
+        },
+        "resolution": 2 ** convs[0] * 16,
+        "depth": depth,
+        "width": _shape(state, "input_layer.0.weight", "encoder")[0],
+        "fpn_channels": fpn_channels,
+        "padded_resolutions": sorted(channels) if rings else [],
+        "replace_const": padding,
+        "latents_per_level": [convs.count(convs[0] + level) for level in range(3)],
+    }
+    bottleneck: list[tuple[str, str]] = [
+        (r"res_layer\.0\.(.*)", "norm1"),
+        (r"res_layer\.1\.(.*)", "conv1"),
+        (r"res_layer\.2\.(.*)", "prelu"),
+        (r"res_layer\.3\.(.*)", "conv2"),
+        (r"res_layer\.4\.(.*)", "norm2"),
+        (r"res_layer\.5\.fc1\.(.*)", "se.squeeze"),
+        (r"res_layer\.5\.fc2\.(.*)", "se.excite"),
+        (r"shortcut_layer\.(.*)", "shortcut"),
+    ]
+    rules: list[tuple[str, str | None]] = [
+        (r"input_layer\.(.*)", r"backbone.stem.\1"),
+        (r"latent_heads\.(.*)", r"style_heads.\1"),
+    ]
+    for old, new in bottleneck:
+        rules += [
+            (rf"backbone_stages\.(\d\.\d+)\.{old}", rf"backbone.stages.\1.{new}.\2"),
+            (rf"padding_extractor\.(\d+)\.{old}", rf"padding_head.extractor.\1.{new}.\2"),
+        ]
+    rules += [(rf"padding_modulation_heads\.{k}\.(.*)", rf"padding_head.ring_heads.{4 * 2**k}.\1") for k in range(rings)]
+    # Their laterals go from fine to coarse, ours from coarse to fine, the top first.
+    laterals = _count(state, r"fpn\.lateral_layers\.(\d+)\.")
+    rules += [(rf"fpn\.lateral_layers\.{i}\.(.*)", rf"fpn.lateral.{laterals - i}.\1") for i in range(laterals)]
+    ours = _rename(state, rules, "encoder")
+    for key in ours:
+        if re.fullmatch(r"padding_head\.ring_heads\.\d+\.weight", key):
+            ours[key] = ours[key].squeeze(-1)
+    return config, ours

@@ -1,0 +1,84 @@
+"""padinv's own files: safetensors, one network a file, its configuration as JSON in the metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from padinv.exceptions import CheckpointError
+from padinv.typing import PathLike
+
+METADATA_KEY = "padinv"
+
+
+def save_network(network: nn.Module, path: PathLike, dtype: torch.dtype | None = None) -> Path:
+    """Writes a network that has a ``config``: a Generator, a Discriminator or a PadInvEncoder.
+
+    Args:
+        network: what to write.
+        path: the file, usually ending in .safetensors.
+        dtype: to store floating point numbers in, for instance ``torch.float16`` for half the size; as they are if not
+            given. Loading always gives float32.
+
+    Returns:
+        The path.
+    """
+    description = {"network": type(network).__name__, "config": network.config}
+    state = {
+        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for key, tensor in network.state_dict().items()
+    }
+    save_file(state, str(path), metadata={METADATA_KEY: json.dumps(description)})
+    return Path(path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file starts like safetensors: the length of a JSON object, then its brace."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    """JSON has string keys only; a resolution is a number."""
+    return {int(key) if key.isdecimal() else key: value for key, value in pairs}
+
+
+def read_native(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Reads a file that :func:`save_network` wrote.
+
+    Returns:
+        The name of the network's class, its configuration, and its state dict in float32.
+
+    Raises:
+        CheckpointError: if the file is damaged, or is safetensors of somebody else.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); copy or download it again.") from error
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but not of padinv: its metadata has no {METADATA_KEY!r}.")
+    description = json.loads(metadata[METADATA_KEY], object_pairs_hook=_restore_int_keys)
+    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    return description["network"], description["config"], state
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Names a network's weights: 16 hexadecimal digits of the SHA-256 of its state dict in float32.
+
+    Two networks with the same fingerprint compute the same function, whatever file they came from.
+    """
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

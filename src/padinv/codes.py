@@ -1,0 +1,213 @@
+"""What an image becomes: style latents that carry appearance, and padding that carries spatial layout.
+
+Codes are plain immutable containers of tensors. Everything in them has the batch first, so they index, concatenate,
+interpolate and move between devices as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from padinv.exceptions import ConfigError
+from padinv.ops.ring import map_to_ring, ring_positions, ring_to_map
+
+Code = TypeVar("Code", bound="_Code")
+
+
+class _Code:
+    """Operations that all codes share, each applied to every tensor of the code."""
+
+    def map(self: Code, function: Callable[..., Tensor], *others: Code) -> Code:
+        """Applies a function to each tensor, together with the tensors at the same place in other codes."""
+        raise NotImplementedError
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every tensor of the code, latents first, then the constant, then the rings by resolution."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(next(self.tensors()))
+
+    def __getitem__(self: Code, index: int | slice | Tensor | Sequence[int]) -> Code:
+        """Selects samples; a single one keeps its batch dimension of 1."""
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
+        return self.map(lambda tensor: tensor[index])
+
+    def __iter__(self: Code) -> Iterator[Code]:
+        return (self[i] for i in range(len(self)))
+
+    def to(self: Code, *args: Any, **kwargs: Any) -> Code:
+        """Moves or casts every tensor, as :meth:`torch.Tensor.to`."""
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+
+    def cpu(self: Code) -> Code:
+        """Moves every tensor to the CPU."""
+        return self.to("cpu")
+
+    def detach(self: Code) -> Code:
+        """Cuts every tensor off its graph."""
+        return self.map(Tensor.detach)
+
+    def clone(self: Code) -> Code:
+        """Copies every tensor."""
+        return self.map(Tensor.clone)
+
+    def requires_grad_(self: Code, requires_grad: bool = True) -> Code:
+        """Makes every tensor a leaf to optimize, in place, and returns the code."""
+        for tensor in self.tensors():
+            tensor.requires_grad_(requires_grad)
+        return self
+
+    def expand(self: Code, batch_size: int) -> Code:
+        """Repeats a code of one sample without copying it."""
+        return self.map(lambda tensor: tensor.expand(batch_size, *tensor.shape[1:]))
+
+    def lerp(self: Code, other: Code, weight: float) -> Code:
+        """(1 - weight) · self + weight · other."""
+        return self.map(lambda a, b: torch.lerp(a, b, weight), other)
+
+    @classmethod
+    def cat(cls: type[Code], codes: Sequence[Code]) -> Code:
+        """Concatenates codes along the batch."""
+        return codes[0].map(lambda *tensors: torch.cat(tensors), *codes[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class PaddingCode(_Code):
+    """A point in padding space (PadInv, section 3.2): what the encoder predicts and the synthesis network consumes.
+
+    Only the ring positions are held, 4R + 4 for a resolution of R px: with the published setting 256 positions of
+    rings and the 16 of the constant.
+
+    Args:
+        const: replaces the generator's learned constant, (B, C, 4, 4), or None to keep it.
+        rings: for each padded resolution R a ring (B, C_R, 4R + 4) in reading order (:mod:`padinv.ops.ring`).
+
+    Raises:
+        ConfigError: if a ring's size does not fit its resolution, or batch sizes differ.
+
+    >>> code = PaddingCode(None, {4: torch.ones(2, 8, 20)})
+    >>> code.maps()[4].shape, code[1].rings[4].shape
+    (torch.Size([2, 8, 6, 6]), torch.Size([1, 8, 20]))
+    """
+
+    const: Tensor | None
+    rings: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.const is None and not self.rings:
+            raise ConfigError("A PaddingCode needs a constant, a ring, or both; for no padding use None instead.")
+        for resolution, ring in self.rings.items():
+            if ring.ndim != 3 or ring.shape[-1] != ring_positions(resolution):
+                raise ConfigError(
+                    f"The ring at {resolution} px has shape (B, C, {ring_positions(resolution)}), not "
+                    f"{tuple(ring.shape)}; make rings from maps with PaddingCode.from_maps."
+                )
+        if len({len(tensor) for tensor in self.tensors()}) != 1:
+            raise ConfigError(
+                f"All parts of a PaddingCode need one batch size, not {[len(tensor) for tensor in self.tensors()]}."
+            )
+
+    @property
+    def padded_resolutions(self) -> list[int]:
+        """The resolutions with a ring, ascending."""
+        return sorted(self.rings)
+
+    def maps(self) -> dict[int, Tensor]:
+        """Draws the rings as maps {R: (B, C_R, R + 2, R + 2)} with zeros inside."""
+        return {resolution: ring_to_map(self.rings[resolution]) for resolution in self.padded_resolutions}
+
+    @classmethod
+    def from_maps(cls, const: Tensor | None, maps: Mapping[int, Tensor]) -> PaddingCode:
+        """The inverse of :meth:`maps`: takes the border off each map {R: (B, C_R, R + 2, R + 2)}.
+
+        Raises:
+            ConfigError: if a map is not two pixels larger than its resolution.
+        """
+        for resolution, padded in maps.items():
+            if tuple(padded.shape[-2:]) != (resolution + 2, resolution + 2):
+                raise ConfigError(
+                    f"The map at {resolution} px must measure {resolution + 2}×{resolution + 2}, "
+                    f"not {padded.shape[-2]}×{padded.shape[-1]}."
+                )
+        return cls(const, {resolution: map_to_ring(padded) for resolution, padded in maps.items()})
+
+    def map(self, function: Callable[..., Tensor], *others: PaddingCode) -> PaddingCode:
+        """Applies a function to the constant and to each ring; all codes must have the same parts."""
+        for other in others:
+            if other.padded_resolutions != self.padded_resolutions or (other.const is None) != (self.const is None):
+                raise ConfigError(
+                    f"These padding codes have different parts: {self._parts()} and {other._parts()}; "
+                    "they come from encoders with different settings."
+                )
+        const = None
+        if self.const is not None:
+            const = function(self.const, *(other.const for other in others))
+        return PaddingCode(const, {r: function(self.rings[r], *(o.rings[r] for o in others)) for r in self.rings})
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The constant if there is one, then the rings by ascending resolution."""
+        if self.const is not None:
+            yield self.const
+        for resolution in self.padded_resolutions:
+            yield self.rings[resolution]
+
+    def _parts(self) -> str:
+        return f"{'a constant and ' if self.const is not None else ''}rings at {self.padded_resolutions} px"
+
+
+@dataclass(frozen=True, eq=False)
+class InversionCode(_Code):
+    """What ``encoder(images)`` returns and ``generator.synthesis(code.w_plus, code.padding)`` turns into images.
+
+    Args:
+        w_plus: style latents, one for each layer, (B, L, 512).
+        padding: the padding code of the same images, or None for a W+ code.
+
+    Raises:
+        ConfigError: if the latents are not three-dimensional, or the batch sizes differ.
+    """
+
+    w_plus: Tensor
+    padding: PaddingCode | None = None
+
+    def __post_init__(self) -> None:
+        if self.w_plus.ndim != 3:
+            raise ConfigError(f"Style latents have shape (B, L, 512), not {tuple(self.w_plus.shape)}.")
+        if self.padding is not None and len(self.padding) != len(self.w_plus):
+            raise ConfigError(f"{len(self.w_plus)} latents cannot go with the padding of {len(self.padding)} images.")
+
+    def map(self, function: Callable[..., Tensor], *others: InversionCode) -> InversionCode:
+        """Applies a function to the latents and to each part of the padding."""
+        w_plus = function(self.w_plus, *(other.w_plus for other in others))
+        paddings = [other.padding for other in others if other.padding is not None]
+        if len(paddings) != (len(others) if self.padding is not None else 0):
+            raise ConfigError("Some of these codes have padding and some have none; drop it or add it before.")
+        return InversionCode(w_plus, None if self.padding is None else self.padding.map(function, *paddings))
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The latents, then the tensors of the padding."""
+        yield self.w_plus
+        if self.padding is not None:
+            yield from self.padding.tensors()
+
+
+@dataclass(frozen=True)
+class CodeShape:
+    """What a generator asks of an encoder: the shape of the codes it consumes.
+
+    Args:
+        num_layers: number L of style latents, 2·log2(resolution) - 2.
+        w_dim: width of a latent.
+        channels: channels C_R of the ring at each resolution R that the generator has; at 4 px also the constant's.
+    """
+
+    num_layers: int
+    w_dim: int
+    channels: dict[int, int]

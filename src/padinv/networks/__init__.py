@@ -1,0 +1,14 @@
+"""The three networks of PadInv, each usable without Lightning."""
+
+from padinv.networks.discriminator import Discriminator
+from padinv.networks.encoder import PadInvEncoder
+from padinv.networks.generator import Generator, MappingNetwork, SynthesisNetwork, stylegan2_channels
+
+__all__ = [
+    "Discriminator",
+    "Generator",
+    "MappingNetwork",
+    "PadInvEncoder",
+    "SynthesisNetwork",
+    "stylegan2_channels",
+]

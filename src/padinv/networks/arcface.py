@@ -1,0 +1,97 @@
+"""ArcFace (Deng et al. 2019) from an InsightFace recognition model, made differentiable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from padinv.exceptions import CheckpointError, MissingPackageError
+from padinv.typing import PathLike
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+    from typing_extensions import Self
+
+
+class ArcFace(nn.Module):
+    """Face embeddings that gradients flow through, with the weights of an InsightFace ONNX file.
+
+    It stays in eval mode and takes no gradients itself: BatchNorm statistics and weights are those of the file.
+
+    Args:
+        path: an ``.onnx`` file, or a folder (such as an unpacked InsightFace model pack) with a recognition model, which
+            is told from the pack's others by its input (N, 3, 112, 112) and its output (N, 512).
+
+    Raises:
+        CheckpointError: if there is no recognition model, or the file cannot be read.
+        MissingPackageError: if onnx or onnx2torch is not installed.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        super().__init__()
+        try:
+            import onnx2torch
+        except ImportError as error:
+            raise MissingPackageError("ArcFace needs onnx2torch: pip install onnx2torch") from error
+        model = find_recognition_model(path)
+        # Older files take [0, 255] and begin by normalising it; the current ones take [-1, 1].
+        self.takes_bytes = {"Sub", "Mul"} <= {node.op_type for node in model.graph.node[:8]}
+        # A graph rather than its path: onnx2torch would write a temporary file beside the weights.
+        self.network: nn.Module = onnx2torch.convert(model)
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeds aligned faces (B, 3, 112, 112), RGB in [-1, 1]: (B, 512), not normalised.
+
+        [-1, 1] is what InsightFace makes of bytes by (x - 127.5) / 127.5.
+        """
+        embeddings: Tensor = self.network(images * 127.5 + 127.5 if self.takes_bytes else images)
+        return embeddings
+
+
+def find_recognition_model(path: PathLike) -> ModelProto:
+    """Reads the ONNX file at a path, or the only one in a folder that embeds faces.
+
+    Raises:
+        CheckpointError: if there is none, or a file cannot be read.
+        MissingPackageError: if onnx is not installed.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
+    for file in files:
+        model = _read_onnx(file)
+        if _is_recognition_model(model):
+            return model
+    found = ", ".join(file.name for file in files) or "no .onnx file at all"
+    raise CheckpointError(f"{path} has no recognition model, (N, 3, 112, 112) to (N, 512), but {found}.")
+
+
+def _read_onnx(file: Path) -> ModelProto:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise MissingPackageError("ArcFace needs onnx: pip install onnx") from error
+    try:
+        return onnx.load(file)
+    except (OSError, DecodeError) as error:
+        raise CheckpointError(f"{file} is not an ONNX file, or is damaged: fetch it again ({error}).") from error
+
+
+def _is_recognition_model(model: ModelProto) -> bool:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]  # older files list weights as inputs
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        return False
+    return _shape(inputs[0])[1:] == [3, 112, 112] and _shape(model.graph.output[0])[1:] == [512]
+
+
+def _shape(value: ValueInfoProto) -> list[int]:
+    """The dimensions of an input or output, 0 where one is free."""
+    return [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]

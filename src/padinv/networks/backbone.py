@@ -1,0 +1,107 @@
+"""The improved residual network with squeeze-and-excitation that reads the image (IResNet-SE, as in ArcFace and pSp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from padinv.exceptions import ConfigError
+
+STAGE_BLOCKS: dict[int, tuple[int, int, int, int]] = {
+    18: (2, 2, 2, 2),
+    50: (3, 4, 14, 3),
+    100: (3, 13, 30, 3),
+    152: (3, 8, 36, 3),
+}
+"""Bottlenecks in each of the four stages by depth: 50, 100 and 152 as published, 18 for small images."""
+
+
+class SqueezeExcitation(nn.Module):
+    """Rescales each channel by a gate computed from all channel means (Hu et al. 2018).
+
+    Args:
+        channels: of its input and output.
+        reduction: how much narrower the hidden layer is.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.excite = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        gate = self.excite(torch.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+class Bottleneck(nn.Module):
+    """BatchNorm, 3×3, PReLU, 3×3 with the stride, BatchNorm, squeeze-and-excitation; plus the shortcut.
+
+    Where the widths agree the shortcut is every stride-th pixel, otherwise a 1×1 convolution and BatchNorm.
+
+    Args:
+        in_channels: of its input.
+        channels: of its output.
+        stride: of the second convolution.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.prelu = nn.PReLU(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.se = SqueezeExcitation(channels)
+        self.shortcut: nn.Module
+        if in_channels == channels:
+            self.shortcut = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+        else:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+        y = self.conv2(self.prelu(self.conv1(self.norm1(x))))
+        out: Tensor = self.se(self.norm2(y)) + self.shortcut(x)
+        return out
+
+
+class IResNet(nn.Module):
+    """Four stages of bottlenecks.
+
+    Args:
+        depth: 18, 50, 100 or 152.
+        width: channels of the first stage; each further one has twice as many.
+        strides: of the first bottleneck of each stage.
+
+    Raises:
+        ConfigError: if there is no such depth.
+    """
+
+    def __init__(self, depth: int = 50, width: int = 64, strides: Sequence[int] = (2, 2, 2, 2)) -> None:
+        super().__init__()
+        if depth not in STAGE_BLOCKS:
+            raise ConfigError(f"depth must be one of {sorted(STAGE_BLOCKS)}, not {depth}.")
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width))
+        self.channels = [width, 2 * width, 4 * width, 8 * width]
+        self.stages = nn.ModuleList()
+        in_channels = width
+        for channels, blocks, stride in zip(self.channels, STAGE_BLOCKS[depth], strides, strict=True):
+            first = Bottleneck(in_channels, channels, stride)
+            self.stages.append(nn.Sequential(first, *(Bottleneck(channels, channels) for _ in range(blocks - 1))))
+            in_channels = channels
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps images (B, 3, H, W) to the output of each stage, the finest first."""
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps

@@ -1,0 +1,129 @@
+"""StyleGAN2's discriminator (Karras et al. 2019), residual architecture, with minibatch standard deviation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from padinv.exceptions import ConfigError
+from padinv.networks.generator import check_resolution, stylegan2_channels
+from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
+from padinv.ops.resampling import blur, blur_downsample, fir_kernel
+
+
+def minibatch_stddev(x: Tensor, groups: int = 4) -> Tensor:
+    """Appends a channel that tells how much the samples of a group differ (Karras et al. 2018, section 3).
+
+    Groups are interleaved: of N samples, those with the same remainder modulo N / groups form one. Samples shared out
+    over ranks in turn, as DistributedSampler does it, are therefore grouped the same as on one process.
+
+    Args:
+        x: (B, C, H, W).
+        groups: samples in a group; the whole batch if it is smaller.
+
+    Returns:
+        (B, C + 1, H, W).
+
+    Raises:
+        ConfigError: if the batch is larger than a group and no multiple of it.
+    """
+    size = min(groups, len(x))
+    if len(x) % size:
+        raise ConfigError(f"A batch of {len(x)} images has no whole groups of {size}; use a multiple of {size}.")
+    grouped = rearrange(x.float(), "(g n) c h w -> g n c h w", g=size)
+    stddev = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    channel = repeat(stddev, "n -> (g n) 1 h w", g=size, h=x.shape[2], w=x.shape[3])
+    return torch.cat([x, channel.to(x.dtype)], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions, the second halving the size, beside a 1×1 skip; the sum is scaled by √½."""
+
+    kernel: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = EqualizedConv2d(in_channels, in_channels, 3)
+        self.down = EqualizedConv2d(in_channels, out_channels, 3)
+        self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False)
+        self.register_buffer("kernel", fir_kernel(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, R, R) to (B, C', R / 2, R / 2)."""
+        skip = self.skip(blur_downsample(x, self.kernel))
+        x = scaled_leaky_relu(self.conv(x))
+        x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=2), stride=2, padding=0))
+        return (x + skip) * math.sqrt(0.5)
+
+
+class Discriminator(nn.Module):
+    """Images to scores: high for what looks real.
+
+    Args:
+        resolution: of the images, a power of two from 8 to 1024.
+        channels: channels at each resolution from 4 px up; :func:`~padinv.networks.stylegan2_channels` if not given.
+        mbstd_groups: samples in a group of the minibatch standard deviation.
+
+    Raises:
+        ConfigError: if the resolution or the channels do not make a discriminator.
+    """
+
+    def __init__(
+        self, resolution: int = 256, *, channels: dict[int, int] | None = None, mbstd_groups: int = 4
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution, minimum=8)
+        channels = dict(channels or stylegan2_channels(resolution))
+        if sorted(channels) != list(stylegan2_channels(resolution)):
+            raise ConfigError(
+                f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
+            )
+        self.from_rgb = EqualizedConv2d(3, channels[resolution], 1)
+        self.blocks = nn.ModuleDict(
+            {str(r): ResidualBlock(channels[r], channels[r // 2]) for r in sorted(channels, reverse=True) if r > 4}
+        )
+        self.conv = EqualizedConv2d(channels[4] + 1, channels[4], 3)
+        self.dense = EqualizedLinear(channels[4] * 16, channels[4])
+        self.score = EqualizedLinear(channels[4], 1)
+        self.resolution = resolution
+        self.mbstd_groups = mbstd_groups
+        self.config: dict[str, Any] = {
+            "resolution": resolution,
+            "channels": channels,
+            "mbstd_groups": mbstd_groups,
+        }
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps after each block, {(B, C_r, r, r)} from half the resolution down to 4 px.
+
+        They depend on each image alone: the minibatch statistic comes after them.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+
+        Raises:
+            ConfigError: if the images have another resolution.
+        """
+        if images.shape[1:] != (3, self.resolution, self.resolution):
+            raise ConfigError(
+                f"This discriminator takes images (B, 3, {self.resolution}, {self.resolution}), "
+                f"not {tuple(images.shape)}."
+            )
+        x = scaled_leaky_relu(self.from_rgb(images))
+        maps = []
+        for block in self.blocks.values():
+            x = block(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores images (B, 3, H, W) in [-1, 1]: (B, 1)."""
+        x = minibatch_stddev(self.features(images)[-1], self.mbstd_groups)
+        x = scaled_leaky_relu(self.conv(x))
+        x = scaled_leaky_relu(self.dense(x.flatten(1)))
+        scores: Tensor = self.score(x)
+        return scores

@@ -1,0 +1,156 @@
+"""PadInv's encoder: an image becomes style latents *and* padding (PadInv, section 3.3).
+
+backbone → feature pyramid → one style head for each latent, and the padding head on one level. Without the padding head
+it is pSp's encoder to W+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padinv.codes import CodeShape, InversionCode
+from padinv.exceptions import ConfigError
+from padinv.networks.backbone import IResNet
+from padinv.networks.fpn import FeaturePyramid
+from padinv.networks.generator import check_resolution
+from padinv.networks.padding_head import PaddingHead
+from padinv.networks.style_head import StyleHead
+
+PADDED_RESOLUTIONS = (4, 8, 16, 32)
+"""The published choice (PadInv, section 4.1): what is larger than 32 px is texture, not layout."""
+
+
+def split_latents(num_layers: int) -> list[int]:
+    """How many latents come from each level of the pyramid, the coarsest first: three, four and the rest.
+
+    >>> split_latents(18), split_latents(14), split_latents(6)
+    ([3, 4, 11], [3, 4, 7], [3, 3, 0])
+    """
+    coarse = min(3, num_layers)
+    middle = min(4, num_layers - coarse)
+    return [coarse, middle, num_layers - coarse - middle]
+
+
+class PadInvEncoder(nn.Module):
+    """Maps images to inversion codes.
+
+    The backbone halves the size four times, less often for images under 128 px so that its top keeps 8 px. The last
+    three stages make the pyramid, which at 256 px has levels of 16, 32 and 64 px. The padding comes from the level
+    nearest in size to the largest padded resolution.
+
+    Args:
+        code: what the generator consumes, ``generator.code_shape``.
+        resolution: of the images it reads, a power of two from 32 to 1024; need not be the generator's.
+        depth: of the backbone: 50 (published), 100, 152, or 18 for small images.
+        width: channels of the backbone's first stage, 64 as published.
+        fpn_channels: channels of the pyramid and the heads, 8·width (published: 512) if not given.
+        padded_resolutions: where padding is predicted; those of 4, 8, 16 and 32 px that the generator has if not given;
+            an empty list for none.
+        replace_const: whether the generator's constant input is predicted, too.
+        latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not given.
+        w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
+
+    Raises:
+        ConfigError: if an option does not fit the others or the generator.
+
+    >>> encoder = PadInvEncoder(CodeShape(6, 32, {4: 16, 8: 16, 16: 8}), resolution=32, depth=18, width=4)
+    >>> code = encoder.eval()(torch.zeros(2, 3, 32, 32))
+    >>> code.w_plus.shape, {r: ring.shape[1:] for r, ring in code.padding.rings.items()}
+    (torch.Size([2, 6, 32]), {4: torch.Size([16, 20]), 8: torch.Size([16, 36]), 16: torch.Size([8, 68])})
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self,
+        code: CodeShape,
+        *,
+        resolution: int = 256,
+        depth: int = 50,
+        width: int = 64,
+        fpn_channels: int | None = None,
+        padded_resolutions: Sequence[int] | None = None,
+        replace_const: bool = True,
+        latents_per_level: Sequence[int] | None = None,
+        w_avg: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution, minimum=32)
+        fpn_channels = fpn_channels or 8 * width
+        if padded_resolutions is None:
+            padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in code.channels]
+        for r in padded_resolutions:
+            if r not in code.channels:
+                raise ConfigError(
+                    f"padded_resolutions names {r} px, but this generator has layers at {sorted(code.channels)} px only."
+                )
+        latents_per_level = list(latents_per_level or split_latents(code.num_layers))
+        if len(latents_per_level) != 3 or sum(latents_per_level) != code.num_layers or min(latents_per_level) < 0:
+            raise ConfigError(
+                f"latents_per_level must be three numbers that add up to the generator's {code.num_layers} latents, "
+                f"not {latents_per_level}."
+            )
+
+        halvings = min(4, (resolution // 8).bit_length() - 1)
+        self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings)
+        self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
+        top = resolution >> halvings
+        sizes = [top, 2 * top, 4 * top]
+        self.style_heads = nn.ModuleList(
+            StyleHead(fpn_channels, fpn_channels, size, code.w_dim)
+            for size, count in zip(sizes, latents_per_level, strict=True)
+            for _ in range(count)
+        )
+        self.padding_head: PaddingHead | None = None
+        if padded_resolutions or replace_const:
+            self.padding_head = PaddingHead(fpn_channels, code.channels, padded_resolutions, replace_const)
+        largest = max([4, *padded_resolutions])
+        self.padding_level = min(range(3), key=lambda level: abs(sizes[level] - largest))
+        self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
+        self.latents_per_level = latents_per_level
+        self.resolution = resolution
+        self.padded_resolutions = sorted(padded_resolutions)
+        self.code_shape = code
+        self.config: dict[str, Any] = {
+            "code": asdict(code),
+            "resolution": resolution,
+            "depth": depth,
+            "width": width,
+            "fpn_channels": fpn_channels,
+            "padded_resolutions": self.padded_resolutions,
+            "replace_const": replace_const,
+            "latents_per_level": latents_per_level,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> PadInvEncoder:
+        """Builds an encoder, with weights not yet loaded, from what :attr:`config` says of another."""
+        return cls(**{**config, "code": CodeShape(**config["code"])})
+
+    def forward(self, images: Tensor) -> InversionCode:
+        """Encodes images.
+
+        Args:
+            images: (B, 3, resolution, resolution) in [-1, 1].
+
+        Returns:
+            Latents (B, L, w_dim), and the padding code, or None without a padding head.
+
+        Raises:
+            ConfigError: if the images have another size.
+        """
+        if images.shape[1:] != (3, self.resolution, self.resolution):
+            raise ConfigError(
+                f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not {tuple(images.shape)}; "
+                "resize them, or set the data's resolution to it."
+            )
+        levels = self.fpn(self.backbone(images)[:0:-1])
+        sources = [level for level, count in zip(levels, self.latents_per_level, strict=True) for _ in range(count)]
+        offsets = torch.stack([head(level) for head, level in zip(self.style_heads, sources, strict=True)], dim=1)
+        padding = None if self.padding_head is None else self.padding_head(levels[self.padding_level])
+        return InversionCode(self.w_avg + offsets, padding)

@@ -1,0 +1,278 @@
+"""StyleGAN2's generator (Karras et al. 2019), skip architecture, whose padding is an argument of the synthesis.
+
+z → mapping → w → w_plus (one latent for each layer) → synthesis(w_plus, padding) → image. Without padding it is StyleGAN2
+exactly. With it (PadInv, section 3.2) a predicted constant replaces the learned one, and at the padded resolutions a
+predicted ring replaces the zeros around the input of the 3×3 convolution of stride 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from padinv.codes import CodeShape, PaddingCode
+from padinv.exceptions import ConfigError
+from padinv.ops.equalized import EqualizedLinear, scaled_leaky_relu
+from padinv.ops.modulated_conv import modulated_conv2d
+from padinv.ops.resampling import fir_kernel, upsample
+from padinv.typing import Noise
+
+
+def stylegan2_channels(resolution: int, base: int = 32768, maximum: int = 512) -> dict[int, int]:
+    """Channels at each resolution from 4 px up, min(base / resolution, maximum), as StyleGAN2 chooses them.
+
+    >>> stylegan2_channels(256)
+    {4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
+    """
+    return {2**k: min(base // 2**k, maximum) for k in range(2, resolution.bit_length())}
+
+
+def check_resolution(resolution: int, minimum: int, maximum: int = 1024) -> None:
+    """Raises ConfigError unless the resolution is a power of two in the range."""
+    if not minimum <= resolution <= maximum or resolution & (resolution - 1):
+        raise ConfigError(f"resolution must be a power of two from {minimum} to {maximum}, not {resolution}.")
+
+
+class MappingNetwork(nn.Sequential):
+    """z to w: dense layers with learning rate multiplier 0.01, after z is scaled to a mean square of 1.
+
+    Args:
+        z_dim: width of z.
+        w_dim: width of w.
+        num_layers: how many dense layers.
+        width: width between them, that of w if not given.
+    """
+
+    def __init__(self, z_dim: int = 512, w_dim: int = 512, num_layers: int = 8, width: int | None = None) -> None:
+        width = width or w_dim
+        widths = [z_dim, *[width] * (num_layers - 1), w_dim]
+        super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in zip(widths[:-1], widths[1:], strict=True)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Maps z (B, z_dim), standard normal, to w (B, w_dim)."""
+        x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+        for dense in self:
+            x = scaled_leaky_relu(dense(x))
+        return x
+
+
+class StyleConv(nn.Module):
+    """A modulated 3×3 convolution with noise, bias and activation.
+
+    Args:
+        in_channels: channels of its input.
+        out_channels: channels of its output.
+        w_dim: width of its latent.
+        resolution: of its output.
+        up: whether it doubles the resolution.
+    """
+
+    kernel: Tensor
+    noise: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.style = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+        self.register_buffer("kernel", fir_kernel(), persistent=False)
+        self.up = up
+
+    def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
+        """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
+        x = modulated_conv2d(
+            x, self.weight, self.style(w), ring=ring, upsample_kernel=self.kernel if self.up else None
+        )
+        if noise == "const":
+            x = x + (self.noise * self.noise_strength).to(x.dtype)
+        elif noise == "random":
+            x = x + torch.randn_like(x[:, :1]) * self.noise_strength.to(x.dtype)
+        return scaled_leaky_relu(x + self.bias[:, None, None].to(x.dtype))
+
+
+class ToRGB(nn.Module):
+    """A modulated 1×1 convolution to three channels, without demodulation, noise or activation."""
+
+    def __init__(self, in_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.style = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Maps (B, C, R, R) and the latent (B, w_dim) to (B, 3, R, R)."""
+        x = modulated_conv2d(x, self.weight, self.style(w), demodulate=False)
+        return x + self.bias[:, None, None].to(x.dtype)
+
+
+class SynthesisBlock(nn.Module):
+    """All layers of one resolution: ``up`` (none at 4 px), ``conv``, the one with the padding ring, and ``to_rgb``."""
+
+    def __init__(self, in_channels: int | None, channels: int, w_dim: int, resolution: int) -> None:
+        super().__init__()
+        self.up = None if in_channels is None else StyleConv(in_channels, channels, w_dim, resolution, up=True)
+        self.conv = StyleConv(channels, channels, w_dim, resolution)
+        self.to_rgb = ToRGB(channels, w_dim)
+
+
+class SynthesisNetwork(nn.Module):
+    """Style latents and padding to images.
+
+    Args:
+        resolution: of the images, a power of two from 8 to 1024.
+        w_dim: width of a latent.
+        channels: channels at each resolution from 4 px up.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, resolution: int, w_dim: int, channels: dict[int, int]) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(1, channels[4], 4, 4))
+        self.register_buffer("kernel", fir_kernel(), persistent=False)
+        self.blocks = nn.ModuleDict()
+        for r in sorted(channels):
+            self.blocks[str(r)] = SynthesisBlock(channels.get(r // 2), channels[r], w_dim, r)
+        self.resolution = resolution
+        self.num_layers = 2 * int(math.log2(resolution)) - 2
+        self.w_dim = w_dim
+        self.channels = dict(channels)
+
+    def forward(self, w_plus: Tensor, padding: PaddingCode | None = None, noise: Noise = "const") -> Tensor:
+        """Generates images.
+
+        Args:
+            w_plus: style latents (B, L, 512).
+            padding: replaces the learned constant and the zeros around the maps; it is not written to.
+            noise: "const" for the stored noise images, "random" for new ones for each sample, or "none".
+
+        Returns:
+            Images (B, 3, H, W), in [-1, 1] but for what overshoots.
+
+        Raises:
+            ConfigError: if the latents, or the padding's resolutions or channels, are not this generator's.
+        """
+        if w_plus.shape[1:] != (self.num_layers, self.w_dim):
+            raise ConfigError(
+                f"This generator takes style latents (B, {self.num_layers}, {self.w_dim}), not {tuple(w_plus.shape)}."
+            )
+        rings = {} if padding is None else padding.rings
+        for r, ring in rings.items():
+            if self.channels.get(r) != ring.shape[1]:
+                raise ConfigError(
+                    f"The padding has a ring of {ring.shape[1]} channels at {r} px, but this generator has channels "
+                    f"{self.channels}; encode for this generator, with padded_resolutions among those."
+                )
+        x = self.const if padding is None or padding.const is None else padding.const
+        x = x.to(w_plus.dtype).expand(len(w_plus), *self.const.shape[1:])
+        latents = w_plus.unbind(dim=1)
+        image, i = None, 0
+        for r, block in self.blocks.items():
+            if block.up is not None:
+                x = block.up(x, latents[i], noise=noise)
+                i += 1
+            x = block.conv(x, latents[i], ring=rings.get(int(r)), noise=noise)
+            i += 1
+            rgb = block.to_rgb(x, latents[i])
+            image = rgb if image is None else rgb + upsample(image, self.kernel)
+        return image
+
+
+class Generator(nn.Module):
+    """StyleGAN2's generator with an optional padding code.
+
+    Layer ``blocks.R.conv`` takes latent 2·log2(R) - 4 and ``blocks.R.up`` the one before; ``blocks.R.to_rgb`` shares its
+    latent with the next block's ``up``.
+
+    Args:
+        resolution: of the images, a power of two from 8 to 1024.
+        z_dim: width of z.
+        w_dim: width of w.
+        mapping_layers: dense layers of the mapping network.
+        mapping_width: their width, that of w if not given.
+        channels: channels at each resolution from 4 px up; :func:`stylegan2_channels` if not given.
+
+    Raises:
+        ConfigError: if the resolution or the channels do not make a generator.
+
+    >>> generator = Generator(8, z_dim=16, w_dim=16, mapping_layers=2, channels={4: 8, 8: 4})
+    >>> generator(torch.randn(2, 16)).shape, generator.num_layers
+    (torch.Size([2, 3, 8, 8]), 4)
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self,
+        resolution: int = 256,
+        *,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        mapping_width: int | None = None,
+        channels: dict[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution, minimum=8)
+        channels = dict(channels or stylegan2_channels(resolution))
+        if sorted(channels) != list(stylegan2_channels(resolution)):
+            raise ConfigError(
+                f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
+            )
+        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_width)
+        self.synthesis = SynthesisNetwork(resolution, w_dim, channels)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.config: dict[str, Any] = {
+            "resolution": resolution,
+            "z_dim": z_dim,
+            "w_dim": w_dim,
+            "mapping_layers": mapping_layers,
+            "mapping_width": mapping_width,
+            "channels": channels,
+        }
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images in pixels."""
+        return self.synthesis.resolution
+
+    @property
+    def num_layers(self) -> int:
+        """Number L of style latents."""
+        return self.synthesis.num_layers
+
+    @property
+    def code_shape(self) -> CodeShape:
+        """What an encoder must predict for this generator."""
+        return CodeShape(self.num_layers, self.synthesis.w_dim, dict(self.synthesis.channels))
+
+    def truncate(self, w: Tensor, psi: float = 0.7, layers: int | None = None) -> Tensor:
+        """Pulls latents towards the mean: w_avg + psi · (w - w_avg).
+
+        Args:
+            w: (B, 512), or (B, L, 512).
+            psi: 1 leaves them as they are, 0 is the mean.
+            layers: how many of the first latents of (B, L, 512) to pull; all if not given.
+
+        Returns:
+            Latents of the same shape.
+        """
+        truncated = torch.lerp(self.w_avg.to(w.dtype).expand_as(w), w, psi)
+        if layers is None or w.ndim == 2:
+            return truncated
+        return torch.cat([truncated[:, :layers], w[:, layers:]], dim=1)
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """Repeats one latent (B, 512) for every layer, (B, L, 512)."""
+        return w.unsqueeze(1).expand(-1, self.num_layers, -1)
+
+    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise: Noise = "const") -> Tensor:
+        """Samples images (B, 3, H, W) from z (B, z_dim), standard normal."""
+        w_plus = self.broadcast(self.truncate(self.mapping(z), truncation_psi))
+        image: Tensor = self.synthesis(w_plus, noise=noise)
+        return image

@@ -1,0 +1,60 @@
+"""The padding branch of the encoder: from one level of the pyramid to the constant and the rings (PadInv, section 3.3).
+
+The level goes through two bottlenecks and is resized to a map P large enough for the largest ring. The constant is the
+centre 4×4 of P itself. The ring at R px is what a 1×1 convolution makes of the border of the centre (R+2)×(R+2) of P:
+a 1×1 convolution commutes with the crop, so only the 4R + 4 positions of the ring are ever computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padinv.codes import PaddingCode
+from padinv.networks.backbone import Bottleneck
+from padinv.ops.ring import map_to_ring
+
+
+def center_crop(x: Tensor, size: int) -> Tensor:
+    """The middle (B, C, size, size) of a map of even size."""
+    margin = (x.shape[-1] - size) // 2
+    return x[..., margin : margin + size, margin : margin + size]
+
+
+class PaddingHead(nn.Module):
+    """Predicts a padding code.
+
+    Args:
+        in_channels: of the level of the pyramid.
+        channels: channels of the generator at each resolution.
+        padded_resolutions: where rings are predicted; may be empty.
+        replace_const: whether the constant is predicted.
+        depth: number of bottlenecks before the heads.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: dict[int, int],
+        padded_resolutions: Sequence[int],
+        replace_const: bool = True,
+        depth: int = 2,
+    ) -> None:
+        super().__init__()
+        self.extractor = nn.Sequential(*(Bottleneck(in_channels, in_channels) for _ in range(depth)))
+        self.size = max([2, *padded_resolutions]) + 2
+        self.const_head: nn.Module | None = None
+        if replace_const:
+            same = channels[4] == in_channels
+            self.const_head = nn.Identity() if same else nn.Conv2d(in_channels, channels[4], 1)
+        self.ring_heads = nn.ModuleDict({str(r): nn.Conv1d(in_channels, channels[r], 1) for r in padded_resolutions})
+
+    def forward(self, level: Tensor) -> PaddingCode:
+        """Maps a level (B, in_channels, H, W) to the padding code of its images."""
+        size = (self.size, self.size)
+        p = F.interpolate(self.extractor(level), size=size, mode="bicubic", align_corners=True)
+        const = None if self.const_head is None else self.const_head(center_crop(p, 4))
+        rings = {int(r): head(map_to_ring(center_crop(p, int(r) + 2))) for r, head in self.ring_heads.items()}
+        return PaddingCode(const, rings)

@@ -1,0 +1,66 @@
+"""StyleGAN2's resampling filter, the binomial [1, 3, 3, 1] (Karras et al. 2019, appendix B), at its three uses.
+
+The two-dimensional filter is the outer product of the one-dimensional one, which sums to 1.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fir_kernel() -> Tensor:
+    """The filter [1, 3, 3, 1] ⊗ [1, 3, 3, 1] / 64, (4, 4), which sums to 1.
+
+    >>> fir_kernel().sum().item()
+    1.0
+    """
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps, taps) / 64
+
+
+def blur(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
+    """Filters each channel by itself.
+
+    Args:
+        x: (B, C, H, W).
+        kernel: (4, 4), symmetric.
+        padding: zeros laid around the map on all sides.
+        gain: factor on the result, 4 after upsampling by zero insertion.
+
+    Returns:
+        (B, C, H + 2·padding - 3, W + 2·padding - 3).
+    """
+    channels = x.shape[1]
+    weight = (kernel * gain).to(x.dtype).expand(channels, 1, 4, 4)
+    return F.conv2d(x, weight, padding=padding, groups=channels)
+
+
+def blur_downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Halves the size: filter, then every second pixel.
+
+    Args:
+        x: (B, C, H, W), even sizes.
+        kernel: (4, 4), symmetric.
+
+    Returns:
+        (B, C, H / 2, W / 2).
+    """
+    channels = x.shape[1]
+    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Doubles the size: zeros between the pixels, then the filter with gain 4.
+
+    Args:
+        x: (B, C, H, W).
+        kernel: (4, 4), symmetric.
+
+    Returns:
+        (B, C, 2H, 2W).
+    """
+    channels = x.shape[1]
+    weight = (kernel * 4).to(x.dtype).expand(channels, 1, 4, 4)
+    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)

@@ -1,0 +1,82 @@
+"""The padding ring: a border one pixel wide, predicted instead of zero (PadInv, section 3.2).
+
+A ring around an R×R map has 4R + 4 positions. They are stored in reading order: the top row (R + 2), then left and
+right of each of the R rows, then the bottom row (R + 2).
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from padinv.exceptions import ConfigError
+
+
+def ring_positions(resolution: int) -> int:
+    """Number of positions in the ring around a map of R×R pixels, 4R + 4.
+
+    >>> [ring_positions(r) for r in (4, 8, 16, 32)], sum(ring_positions(r) for r in (4, 8, 16, 32))
+    ([20, 36, 68, 132], 256)
+    """
+    return 4 * resolution + 4
+
+
+def pad_with_ring(x: Tensor, ring: Tensor) -> Tensor:
+    """Lays a ring around a map, in a new tensor: neither argument is written to.
+
+    A ring of zeros is zero padding bit for bit. The gradient reaches the ring at its positions and the map inside.
+
+    Args:
+        x: feature maps (B, C, R, R).
+        ring: their borders in reading order, (B, C, 4R + 4); cast to the type of ``x``.
+
+    Returns:
+        (B, C, R + 2, R + 2) with ``x`` in the middle.
+
+    Raises:
+        ConfigError: if the ring has not 4R + 4 positions or other channels than the map.
+
+    >>> pad_with_ring(torch.zeros(1, 1, 1, 1), torch.arange(1.0, 9.0).view(1, 1, 8)).int().tolist()
+    [[[[1, 2, 3], [4, 0, 5], [6, 7, 8]]]]
+    """
+    resolution = x.shape[-1]
+    if ring.shape[-2:] != (x.shape[1], ring_positions(resolution)):
+        raise ConfigError(
+            f"A ring around maps of {x.shape[1]} channels and {resolution} px has shape (B, {x.shape[1]}, "
+            f"{ring_positions(resolution)}), but this one has {tuple(ring.shape)}; was it made for another generator?"
+        )
+    top, sides, bottom = ring.to(x.dtype).split([resolution + 2, 2 * resolution, resolution + 2], dim=-1)
+    left, right = rearrange(sides, "b c (row side) -> side b c row 1", side=2)
+    middle = torch.cat([left.expand(*x.shape[:-1], 1), x, right.expand(*x.shape[:-1], 1)], dim=-1)
+    row = (*x.shape[:2], 1, resolution + 2)
+    return torch.cat([top.unsqueeze(-2).expand(row), middle, bottom.unsqueeze(-2).expand(row)], dim=-2)
+
+
+def map_to_ring(padded: Tensor) -> Tensor:
+    """Takes the border off a map: the inverse of :func:`ring_to_map`.
+
+    Args:
+        padded: (B, C, R + 2, R + 2); what lies inside is not looked at.
+
+    Returns:
+        (B, C, 4R + 4) in reading order.
+
+    >>> map_to_ring(torch.arange(9).view(1, 1, 3, 3)).tolist()
+    [[[0, 1, 2, 3, 5, 6, 7, 8]]]
+    """
+    sides = rearrange(padded[..., 1:-1, :: padded.shape[-1] - 1], "b c row side -> b c (row side)")
+    return torch.cat([padded[..., 0, :], sides, padded[..., -1, :]], dim=-1)
+
+
+def ring_to_map(ring: Tensor) -> Tensor:
+    """Draws a ring as a map with zeros inside.
+
+    Args:
+        ring: (B, C, 4R + 4).
+
+    Returns:
+        (B, C, R + 2, R + 2).
+    """
+    resolution = ring.shape[-1] // 4 - 1
+    return pad_with_ring(ring.new_zeros(*ring.shape[:2], resolution, resolution), ring)

@@ -1,0 +1,11 @@
+"""The few type aliases that several layers share."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, TypeAlias
+
+Noise: TypeAlias = Literal["const", "random", "none"]
+"""Where the noise images of the synthesis network come from."""
+
+PathLike: TypeAlias = str | os.PathLike[str]
