@@ -183,6 +183,11 @@ class InversionCode(_Code):
         if self.padding is not None and len(self.padding) != len(self.w_plus):
             raise ConfigError(f"{len(self.w_plus)} latents cannot go with the padding of {len(self.padding)} images.")
 
+    @property
+    def parts(self) -> tuple[Tensor, PaddingCode | None]:
+        """Both halves, in the order in which the synthesis takes them: ``generator.synthesis(*code.parts)``."""
+        return self.w_plus, self.padding
+
     def map(self, function: Callable[..., Tensor], *others: InversionCode) -> InversionCode:
         """Applies a function to the latents and to each part of the padding."""
         w_plus = function(self.w_plus, *(other.w_plus for other in others))

@@ -107,20 +107,24 @@ def _freeze(network: Network) -> Network:
     return network.requires_grad_(False).eval()
 
 
-def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """As load_state_dict, but the first mismatch is an error that names the key and both shapes."""
+def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Raises CheckpointError, naming the first mismatching key and the shapes, unless the state fits the network."""
     name = type(network).__name__
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     for key, shape in expected.items():
         if key not in state:
-            raise CheckpointError(f"{path} is of another architecture: it has no {key!r}, which this {name} needs.")
+            raise CheckpointError(f"{source} is of another architecture: it has no {key!r}, which this {name} needs.")
         if tuple(state[key].shape) != shape:
             raise CheckpointError(
-                f"{path} is of another architecture: {key!r} has shape {tuple(state[key].shape)}, "
+                f"{source} is of another architecture: {key!r} has shape {tuple(state[key].shape)}, "
                 f"but this {name} needs {shape}."
             )
     if unexpected := [key for key in state if key not in expected]:
-        raise CheckpointError(f"{path} is of another architecture: this {name} has no {unexpected[0]!r}.")
+        raise CheckpointError(f"{source} is of another architecture: this {name} has no {unexpected[0]!r}.")
+
+
+def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    check_state(network, state, str(path))
     network.load_state_dict(state)
 
 

@@ -21,8 +21,8 @@ class ArcFace(nn.Module):
     It stays in eval mode and takes no gradients itself: BatchNorm statistics and weights are those of the file.
 
     Args:
-        path: an ``.onnx`` file, or a folder (such as an unpacked InsightFace model pack) with a recognition model, which
-            is told from the pack's others by its input (N, 3, 112, 112) and its output (N, 512).
+        path: an ``.onnx`` file, or a folder (such as an InsightFace model pack) with a recognition model, which is told
+            from the others by its input (N, 3, 112, 112) and its output (N, 512).
 
     Raises:
         CheckpointError: if there is no recognition model, or the file cannot be read.

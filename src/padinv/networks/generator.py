@@ -171,15 +171,20 @@ class SynthesisNetwork(nn.Module):
         x = self.const if padding is None or padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(len(w_plus), *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
-        image, i = None, 0
+        image: Tensor | None = None
+        i = 0
         for r, block in self.blocks.items():
             if block.up is not None:
                 x = block.up(x, latents[i], noise=noise)
                 i += 1
             x = block.conv(x, latents[i], ring=rings.get(int(r)), noise=noise)
             i += 1
-            rgb = block.to_rgb(x, latents[i])
-            image = rgb if image is None else rgb + upsample(image, self.kernel)
+            rgb = block.to_rgb(x, latents[i]).to(w_plus.dtype)
+            if image is not None:
+                # The sum of all resolutions is the image: half precision would show in it.
+                with torch.autocast(x.device.type, enabled=False):
+                    rgb = rgb + upsample(image, self.kernel)
+            image = rgb
         return image
 
 

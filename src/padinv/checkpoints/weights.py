@@ -1,0 +1,164 @@
+"""Pretrained weights of other projects as typed values: their source, hash, licence, and what images they take."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
+from padinv.typing import PathLike
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that PyTorch's own downloader keeps in its cache, ``$TORCH_HOME/hub/checkpoints``.
+
+    A file found in the cache is used as it is: it got there in one move, once its hash was checked, or from the user.
+
+    Attributes:
+        filename: its name in the cache.
+        url: where it is fetched from.
+        hash_prefix: first hexadecimal digits of its SHA-256; None if its publisher states none.
+        licence: on which terms it may be used.
+        input_range: of the images that the network takes.
+        input_size: of these images in pixels, the smallest if there is a choice.
+        instead: the option with which training does without the file, for the error message.
+    """
+
+    filename: str
+    url: str
+    hash_prefix: str | None
+    licence: str
+    input_range: tuple[float, float]
+    input_size: int
+    instead: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the file is looked for."""
+        return Path(torch.hub.get_dir()) / "checkpoints"
+
+    def resolve(self, override: PathLike | None = None) -> Path:
+        """Finds the file, or fetches it.
+
+        Args:
+            override: a file or folder that the user has put somewhere; it is taken instead, nothing is fetched.
+
+        Returns:
+            A path that exists.
+
+        Raises:
+            WeightsNotFoundError: if ``override`` does not exist, or nothing is in the cache and nothing can be fetched.
+        """
+        if override is not None:
+            path = Path(override).expanduser()
+            if not path.exists():
+                raise WeightsNotFoundError(f"There are no weights at {path}: mend the path, or use {self.instead}.")
+            return path
+        path = self.folder / self.filename
+        if path.exists():
+            return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fetch(path)
+        except (OSError, RuntimeError, http.client.HTTPException, zipfile.BadZipFile) as error:
+            raise WeightsNotFoundError(
+                f"{self.filename} is not in {path.parent} and could not be fetched from {self.url} ({error}): "
+                f"put it there, or use {self.instead}."
+            ) from error
+        return path
+
+    def _fetch(self, path: Path) -> None:
+        torch.hub.download_url_to_file(self.url, str(path), self.hash_prefix)
+
+
+class FacePack(Weights):
+    """An InsightFace model pack, a folder of ONNX files, where InsightFace keeps it: ``~/.insightface/models``."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the pack is looked for."""
+        return Path("~/.insightface/models").expanduser()
+
+    def _fetch(self, path: Path) -> None:
+        try:
+            from insightface.utils.storage import ensure_available
+        except ImportError as error:
+            raise MissingPackageError(f"Fetching {self.filename} needs insightface: pip install insightface") from error
+        # InsightFace unpacks in place: another process, or a second try, would take half a pack for a whole one.
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            fetched = ensure_available("models", self.filename, root=scratch)
+            try:
+                Path(fetched).replace(path)
+            except OSError:
+                if not path.exists():  # otherwise another process has been faster
+                    raise
+
+
+def lpips_backbone(net: str) -> Weights:
+    """The ImageNet weights, torchvision's, of the network behind LPIPS.
+
+    Args:
+        net: ``alex``, ``vgg`` or ``squeeze``.
+
+    Raises:
+        ConfigError: if it is none of these.
+    """
+    from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
+
+    # The smallest images are what the last feature map still needs; torchvision's own numbers include the classifier.
+    sizes = {
+        "alex": (AlexNet_Weights.IMAGENET1K_V1, 31),
+        "vgg": (VGG16_Weights.IMAGENET1K_V1, 16),
+        "squeeze": (SqueezeNet1_1_Weights.IMAGENET1K_V1, 17),
+    }
+    if net not in sizes:
+        raise ConfigError(f"net must be one of {', '.join(sizes)}, not {net!r}.")
+    weights, size = sizes[net]
+    filename = weights.url.rpartition("/")[2]
+    return Weights(
+        filename=filename,
+        url=weights.url,
+        hash_prefix=filename.removesuffix(".pth").rpartition("-")[2],  # torch.hub's naming rule
+        licence="BSD-3-Clause (torchvision); trained on ImageNet",
+        input_range=(-1.0, 1.0),  # LPIPS normalises
+        input_size=size,
+        instead="--model.lambda_per 0, or perceptual_loss: DiscriminatorFeatureLoss",
+    )
+
+
+def face_pack(name: str = "buffalo_l") -> FacePack:
+    """An InsightFace model pack by its name, such as ``buffalo_l`` or ``antelopev2``."""
+    return FacePack(
+        filename=name,
+        url=f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip",
+        hash_prefix=None,
+        licence="non-commercial research only (InsightFace)",
+        input_range=(-1.0, 1.0),
+        input_size=112,
+        instead="--model.lambda_id 0",
+    )
+
+
+def read_state_dict(path: PathLike) -> Mapping[str, Tensor]:
+    """Reads tensors, and nothing but tensors, from a PyTorch file.
+
+    Raises:
+        CheckpointError: if the file is damaged, or no state dict.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{os.fspath(path)} is not a PyTorch weights file, or is damaged: {error}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{os.fspath(path)} does not hold a state dict: give a file of named tensors.")
+    return state

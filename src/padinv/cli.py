@@ -1,0 +1,121 @@
+"""The command line: ``padinv fit | validate | test | predict``, a LightningCLI over typed YAML configs.
+
+``--config`` takes a file, or the name of a preset inside the package (:func:`presets`). Everything in a config can be
+given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from padinv._version import __version__
+from padinv.exceptions import PadInvError
+from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
+from padinv.training.run import make_run_directory
+
+
+def presets() -> dict[str, Path]:
+    """The configs inside the package by name: quickstart, and the published recipes ffhq, church and bedroom."""
+    folder = Path(str(files("padinv") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def resolve_presets(args: Sequence[str]) -> list[str]:
+    """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name goes first.
+
+    >>> [Path(arg).name for arg in resolve_presets(["fit", "--config", "quickstart"])]
+    ['fit', '--config', 'quickstart.yaml']
+    """
+    known = presets()
+    resolved: list[str] = []
+    for arg in args:
+        option, equals, value = arg.partition("=")
+        if resolved and resolved[-1] in ("--config", "-c"):
+            arg = _preset(arg, known)
+        elif equals and option == "--config":
+            arg = f"{option}={_preset(value, known)}"
+        resolved.append(arg)
+    return resolved
+
+
+def _preset(name: str, known: dict[str, Path]) -> str:
+    return str(known[name]) if name in known and not Path(name).is_file() else name
+
+
+class RunConfigCallback(SaveConfigCallback):
+    """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes config.yaml on rank zero."""
+        self.parser.save(self.config, str(self.path), skip_none=False, overwrite=True, multifile=self.multifile)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Makes the folder first, on all ranks together."""
+        self.path = make_run_directory(trainer) / self.config_filename
+        super().setup(trainer, pl_module, stage)
+
+
+class PadInvCLI(LightningCLI):
+    """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Makes PadInvModule and ImageDataModule the defaults, and adds the callbacks that every run has."""
+        for callback, key in (
+            (ImageSchedule, "schedule"),
+            (ImageProgressBar, "progress"),
+            (ReconstructionPictures, "pictures"),
+            (ModelCheckpoint, "checkpoint"),
+            (LastCheckpoint, "last_checkpoint"),
+            (RunReport, "report"),
+        ):
+            parser.add_lightning_class_args(callback, key)
+        parser.set_defaults(
+            {
+                "model": {"class_path": "padinv.PadInvModule"},
+                "data": {"class_path": "padinv.ImageDataModule"},
+                "checkpoint.monitor": "val/mse",
+                "checkpoint.filename": "images-{step:08d}",
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.save_on_train_epoch_end": False,
+                "trainer.max_epochs": -1,  # ImageSchedule ends the run
+            }
+        )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        args: the words behind ``padinv``; those of the process if not given.
+
+    Returns:
+        0, or 1 after an error of the user's, which is printed as one sentence.
+    """
+    args = resolve_presets(sys.argv[1:] if args is None else args)
+    if list(args) == ["--version"]:
+        print(f"padinv {__version__}")
+        return 0
+    try:
+        PadInvCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=RunConfigCallback,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
+            args=args,
+        )
+    except PadInvError as error:
+        print(f"padinv: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,23 @@
+"""Losses, each a small class with plain options. Packages that one of them needs are imported when it is built."""
+
+from padinv.losses.adversarial import AdversarialLoss, gradient_penalty
+from padinv.losses.base import Frozen, ReconstructionLoss
+from padinv.losses.discriminator_features import DiscriminatorFeatureLoss, feature_distance
+from padinv.losses.identity import IdentityLoss, crop_face
+from padinv.losses.latent import LatentRegularization
+from padinv.losses.perceptual import PerceptualLoss
+from padinv.losses.pixel import PixelLoss
+
+__all__ = [
+    "AdversarialLoss",
+    "DiscriminatorFeatureLoss",
+    "Frozen",
+    "IdentityLoss",
+    "LatentRegularization",
+    "PerceptualLoss",
+    "PixelLoss",
+    "ReconstructionLoss",
+    "crop_face",
+    "feature_distance",
+    "gradient_penalty",
+]

@@ -1,0 +1,36 @@
+"""The reconstruction loss in pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from padinv.losses.base import ReconstructionLoss
+
+
+class PixelLoss(ReconstructionLoss):
+    """Mean square of the difference, as in the published code, or its unsquared norm, as in the paper.
+
+    Squared, it is the mean over all values, (1 / BCHW)·Σ(x - x')²; unsquared, the batch mean of ‖x - x'‖₂, which grows
+    with the number of pixels: λ_pix has to be chosen for it.
+
+    Args:
+        squared: False for the norm.
+
+    >>> a, b = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    >>> PixelLoss()(a, b).item(), round(PixelLoss(squared=False)(a, b).item() ** 2)
+    (1.0, 48)
+    """
+
+    def __init__(self, squared: bool = True) -> None:
+        super().__init__()
+        self.squared = squared
+
+    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
+        target = target.detach()
+        if self.squared:
+            return F.mse_loss(reconstruction, target)
+        norms: Tensor = torch.linalg.vector_norm(reconstruction - target, dim=(1, 2, 3))
+        return norms.mean()

@@ -1,0 +1,67 @@
+"""A loss as a metric, so that validation reports with the networks that training uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from padinv.losses.base import ReconstructionLoss
+
+
+class _Shared:
+    """Keeps a loss out of the metric's module tree, and its copies from copying it."""
+
+    def __init__(self, loss: ReconstructionLoss) -> None:
+        self.loss = loss
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+
+class MeanLoss(Metric):
+    """Average of a loss over all images of all batches and ranks: each image counts the same, whatever its batch.
+
+    The loss is a reference to somebody else's, and stays where its owner puts it: it is not in the metric's state dict,
+    does not move with the metric to another device, and is shared by the metric's copies and clones.
+
+    Args:
+        loss: a batch mean.
+        **kwargs: those of every torchmetrics metric.
+
+    >>> from padinv.losses import PixelLoss
+    >>> metric = MeanLoss(PixelLoss())
+    >>> metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    >>> metric.update(torch.zeros(3, 3, 2, 2), torch.zeros(3, 3, 2, 2))
+    >>> metric.compute().item()
+    0.25
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, loss: ReconstructionLoss, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._shared = _Shared(loss)
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    @property
+    def loss(self) -> ReconstructionLoss:
+        """The loss that is averaged."""
+        return self._shared.loss
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
+        self.total += self.loss(preds, target) * len(preds)
+        self.count += len(preds)
+
+    def compute(self) -> Tensor:
+        """The average so far: a scalar."""
+        return self.total / self.count

@@ -1,0 +1,61 @@
+"""Drawing what the library does: sheets of images, and padding rings as heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from padinv.codes import PaddingCode
+
+
+def contact_sheet(rows: Sequence[Tensor], tile: int = 128, gap: int = 4) -> Tensor:
+    """Lays images out in rows on white.
+
+    Args:
+        rows: each (N, 3, H, W) in [-1, 1]; values beyond are clamped. Small images are enlarged to ``tile`` px.
+        tile: smallest height of an image in pixels.
+        gap: pixels between images.
+
+    Returns:
+        (3, H', W') in [0, 1].
+
+    >>> contact_sheet([torch.zeros(5, 3, 64, 64)] * 3).shape  # 3 · (128 + 4) + 4, 5 · (128 + 4) + 4
+    torch.Size([3, 400, 664])
+    """
+    images = torch.cat([row.detach().float().cpu() for row in rows]).clamp(-1, 1) / 2 + 0.5
+    if images.shape[-1] < tile:
+        images = F.interpolate(images, size=(tile, tile), mode="bicubic").clamp(0, 1)
+    grid: Tensor = make_grid(images, nrow=len(rows[0]), padding=gap, pad_value=1.0)
+    return grid
+
+
+def ring_heat_maps(padding: PaddingCode, tile: int = 128, gap: int = 4) -> Tensor:
+    """Draws the magnitude of the padding, one row for each sample: the constant, then the ring of each resolution.
+
+    The colour is the mean of |value| over channels, from dark (0) to bright (the largest of that row's map).
+
+    Args:
+        padding: the code of B images.
+        tile: height of a map in pixels, of which a ring position takes at least one.
+        gap: pixels between maps.
+
+    Returns:
+        (3, H', W') in [0, 1].
+    """
+    from kornia.color import ColorMap, apply_colormap
+
+    maps = list(padding.maps().values())
+    if padding.const is not None:
+        maps.insert(0, padding.const)
+    tiles = []
+    for values in maps:
+        heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
+        heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
+        colours = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256))
+        tiles.append(F.interpolate(colours.float(), size=(tile, tile), mode="nearest"))
+    grid: Tensor = make_grid(torch.stack(tiles, dim=1).flatten(0, 1), nrow=len(tiles), padding=gap, pad_value=1.0)
+    return grid

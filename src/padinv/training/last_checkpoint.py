@@ -1,0 +1,68 @@
+"""The checkpoint to go on from: always the latest state, whatever becomes of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from padinv.exceptions import ConfigError
+from padinv.training.run import make_run_directory
+
+
+class LastCheckpoint(Callback):
+    """Writes ``checkpoints/last.ckpt`` every so many images, after each validation, at the end and when interrupted.
+
+    Lightning's ``ModelCheckpoint(monitor=..., save_last=True)`` writes its last checkpoint only when the metric improves.
+
+    Args:
+        every_images: images from one save to the next.
+
+    Raises:
+        ConfigError: if the number is not positive.
+    """
+
+    def __init__(self, every_images: int = 64_000) -> None:
+        if every_images < 1:
+            raise ConfigError(f"every_images of LastCheckpoint must be 1 or more, not {every_images}.")
+        self.every_images = every_images
+        self.path = Path()
+        self._saved = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Decides on the path, on all ranks."""
+        self.path = make_run_directory(trainer) / "checkpoints" / "last.ckpt"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts from where a resumed run stands."""
+        self._saved = int(pl_module.images_seen)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves if it is time."""
+        if int(pl_module.images_seen) // self.every_images > self._saved // self.every_images:
+            self._save(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after every validation of training."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the end."""
+        self._save(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves what was learned so far. On many ranks only when all are interrupted: saving waits for all of them."""
+        everywhere = trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if trainer.state.fn == "fit" and everywhere:
+            self._save(trainer, pl_module)
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seen = int(pl_module.images_seen)
+        if seen > self._saved and not trainer.fast_dev_run:
+            trainer.save_checkpoint(self.path)
+            self._saved = seen

@@ -1,0 +1,419 @@
+"""PadInv's training as a LightningModule: E and D take turns, G never changes (PadInv, section 3.3).
+
+One batch is one step of the encoder against the frozen discriminator, then, if there is a discriminator, one step of it
+on the same reconstructions. The encoder therefore runs once a batch, and its BatchNorm statistics move once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MetricCollection
+
+from padinv.checkpoints import fingerprint, load_discriminator, load_generator
+from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
+from padinv.codes import CodeShape, InversionCode
+from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.losses import (
+    AdversarialLoss,
+    Frozen,
+    IdentityLoss,
+    LatentRegularization,
+    PerceptualLoss,
+    PixelLoss,
+    ReconstructionLoss,
+)
+from padinv.metrics import reconstruction_metrics
+from padinv.networks import Discriminator, Generator, PadInvEncoder
+
+EncoderCallable = Callable[[CodeShape], nn.Module]
+"""Builds an encoder for a generator; in a config the ``class_path`` of one, with its other arguments as ``init_args``."""
+
+
+def default_optimizer_e(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam with learning rate 1e-4, as published for the encoder."""
+    return torch.optim.Adam(parameters, lr=1e-4)
+
+
+def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam with learning rate 1e-4 and β₂ = 0.99, as published for the discriminator."""
+    return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
+
+
+class PadInvModule(LightningModule):
+    """Trains an encoder to invert a generator.
+
+    The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg,  each term a class of
+    :mod:`padinv.losses` that can be replaced; a term with λ = 0 is not even built. To change more than the arguments
+    allow, override ``configure_models``, ``configure_losses`` or ``configure_metrics``.
+
+    Args:
+        generator: name of a bundled generator, checkpoint of one, or a Generator.
+        discriminator: the same for the discriminator that adv trains against; None for none.
+        encoder: class of the encoder, called with ``generator.code_shape``.
+        pixel_loss: PixelLoss() if not given.
+        perceptual_loss: PerceptualLoss("alex") if not given.
+        identity_loss: IdentityLoss() if not given.
+        adversarial_loss: AdversarialLoss("logistic") if not given; it holds the discriminator's R1 penalty, too.
+        lambda_pix: weight of the pixel loss. Published: 1.
+        lambda_per: weight of the perceptual loss. Published: 0.8.
+        lambda_id: weight of the identity loss. Published: 0.1 for faces, else 0.
+        lambda_adv: weight of the adversarial loss. Published: 0 for faces, 0.03 for churches, 0.05 for bedrooms.
+        lambda_reg: weight of the distance to the mean latent. Published: 0.003.
+        optimizer_e: makes the encoder's optimizer.
+        optimizer_d: makes the discriminator's.
+        scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long.
+        scheduler_d: the same for the discriminator.
+        scheduler_images: images for one step of the schedules, on all ranks together.
+        clip_norm: clips the gradient of each network to this norm; None for not.
+        accumulate: parts that each batch is worked through in; same step, less memory. BatchNorm sees the parts.
+        ema_images: half-life, in images, of a moving average of the encoder, which is then what is validated and saved
+            for use; None for none.
+        compile: compiles the encoder and the synthesis network with ``torch.compile``.
+
+    Raises:
+        ConfigError: if options do not fit each other.
+        CheckpointError: if a network cannot be loaded.
+        WeightsNotFoundError: if a loss needs weights that are not here and cannot be fetched.
+    """
+
+    images_seen: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        generator: str | Generator = "congress64",
+        discriminator: str | None = None,
+        encoder: EncoderCallable = PadInvEncoder,
+        pixel_loss: ReconstructionLoss | None = None,
+        perceptual_loss: ReconstructionLoss | None = None,
+        identity_loss: ReconstructionLoss | None = None,
+        adversarial_loss: AdversarialLoss | None = None,
+        lambda_pix: float = 1.0,
+        lambda_per: float = 0.8,
+        lambda_id: float = 0.0,
+        lambda_adv: float = 0.0,
+        lambda_reg: float = 0.003,
+        optimizer_e: OptimizerCallable = default_optimizer_e,
+        optimizer_d: OptimizerCallable = default_optimizer_d,
+        scheduler_e: LRSchedulerCallable | None = None,
+        scheduler_d: LRSchedulerCallable | None = None,
+        scheduler_images: int = 1000,
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        ema_images: float | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            # Lightning advises against saving modules; they are taken out again in the next line.
+            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
+            self.save_hyperparameters(logger=False)
+        # Under LightningCLI all are plain, classes as their paths; from Python a checkpoint keeps those that are.
+        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not _is_plain(value)])
+        self.automatic_optimization = False
+        if accumulate < 1 or scheduler_images < 1:
+            raise ConfigError("accumulate and scheduler_images must be 1 or more.")
+        if lambda_adv > 0 and discriminator is None:
+            raise ConfigError(
+                f"lambda_adv is {lambda_adv}, but there is no discriminator: give one (discriminator: congress64, or a "
+                "checkpoint), or set lambda_adv to 0."
+            )
+        self.lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
+        self.optimizer_callables = (optimizer_e, optimizer_d)
+        self.scheduler_callables = (scheduler_e, scheduler_d)
+        self.scheduler_images = scheduler_images
+        self.clip_norm = clip_norm
+        self.accumulate = accumulate
+        self.ema_images = ema_images
+        self.compile_networks = compile
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+        self.configure_models(generator, discriminator, encoder)
+        self.configure_losses(pixel_loss, perceptual_loss, identity_loss, adversarial_loss)
+        self.configure_metrics()
+
+    # What is trained, and against what ------------------------------------------------------------------------------
+
+    def configure_models(
+        self, generator: str | Generator, discriminator: str | None, encoder: EncoderCallable
+    ) -> None:
+        """Builds the networks. The discriminator starts from its checkpoint; a resumed run's own replaces it later."""
+        network = load_generator(generator) if isinstance(generator, str) else generator
+        self._generator = Frozen(network)
+        self.encoder = encoder(network.code_shape)
+        w_avg = getattr(self.encoder, "w_avg", None)
+        if isinstance(w_avg, Tensor):
+            w_avg.copy_(network.w_avg)
+        resolution: Any = self.encoder.resolution
+        self.resolution = int(resolution)
+        if self.resolution > network.resolution:
+            raise ConfigError(
+                f"The encoder reads images of {self.resolution} px, more than the {network.resolution} px that the "
+                f"generator makes; set the encoder's (and the data's) resolution to {network.resolution} or less."
+            )
+        self.discriminator: Discriminator | None = None
+        if discriminator is not None:
+            self.discriminator = load_discriminator(discriminator).requires_grad_().train()
+            if self.discriminator.resolution != self.resolution:
+                raise ConfigError(
+                    f"The discriminator {discriminator!r} scores images of {self.discriminator.resolution} px, but "
+                    f"losses compare images of {self.resolution} px; use a discriminator of that resolution."
+                )
+        self.encoder_ema: AveragedModel | None = None
+        if self.ema_images is not None:
+            self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=get_ema_multi_avg_fn(), use_buffers=True)
+            self.encoder_ema.requires_grad_(False)
+
+    def configure_losses(
+        self,
+        pixel_loss: ReconstructionLoss | None,
+        perceptual_loss: ReconstructionLoss | None,
+        identity_loss: ReconstructionLoss | None,
+        adversarial_loss: AdversarialLoss | None,
+    ) -> None:
+        """Builds those terms of the loss whose λ is not zero."""
+        given = {"pix": pixel_loss, "per": perceptual_loss, "id": identity_loss}
+        default: dict[str, Callable[[], ReconstructionLoss]] = {
+            "pix": PixelLoss,
+            "per": PerceptualLoss,
+            "id": IdentityLoss,
+        }
+        self.reconstruction_losses = nn.ModuleDict(
+            {name: given[name] or default[name]() for name in given if self.lambdas[name] > 0}
+        )
+        self.latent_regularization = LatentRegularization()
+        self.adversarial_loss = adversarial_loss or AdversarialLoss()
+
+    def configure_metrics(self) -> None:
+        """Builds the metrics of validation and test."""
+        losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
+        metrics = reconstruction_metrics(self.resolution, losses)
+        self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
+        self.test_metrics: MetricCollection = metrics.clone(prefix="test/")
+
+    @property
+    def generator(self) -> Generator:
+        """The frozen generator."""
+        network = self._generator.network
+        assert isinstance(network, Generator)  # noqa: S101 (for the type checker)
+        return network
+
+    @property
+    def inference_encoder(self) -> nn.Module:
+        """The encoder to use: its moving average if the run keeps one."""
+        return self.encoder if self.encoder_ema is None else self.encoder_ema
+
+    # One step -------------------------------------------------------------------------------------------------------
+
+    def forward(self, images: Tensor) -> InversionCode:
+        """Encodes images (B, 3, H, W) in [-1, 1] with the encoder to use."""
+        code: InversionCode = self.inference_encoder(images)
+        return code
+
+    def reconstruct(self, code: InversionCode) -> Tensor:
+        """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
+        images: Tensor = self.generator.synthesis(code.w_plus, code.padding)
+        if images.shape[-1] > self.resolution:
+            images = F.adaptive_avg_pool2d(images, self.resolution)
+        return images.float()
+
+    def encoder_losses(self, code: InversionCode, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Every term of the encoder's loss that counts, unweighted: {"pix": …, "per": …, …}."""
+        terms = {name: loss(reconstruction, images) for name, loss in self.reconstruction_losses.items()}
+        if self.lambdas["adv"] > 0 and self.discriminator is not None:
+            terms["adv"] = self.adversarial_loss.encoder(self.discriminator(reconstruction))
+        if self.lambdas["reg"] > 0:
+            terms["reg"] = self.latent_regularization(code.w_plus.float(), self.generator.w_avg)
+        return terms
+
+    def discriminator_losses(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Both terms of the discriminator's loss: {"d": …, "r1": …}."""
+        discriminator = self.discriminator
+        if discriminator is None:
+            return {}
+        loss = self.adversarial_loss.discriminator(discriminator(images), discriminator(reconstruction))
+        return {"d": loss, "r1": self.adversarial_loss.penalty(discriminator, images, int(self.steps))}
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Steps the encoder, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
+        images = batch["image"]
+        # Every accumulate-th image, so that the groups of the minibatch standard deviation stay the same.
+        parts = [images[i :: self.accumulate] for i in range(min(self.accumulate, len(images)))]
+        reconstructions: list[Tensor] = []
+        logs: dict[str, Tensor] = {}
+
+        def encoder_step(i: int) -> dict[str, Tensor]:
+            code = self.encoder(parts[i])
+            reconstruction = self.reconstruct(code)
+            reconstructions.append(reconstruction.detach())
+            return self.encoder_losses(code, reconstruction, parts[i])
+
+        optimizers = self._optimizers()
+        logs |= self._step(optimizers[0], encoder_step, parts, batch)
+        if self.encoder_ema is not None:
+            self._update_ema(len(images) * self.trainer.world_size)
+        if self.discriminator is not None:
+            logs |= self._step(
+                optimizers[1], lambda i: self.discriminator_losses(reconstructions[i], parts[i]), parts, batch
+            )
+
+        before = int(self.images_seen)
+        self.images_seen += len(images) * self.trainer.world_size
+        self.steps += 1
+        for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
+            for scheduler in self._schedulers():
+                scheduler.step()
+        self._log({f"loss/{name}": value for name, value in logs.items()}, len(images))
+        rates = dict(zip(("lr/encoder", "lr/discriminator"), (o.param_groups[0]["lr"] for o in optimizers), strict=False))
+        self._log(rates, len(images))
+
+    def _step(
+        self,
+        optimizer: LightningOptimizer,
+        losses: Callable[[int], dict[str, Tensor]],
+        parts: Sequence[Tensor],
+        batch: Mapping[str, Any],
+    ) -> dict[str, Tensor]:
+        """One optimizer step over all parts of a batch; returns the batch mean of each term."""
+        total = sum(len(part) for part in parts)
+        means: dict[str, Tensor] = {}
+        with self.toggled_optimizer(optimizer):
+            for i, part in enumerate(parts):
+                terms = losses(i)
+                share = len(part) / total
+                loss = torch.stack([self.lambdas.get(name, 1.0) * term for name, term in terms.items()]).sum()
+                self._check_finite(loss, terms, batch)
+                with nullcontext() if i == len(parts) - 1 else self._no_sync():
+                    self.manual_backward(loss * share)
+                for name, term in terms.items():
+                    means[name] = means.get(name, 0.0) + term.detach() * share
+            optimizer.step()
+            optimizer.zero_grad()
+        return means
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clips here, where gradients are already unscaled under 16-mixed."""
+        if self.clip_norm is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
+    def _check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
+        if torch.isfinite(loss):
+            return
+        name, value = next((n, t) for n, t in terms.items() if not torch.isfinite(t))
+        raise NonFiniteLossError(
+            f"loss/{name} is {value.item()} at step {int(self.steps)} ({int(self.images_seen)} images seen); the batch's "
+            f"files are {', '.join(batch.get('name', ['unnamed']))}. Lower the learning rate, set clip_norm, or, under "
+            "16-mixed, use bf16-mixed."
+        )
+
+    def _no_sync(self) -> AbstractContextManager[None]:
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+    def _update_ema(self, images: int) -> None:
+        if self.encoder_ema is not None and self.ema_images is not None:
+            self.encoder_ema.multi_avg_fn = get_ema_multi_avg_fn(0.5 ** (images / self.ema_images))
+            self.encoder_ema.update_parameters(self.encoder)
+
+    def _log(self, values: Mapping[str, Any], batch_size: int = 1, *, sync_dist: bool = False) -> None:
+        """Logs against images seen: Lightning takes the metric called "step" for the logger's axis."""
+        self.log_dict({**values, "step": self.images_seen.float()}, batch_size=batch_size, sync_dist=sync_dist)
+
+    # Validation, test, prediction -----------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
+        self.val_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics as val/mse, val/psnr, …"""
+        self._log(self.val_metrics.compute(), sync_dist=True)
+        self.val_metrics.reset()
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
+        self.test_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics as test/mse, test/psnr, …"""
+        self._log(self.test_metrics.compute(), sync_dist=True)
+        self.test_metrics.reset()
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Inverts a batch.
+
+        Returns:
+            {"name": the files, "code": an InversionCode, "reconstruction": (B, 3, H, W)}.
+        """
+        code = self(batch["image"])
+        return {"name": batch["name"], "code": code, "reconstruction": self.generator.synthesis(*code.parts)}
+
+    # Optimizers and checkpoints -------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer for the encoder, a second for the discriminator if there is one, and their schedules."""
+        optimizers, schedulers = [], []
+        for network, make, schedule in zip(
+            (self.encoder, self.discriminator), self.optimizer_callables, self.scheduler_callables, strict=True
+        ):
+            if network is not None:
+                optimizers.append(make(network.parameters()))
+                if schedule is not None:
+                    schedulers.append(schedule(optimizers[-1]))
+        return optimizers, schedulers  # type: ignore[return-value]  # a list of schedulers is among the documented forms
+
+    def setup(self, stage: str) -> None:
+        """Compiles in place, which leaves the names of parameters as they are."""
+        if self.compile_networks:
+            self.encoder.compile()
+            self.generator.synthesis.compile()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what makes the encoder usable without this module. The generator is only named: it never changes."""
+        checkpoint[LIGHTNING_KEY] = {
+            "generator": fingerprint(self.generator),
+            type(self.encoder).__name__: getattr(self.encoder, "config", None),
+        }
+        if self.discriminator is not None:
+            checkpoint[LIGHTNING_KEY]["Discriminator"] = self.discriminator.config
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of a run on another generator, or of other networks."""
+        trained_for = checkpoint.get(LIGHTNING_KEY, {}).get("generator")
+        if trained_for != fingerprint(self.generator):
+            raise CheckpointError(
+                f"The checkpoint was trained for the generator {trained_for}, but this one is "
+                f"{fingerprint(self.generator)}; set model.generator to the run's own."
+            )
+        check_state(self, checkpoint["state_dict"], "The checkpoint")
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+
+    def _schedulers(self) -> list[Any]:
+        schedulers = self.lr_schedulers() or []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,90 @@
+"""Pictures of a run, to its folder and to whatever logger it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+from torchvision.utils import save_image
+
+from padinv.exceptions import ConfigError
+from padinv.pictures import contact_sheet, ring_heat_maps
+from padinv.training.module import PadInvModule
+from padinv.training.run import run_directory
+
+
+class ReconstructionPictures(Callback):
+    """At each validation, draws the same images and their reconstructions, and the padding rings as heat maps.
+
+    ``pictures/reconstructions.png`` has three rows: photographs, reconstructions by W+ alone, by W+ and padding (two
+    without padding). ``pictures/rings.png`` has a row for each photograph. With a logger that takes images (W&B,
+    TensorBoard) they are logged, too; the files always hold the latest.
+
+    Args:
+        images: how many, from the first validation batches.
+    """
+
+    def __init__(self, images: int = 8) -> None:
+        if images < 1:
+            raise ConfigError(f"images of ReconstructionPictures must be 1 or more, not {images}.")
+        self.images = images
+        self._batches: list[Tensor] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets the last validation's images."""
+        self._batches = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps the first images."""
+        missing = self.images - sum(map(len, self._batches))
+        if trainer.is_global_zero and missing > 0:
+            self._batches.append(batch["image"][:missing])
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws, writes and logs."""
+        directory = run_directory(trainer) / "pictures"
+        if not self._batches or not trainer.is_global_zero or not isinstance(pl_module, PadInvModule):
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        with torch.inference_mode():
+            pictures = draw_reconstructions(pl_module, torch.cat(self._batches))
+        for name, picture in pictures.items():
+            save_image(picture, directory / f"{name}.png")
+            for logger in trainer.loggers:
+                log_image(logger, f"pictures/{name}", picture, int(pl_module.images_seen))
+        self._batches = []
+
+    @staticmethod
+    def path(directory: Path) -> Path:
+        """Where the picture of reconstructions is, in a run's folder."""
+        return directory / "pictures" / "reconstructions.png"
+
+
+def draw_reconstructions(module: PadInvModule, images: Tensor) -> dict[str, Tensor]:
+    """Draws images (B, 3, H, W) in [-1, 1] with their reconstructions, and their padding rings."""
+    code = module(images)
+    rows = [images, module.reconstruct(code)]
+    if code.padding is None:
+        return {"reconstructions": contact_sheet(rows)}
+    rows.insert(1, module.reconstruct(type(code)(code.w_plus)))
+    return {"reconstructions": contact_sheet(rows), "rings": ring_heat_maps(code.padding)}
+
+
+def log_image(logger: Logger, key: str, image: Tensor, step: int) -> None:
+    """Logs an image (3, H, W) in [0, 1] to a logger that can: W&B and its kin, or TensorBoard; others get none."""
+    if hasattr(logger, "log_image"):
+        logger.log_image(key=key, images=[image], step=step)
+    elif hasattr(logger.experiment, "add_image"):
+        logger.experiment.add_image(key, image, global_step=step)

@@ -1,0 +1,140 @@
+import shutil
+import sys
+import urllib.error
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import lpips
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
+from padinv.losses import PerceptualLoss
+
+BACKBONES = {
+    "alex": ("alexnet-owt-7be5be79.pth", torchvision.models.alexnet),
+    "vgg": ("vgg16-397923af.pth", torchvision.models.vgg16),
+    "squeeze": ("squeezenet1_1-b8a52dc0.pth", torchvision.models.squeezenet1_1),
+}
+
+
+@pytest.fixture(scope="module")
+def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with random backbones in it; torch checks their hashes when it fetches them, not when it finds them."""
+    cache = tmp_path_factory.mktemp("torch") / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for filename, build in BACKBONES.values():
+            features = build().features.state_dict(prefix="features.")
+            torch.save({**features, "classifier.1.weight": torch.zeros(1)}, cache / filename)
+    return cache.parent.parent
+
+
+@pytest.fixture
+def cached(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    monkeypatch.setattr("torch.hub.urlopen", _no_network)
+    return torch_home / "hub" / "checkpoints"
+
+
+def _no_network(*args: object, **kwargs: object) -> None:
+    raise urllib.error.URLError("no network in tests")
+
+
+def images(size: int = 64) -> tuple[Tensor, Tensor]:
+    return tuple(torch.rand(2, 2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+
+
+@pytest.mark.parametrize("net", BACKBONES)
+def test_equals_lpips_with_the_same_weights(cached: Path, net: str) -> None:
+    a, b = images()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    state = torch.load(cached / BACKBONES[net][0], weights_only=True)
+    loaded = set()
+    for name, parameter in reference.net.named_parameters():  # slice<n>.<i>.<rest>
+        key = "features." + name.split(".", 1)[1]
+        parameter.data.copy_(state[key])
+        loaded.add(key)
+    assert loaded == {key for key in state if key.startswith("features.")}
+    expected = reference(a, b).mean()
+    torch.testing.assert_close(PerceptualLoss(net)(a, b), expected)
+    assert expected > 1e-4
+
+
+def test_gradient_reaches_the_reconstruction_only(cached: Path) -> None:
+    a, b = (image.requires_grad_() for image in images())
+    loss = PerceptualLoss()
+    loss(a, b).backward()
+    assert a.grad.abs().sum() > 0
+    assert b.grad is None
+    assert loss(a, a).item() == 0
+    assert not loss.state_dict()
+    assert not list(loss.parameters())
+
+
+@pytest.mark.parametrize(("net", "size"), [("alex", 31), ("vgg", 16), ("squeeze", 17)])
+def test_smallest_images(cached: Path, net: str, size: int) -> None:
+    loss = PerceptualLoss(net)
+    assert loss(*images(size)).isfinite()
+    with pytest.raises(RuntimeError, match="too small"):
+        loss(*images(size - 1))
+
+
+def test_building_it_takes_no_random_numbers(cached: Path) -> None:
+    before = torch.random.get_rng_state()
+    PerceptualLoss("squeeze")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_weights_from_a_file(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = PerceptualLoss()(*images())
+    file = shutil.copy(cached / BACKBONES["alex"][0], tmp_path / "mine.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert torch.equal(PerceptualLoss(weights=str(file))(*images()), expected)
+
+
+def test_offline_without_a_cache(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsNotFoundError) as error:
+        PerceptualLoss("vgg")
+    for part in ("vgg16-397923af.pth", str(tmp_path), "--model.lambda_per 0", "DiscriminatorFeatureLoss", "no network"):
+        assert part in str(error.value)
+
+
+def _damage(file: Path) -> None:
+    file.write_bytes(b"<!doctype html>")
+
+
+def _other_network(file: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, file)
+
+
+def _no_state_dict(file: Path) -> None:
+    torch.save([1, 2], file)
+
+
+@pytest.mark.parametrize("write", [_damage, _other_network, _no_state_dict])
+def test_refuses_other_files(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    file = tmp_path / "backbone.pth"
+    write(file)
+    with pytest.raises(CheckpointError, match=r"backbone\.pth"):
+        PerceptualLoss(weights=str(file))
+
+
+def test_refuses_a_missing_file_and_an_unknown_backbone(tmp_path: Path) -> None:
+    with pytest.raises(WeightsNotFoundError, match=r"no weights at .*nowhere\.pth"):
+        PerceptualLoss(weights=str(tmp_path / "nowhere.pth"))
+    with pytest.raises(ConfigError, match="net must be one of alex, vgg, squeeze, not 'resnet'"):
+        PerceptualLoss("resnet")
+
+
+def test_a_missing_package_is_named(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(MissingPackageError, match="pip install lpips"):
+        PerceptualLoss("squeeze")
