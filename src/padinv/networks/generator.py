@@ -168,6 +168,11 @@ class SynthesisNetwork(nn.Module):
                     f"The padding has a ring of {ring.shape[1]} channels at {r} px, but this generator has channels "
                     f"{self.channels}; encode for this generator, with padded_resolutions among those."
                 )
+        if padding is not None and padding.const is not None and padding.const.shape[1:] != self.const.shape[1:]:
+            raise ConfigError(
+                f"The padding has a constant of {padding.const.shape[1]} channels, but this generator's has "
+                f"{self.channels[4]}; encode for this generator."
+            )
         x = self.const if padding is None or padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(len(w_plus), *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)

@@ -1,0 +1,119 @@
+"""A list of images as tensors, in which an unreadable file is a fact to hand on, not a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from padinv.data.images import load_tensor
+from padinv.data.sources import Source
+from padinv.exceptions import DataError
+
+MAX_IN_A_ROW = 1000
+"""Where so many neighbours are unreadable, no replacement is looked for any further."""
+
+
+class Sample(NamedTuple):
+    """One image, or what became of it."""
+
+    image: Tensor | None
+    """float32 (3, R, R) in [-1, 1]; None if there was nothing to read."""
+    name: str
+    """Path of the image, that of the replacement if there is one."""
+    problems: tuple[str, ...]
+    """A sentence for each file that could not be read."""
+
+
+class ImageDataset(Dataset[Sample]):
+    """Images of a source, squared to one resolution.
+
+    Args:
+        source: The encoded images.
+        resolution: R.
+        indices: Which of the source's images these are; all by default.
+        replace: Put the next readable image, in the order of the source, in the place of an unreadable one, so that
+            training batches are always full; otherwise the sample has no image.
+
+    Indexing takes an image's number, or the pair `(number, flip)`. It never raises for an unreadable file: what happens
+    in a worker process reaches the user best as a value, from which `ImageLoader` makes the warning or the error.
+    """
+
+    def __init__(
+        self, source: Source, resolution: int, indices: NDArray[np.integer[Any]] | None = None, replace: bool = False
+    ) -> None:
+        self.source = source
+        self.resolution = resolution
+        self.indices = indices
+        self.replace = replace
+
+    def __len__(self) -> int:
+        return len(self.source) if self.indices is None else len(self.indices)
+
+    def __getitem__(self, key: int | tuple[int, bool]) -> Sample:
+        first, flip = key if isinstance(key, tuple) else (key, False)
+        problems: list[str] = []
+        for step in range(min(len(self), MAX_IN_A_ROW) if self.replace else 1):
+            number = (first + step) % len(self)
+            index = number if self.indices is None else int(self.indices[number])
+            name = self.source.name(index)
+            try:
+                image = load_tensor(self.source.read(index), self.resolution, flip)
+            except DataError as error:
+                problems.append(f"{name} cannot be read: {error}")
+            except OSError as error:
+                problems.append(f"{name} cannot be read: {error.strerror or error}")
+            else:
+                return Sample(image, name, tuple(problems))
+        return Sample(None, self.source.name(index), tuple(problems))
+
+
+class Collated(NamedTuple):
+    """A batch inside the loader; what is handed out is an `ImageBatch`."""
+
+    image: Tensor
+    name: list[str]
+    problems: list[str]
+    missing: int
+
+
+def collate(samples: Sequence[Sample]) -> Collated:
+    """Stack the images that there are: (B, 3, R, R), B the number of readable ones, (0,) if there are none."""
+    images = [sample.image for sample in samples if sample.image is not None]
+    return Collated(
+        torch.stack(images) if images else torch.empty(0),
+        [sample.name for sample in samples if sample.image is not None],
+        [problem for sample in samples for problem in sample.problems],
+        len(samples) - len(images),
+    )
+
+
+def split(length: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide a data set in two at random: the same two parts for the same arguments.
+
+    Args:
+        length: Number of images.
+        fraction: Share of the second part, in (0, 1); it gets at least one image.
+        seed: Of the draw.
+
+    Returns:
+        The numbers in the first and in the second part, each sorted.
+
+    Raises:
+        DataError: Nothing would be left for the first part.
+
+    Example:
+        >>> first, second = split(10, 0.2, seed=0)
+        >>> len(first), len(second), sorted([*first, *second]) == list(range(10))
+        (8, 2, True)
+    """
+    count = max(1, round(length * fraction))
+    if count >= length:
+        raise DataError(f"val_fraction={fraction} of {length} images leaves none to train on")
+    order = np.random.default_rng(seed).permutation(length)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -1,0 +1,88 @@
+"""The loader: reports what could not be read, and counts what training was given."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, TypedDict
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from padinv.data.dataset import Collated, ImageDataset, Sample, collate
+from padinv.data.sampler import TrainSampler
+from padinv.exceptions import DataError
+
+
+class UnreadableImageWarning(UserWarning):
+    """A file that could not be read was left out."""
+
+
+class ImageBatch(TypedDict):
+    """What a step is given."""
+
+    image: Tensor
+    """float32 (B, 3, R, R) in [-1, 1]."""
+    name: list[str]
+    """B paths; inside a container, `archive.zip/member`."""
+
+
+class ImageLoader(DataLoader[Sample]):
+    """Batches of an `ImageDataset`, as dicts `{"image": (B, 3, R, R), "name": list[str]}`.
+
+    A file that cannot be read is named in one warning, by the process that meets it, in the epoch that first meets it.
+    In training, another image has taken its place, so all batches have the same size on all ranks. In evaluation the
+    batch is shorter by it, and a batch of which nothing is left is passed over.
+
+    Args:
+        dataset: The images.
+        strict: Raise a DataError instead.
+        **options: Of `torch.utils.data.DataLoader`.
+
+    Iterating raises:
+        DataError: A file cannot be read, with `strict`; or not one could be.
+    """
+
+    def __init__(self, dataset: ImageDataset, strict: bool = False, **options: Any) -> None:
+        options.setdefault("collate_fn", collate)
+        super().__init__(dataset, **options)
+        self.strict = strict
+        self._reported: set[str] = set()
+
+    def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]  # DataLoader declares its private class
+        return self._hand_out(super().__iter__())  # the inner call is made at once: workers start to prefetch
+
+    def _hand_out(self, batches: Iterable[Collated]) -> Iterator[ImageBatch]:
+        problem = ""
+        readable = False
+        for batch in batches:
+            problem = problem or next(iter(batch.problems), "")
+            if batch.missing and self.dataset.replace:  # type: ignore[attr-defined]  # it is an ImageDataset
+                raise DataError(f"no readable image was found to train on: {problem}")
+            self._report(batch.problems)
+            if isinstance(self.sampler, TrainSampler):  # Lightning's overfit_batches puts another in its place
+                self.sampler.advance()
+            if batch.name:
+                readable = True
+                yield {"image": batch.image, "name": batch.name}
+        if problem and not readable:
+            raise DataError(f"not one image could be read: {problem}")
+
+    def _report(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            if self.strict:
+                raise DataError(f"{problem}; strict=false skips such files")
+            if problem not in self._reported:
+                self._reported.add(problem)
+                warnings.warn(f"{problem}; it is skipped", UnreadableImageWarning, stacklevel=3)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: with these two methods, Lightning takes the loader for one that resumes inside an epoch.
+
+        It does, by the position that `ImageDataModule` saves: Lightning restores a loader's own state only inside an
+        epoch, and the module's always.
+        """
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `state_dict`."""

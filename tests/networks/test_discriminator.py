@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from padinv import Discriminator
+from padinv.exceptions import ConfigError
+from padinv.networks.discriminator import minibatch_stddev
+
+
+def tiny() -> Discriminator:
+    torch.manual_seed(0)
+    return Discriminator(16, channels={4: 8, 8: 6, 16: 4}).eval()
+
+
+def test_scores_and_features() -> None:
+    discriminator = tiny()
+    images = torch.randn(4, 3, 16, 16)
+    assert discriminator(images).shape == (4, 1)
+    assert [tuple(f.shape) for f in discriminator.features(images)] == [(4, 6, 8, 8), (4, 8, 4, 4)]
+
+
+def test_features_depend_on_each_image_alone() -> None:
+    discriminator, images = tiny(), torch.randn(4, 3, 16, 16)
+    for whole, single in zip(discriminator.features(images), discriminator.features(images[2:3]), strict=True):
+        torch.testing.assert_close(whole[2:3], single, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(discriminator(images)[2:3], discriminator(images[2:3]))
+
+
+def test_minibatch_stddev_of_groups() -> None:
+    x = torch.tensor([0.0, 10.0, 2.0, 10.0, 4.0, 10.0, 6.0, 10.0]).view(8, 1, 1, 1).expand(8, 2, 3, 3)
+    channel = minibatch_stddev(x, 4)[:, 2, 0, 0]
+    # Even samples 0, 2, 4, 6 are one group of variance 5; the odd ones are all alike.
+    torch.testing.assert_close(channel[0::2], torch.full((4,), 5.0**0.5))
+    torch.testing.assert_close(channel[1::2], torch.full((4,), 1e-4))
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_groups_stay_the_same_when_samples_are_dealt_out_to_ranks(ranks: int) -> None:
+    x = torch.randn(16, 2, 4, 4)
+    together = minibatch_stddev(x)
+    for rank in range(ranks):
+        torch.testing.assert_close(minibatch_stddev(x[rank::ranks]), together[rank::ranks])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tiny()(torch.zeros(1, 3, 32, 32)), r"\(B, 3, 16, 16\), not \(1, 3, 32, 32\)"),
+        (lambda: tiny()(torch.zeros(6, 3, 16, 16)), "batch of 6 images has no whole groups of 4"),
+        (lambda: Discriminator(16, channels={4: 8}), r"from 4 to 16 px once, not \[4\]"),
+        (lambda: Discriminator(20), "not 20"),
+    ],
+)
+def test_what_does_not_fit_is_named(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

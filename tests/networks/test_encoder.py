@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from padinv import Generator, PadInvEncoder
+from padinv.codes import CodeShape
+from padinv.exceptions import ConfigError
+
+SHAPE = CodeShape(8, 16, {4: 12, 8: 10, 16: 8, 32: 6})
+
+
+def tiny(**options: object) -> PadInvEncoder:
+    torch.manual_seed(0)
+    return PadInvEncoder(SHAPE, **{"resolution": 32, "depth": 18, "width": 4, **options}).eval()
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+def test_any_resolution(resolution: int) -> None:
+    code = tiny(resolution=resolution)(torch.randn(2, 3, resolution, resolution))
+    assert code.w_plus.shape == (2, 8, 16)
+    assert code.padding.const.shape == (2, 12, 4, 4)
+    assert {r: tuple(ring.shape) for r, ring in code.padding.rings.items()} == {
+        r: (2, SHAPE.channels[r], 4 * r + 4) for r in (4, 8, 16, 32)
+    }
+
+
+def test_large_input_is_built_for() -> None:
+    encoder = tiny(resolution=1024, width=2)
+    assert [len(head.convs) // 2 for head in encoder.style_heads] == [6] * 3 + [7] * 4 + [8]
+
+
+def test_what_it_predicts_fits_its_generator() -> None:
+    generator = Generator(32, z_dim=8, w_dim=16, mapping_layers=1, channels=SHAPE.channels)
+    code = tiny()(torch.randn(2, 3, 32, 32))
+    assert generator.synthesis(*code.parts).shape == (2, 3, 32, 32)
+    assert generator.code_shape == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("options", "rings", "const"),
+    [
+        ({"padded_resolutions": [4, 16]}, {4, 16}, True),
+        ({"padded_resolutions": []}, set(), True),
+        ({"padded_resolutions": [8], "replace_const": False}, {8}, False),
+    ],
+)
+def test_choice_of_padding(options: dict[str, object], rings: set[int], const: bool) -> None:
+    padding = tiny(**options)(torch.randn(1, 3, 32, 32)).padding
+    assert set(padding.rings) == rings
+    assert (padding.const is not None) == const
+
+
+def test_without_padding_it_is_a_w_plus_encoder() -> None:
+    encoder = tiny(padded_resolutions=[], replace_const=False)
+    code = encoder(torch.randn(1, 3, 32, 32))
+    assert code.padding is None
+    assert not any("padding" in key for key in encoder.state_dict())
+    full = tiny()
+    assert full.load_state_dict(encoder.state_dict(), strict=False).unexpected_keys == []
+    torch.testing.assert_close(full.eval()(torch.ones(1, 3, 32, 32)).w_plus, encoder(torch.ones(1, 3, 32, 32)).w_plus)
+
+
+def test_latents_are_offsets_from_the_mean_which_is_part_of_the_state() -> None:
+    encoder, images = tiny(), torch.randn(1, 3, 32, 32)
+    before = encoder(images).w_plus
+    assert "w_avg" in encoder.state_dict()
+    encoder.w_avg.add_(2.0)
+    torch.testing.assert_close(encoder(images).w_plus, before + 2.0)
+
+
+def test_rings_are_what_full_maps_would_hold() -> None:
+    """The 1×1 heads applied to whole maps, then cropped, then stripped of their inside."""
+    import torch.nn.functional as F
+
+    from padinv.networks.padding_head import center_crop
+    from padinv.ops import map_to_ring
+
+    head = tiny().padding_head
+    level = torch.randn(2, 32, 32, 32)
+    p = F.interpolate(head.extractor(level), size=(34, 34), mode="bicubic", align_corners=True)
+    code = head(level)
+    for r, conv in head.ring_heads.items():
+        whole = F.conv2d(p, conv.weight.unsqueeze(-1), conv.bias)
+        torch.testing.assert_close(
+            code.rings[int(r)], map_to_ring(center_crop(whole, int(r) + 2)), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("depth", [18, 50, 100, 152])
+def test_depths(depth: int) -> None:
+    assert sum(len(stage) for stage in tiny(depth=depth, width=1, fpn_channels=4).backbone.stages) == {
+        18: 8,
+        50: 24,
+        100: 49,
+        152: 50,
+    }[depth]
+
+
+def test_config_rebuilds_it() -> None:
+    encoder = tiny(padded_resolutions=[4, 8])
+    twin = PadInvEncoder.from_config(encoder.config)
+    twin.load_state_dict(encoder.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(twin.eval()(images).w_plus, encoder(images).w_plus)
+
+
+def test_compiles_without_graph_breaks() -> None:
+    encoder, images = tiny(), torch.randn(2, 3, 32, 32)
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images).w_plus, encoder(images).w_plus, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 48}, "power of two from 32 to 1024, not 48"),
+        ({"resolution": 16}, "not 16"),
+        ({"depth": 34}, r"one of \[18, 50, 100, 152\], not 34"),
+        ({"padded_resolutions": [4, 64]}, r"names 64 px, but this generator has layers at \[4, 8, 16, 32\] px"),
+        ({"latents_per_level": [3, 4]}, "three numbers that add up to the generator's 8 latents"),
+        ({"latents_per_level": [3, 4, 2]}, "add up"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny(**options)
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\(B, 3, 32, 32\), not \(1, 3, 64, 64\)"):
+        tiny()(torch.zeros(1, 3, 64, 64))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from padinv import Generator, PaddingCode
+from padinv.exceptions import ConfigError
+
+
+def tiny(resolution: int = 16) -> Generator:
+    torch.manual_seed(0)
+    channels = {r: 8 for r in (4, 8, 16, 32, 64, 128, 256, 512, 1024) if r <= resolution}
+    return Generator(resolution, z_dim=12, w_dim=16, mapping_layers=2, channels=channels).eval()
+
+
+def padding_for(generator: Generator, batch: int = 1, resolutions: tuple[int, ...] = (4, 8)) -> PaddingCode:
+    channels = generator.synthesis.channels
+    return PaddingCode(
+        torch.randn(batch, channels[4], 4, 4), {r: torch.randn(batch, channels[r], 4 * r + 4) for r in resolutions}
+    )
+
+
+@pytest.mark.parametrize("resolution", [8, 16, 64, 1024])
+def test_sizes(resolution: int) -> None:
+    generator = tiny(resolution)
+    assert generator.num_layers == 2 * (resolution.bit_length() - 1) - 2
+    if resolution <= 64:
+        assert generator(torch.randn(2, 12)).shape == (2, 3, resolution, resolution)
+
+
+@pytest.mark.parametrize("resolutions", [(4,), (16,), (4, 16), (4, 8, 16)])
+def test_padding_at_any_set_of_resolutions_changes_the_image(resolutions: tuple[int, ...]) -> None:
+    generator = tiny()
+    w_plus = torch.randn(1, generator.num_layers, 16)
+    rings = PaddingCode(None, padding_for(generator, 1, resolutions).rings)
+    assert not torch.allclose(generator.synthesis(w_plus, rings), generator.synthesis(w_plus))
+
+
+def test_learned_constant_and_zero_rings_are_no_padding() -> None:
+    generator = tiny()
+    w_plus = torch.randn(2, generator.num_layers, 16)
+    rings = {r: torch.zeros(2, 8, 4 * r + 4) for r in (4, 8, 16)}
+    padded = generator.synthesis(w_plus, PaddingCode(generator.synthesis.const.expand(2, -1, -1, -1), rings))
+    torch.testing.assert_close(padded, generator.synthesis(w_plus), rtol=1e-5, atol=1e-6)
+
+
+def test_the_code_is_not_written_to() -> None:
+    generator = tiny()
+    padding = padding_for(generator).requires_grad_()
+    before = padding.clone()
+    generator.synthesis(torch.randn(1, generator.num_layers, 16), padding).sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(padding.tensors(), before.tensors(), strict=True))
+    assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in padding.tensors())
+
+
+def test_one_padding_for_a_batch() -> None:
+    generator = tiny()
+    padding, w_plus = padding_for(generator), torch.randn(3, generator.num_layers, 16)
+    together = generator.synthesis(w_plus, padding.expand(3))
+    torch.testing.assert_close(together[1:2], generator.synthesis(w_plus[1:2], padding), rtol=1e-4, atol=1e-5)
+
+
+def test_noise_modes() -> None:
+    generator = tiny()
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.5)
+    w_plus = torch.randn(1, generator.num_layers, 16)
+    const, none = (generator.synthesis(w_plus, noise=noise) for noise in ("const", "none"))
+    assert torch.equal(generator.synthesis(w_plus), const)
+    assert not torch.allclose(const, none)
+    first, second = (generator.synthesis(w_plus, noise="random") for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
+def test_truncation() -> None:
+    generator = tiny()
+    generator.w_avg.normal_()
+    w = generator.mapping(torch.randn(2, 12))
+    torch.testing.assert_close(generator.truncate(w, 0.0), generator.w_avg.expand(2, -1))
+    torch.testing.assert_close(generator.truncate(w, 0.25), generator.w_avg + 0.25 * (w - generator.w_avg))
+    w_plus = generator.broadcast(w)
+    coarse = generator.truncate(w_plus, 0.0, layers=2)
+    torch.testing.assert_close(coarse[:, 1], generator.w_avg.expand(2, -1))
+    torch.testing.assert_close(coarse[:, 2:], w_plus[:, 2:])
+
+
+def test_bfloat16_autocast_keeps_a_full_precision_image() -> None:
+    generator = tiny(64)
+    w_plus = torch.randn(1, generator.num_layers, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = generator.synthesis(w_plus, padding_for(generator))
+    assert half.dtype == torch.float32
+    assert half.isfinite().all()
+
+
+def test_compiles_without_graph_breaks() -> None:
+    generator = tiny()
+    padding, w_plus = padding_for(generator), torch.randn(1, generator.num_layers, 16)
+    compiled = torch.compile(generator.synthesis, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(w_plus, padding), generator.synthesis(w_plus, padding), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Generator(96), "power of two from 8 to 1024, not 96"),
+        (lambda: Generator(2048), "not 2048"),
+        (lambda: Generator(16, channels={4: 8, 16: 8}), r"from 4 to 16 px once, not \[4, 16\]"),
+        (lambda: tiny().synthesis(torch.zeros(1, 5, 16)), r"\(B, 6, 16\), not \(1, 5, 16\)"),
+        (
+            lambda: tiny().synthesis(torch.zeros(1, 6, 16), PaddingCode(None, {32: torch.zeros(1, 8, 132)})),
+            "8 channels at 32 px, but this generator has channels {4: 8, 8: 8, 16: 8}",
+        ),
+        (
+            lambda: tiny().synthesis(torch.zeros(1, 6, 16), PaddingCode(None, {4: torch.zeros(1, 9, 20)})),
+            "9 channels at 4 px",
+        ),
+        (
+            lambda: tiny().synthesis(torch.zeros(1, 6, 16), PaddingCode(torch.zeros(1, 5, 4, 4))),
+            "constant of 5 channels",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

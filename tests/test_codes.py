@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from padinv import InversionCode, PaddingCode
+from padinv.exceptions import ConfigError
+
+
+def make_code(batch: int = 3) -> InversionCode:
+    padding = PaddingCode(torch.randn(batch, 8, 4, 4), {8: torch.randn(batch, 4, 36), 4: torch.randn(batch, 8, 20)})
+    return InversionCode(torch.randn(batch, 6, 16), padding)
+
+
+def same(a: InversionCode, b: InversionCode) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
+
+
+def test_maps_and_back() -> None:
+    padding = make_code().padding
+    maps = padding.maps()
+    assert {r: tuple(m.shape) for r, m in maps.items()} == {4: (3, 8, 6, 6), 8: (3, 4, 10, 10)}
+    back = PaddingCode.from_maps(padding.const, maps)
+    assert same(InversionCode(torch.zeros(3, 1, 1), back), InversionCode(torch.zeros(3, 1, 1), padding))
+
+
+def test_published_setting_has_272_positions() -> None:
+    padding = PaddingCode(torch.zeros(1, 1, 4, 4), {r: torch.zeros(1, 1, 4 * r + 4) for r in (4, 8, 16, 32)})
+    assert sum(tensor.numel() for tensor in padding.tensors()) == 272
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [(0, [0]), (-1, [2]), (slice(1, 3), [1, 2]), ([2, 0], [2, 0]), (torch.tensor([True, False, True]), [0, 2])],
+)
+def test_indexing(index: object, expected: list[int]) -> None:
+    code = make_code()
+    selected = code[index]
+    assert len(selected) == len(expected)
+    assert torch.equal(selected.w_plus, code.w_plus[expected])
+    assert torch.equal(selected.padding.rings[8], code.padding.rings[8][expected])
+
+
+def test_cat_undoes_iteration() -> None:
+    code = make_code()
+    assert [len(sample) for sample in code] == [1, 1, 1]
+    assert same(InversionCode.cat(list(code)), code)
+
+
+def test_lerp_meets_both_ends() -> None:
+    a, b = make_code(), make_code()
+    assert same(a.lerp(b, 0.0), a)
+    assert same(a.lerp(b, 1.0), b)
+    torch.testing.assert_close(a.lerp(b, 0.5).padding.const, (a.padding.const + b.padding.const) / 2)
+
+
+def test_moves_and_casts() -> None:
+    code = make_code().to(torch.float64)
+    assert {tensor.dtype for tensor in code.tensors()} == {torch.float64}
+    assert {str(tensor.device) for tensor in code.to("meta").tensors()} == {"meta"}
+
+
+def test_leaf_that_requires_gradients_and_expansion() -> None:
+    code = make_code(1).requires_grad_()
+    loss = sum(tensor.sum() for tensor in code.expand(4).tensors())
+    loss.backward()
+    assert all(torch.equal(tensor.grad, torch.full_like(tensor, 4.0)) for tensor in code.tensors())
+    assert not any(tensor.requires_grad for tensor in code.detach().tensors())
+
+
+def test_clone_is_independent() -> None:
+    code = make_code()
+    copy = code.clone()
+    copy.padding.const.zero_()
+    assert code.padding.const.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PaddingCode(None, {}), "needs a constant, a ring, or both"),
+        (lambda: PaddingCode(None, {4: torch.zeros(1, 8, 36)}), r"at 4 px has shape \(B, C, 20\)"),
+        (lambda: PaddingCode(torch.zeros(2, 8, 4, 4), {4: torch.zeros(1, 8, 20)}), "one batch size"),
+        (lambda: PaddingCode.from_maps(None, {4: torch.zeros(1, 8, 4, 4)}), "must measure 6×6, not 4×4"),
+        (lambda: InversionCode(torch.zeros(2, 512)), r"\(B, L, 512\)"),
+        (lambda: InversionCode(torch.zeros(2, 6, 8), make_code().padding), "2 latents .* 3 images"),
+        (lambda: make_code().lerp(InversionCode(torch.zeros(3, 6, 16)), 0.5), "have padding and some have none"),
+        (lambda: InversionCode(torch.zeros(3, 6, 16)).lerp(make_code(), 0.5), "have padding and some have none"),
+        (lambda: make_code().padding.lerp(PaddingCode(None, {4: torch.zeros(3, 8, 20)}), 0.5), "different parts"),
+    ],
+)
+def test_what_does_not_fit_is_named(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
