@@ -7,18 +7,21 @@ given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
+from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from padinv._version import __version__
 from padinv.exceptions import PadInvError
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
-from padinv.training.run import make_run_directory
+from padinv.training.run import check_writable, make_run_directory
 
 
 def presets() -> dict[str, Path]:
@@ -54,7 +57,9 @@ class RunConfigCallback(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes config.yaml on rank zero."""
-        self.parser.save(self.config, str(self.path), skip_none=False, overwrite=True, multifile=self.multifile)
+        # Nulls are kept: one may stand where the default is something else. The option has had two names.
+        keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
+        self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Makes the folder first, on all ranks together."""
@@ -64,6 +69,14 @@ class RunConfigCallback(SaveConfigCallback):
 
 class PadInvCLI(LightningCLI):
     """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
+        self.config = parser.parse_args(cast(Sequence[str] | None, args))
+
+    def after_instantiate_classes(self) -> None:
+        """Fails before anything is computed if its results could not be kept."""
+        check_writable(self.trainer)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Makes PadInvModule and ImageDataModule the defaults, and adds the callbacks that every run has."""
@@ -85,6 +98,7 @@ class PadInvCLI(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.save_on_train_epoch_end": False,
                 "trainer.max_epochs": -1,  # ImageSchedule ends the run
+                "trainer.plugins": [{"class_path": "padinv.training.SyncBatchNorm"}],  # of no effect on one device
             }
         )
 
@@ -115,7 +129,22 @@ def main(args: Sequence[str] | None = None) -> int:
             parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
             args=args,
         )
-    except PadInvError as error:
-        print(f"padinv: {error}", file=sys.stderr)
+    except Exception as error:
+        if (reason := _reason(error)) is None:
+            raise
+        print(f"padinv: {reason}", file=sys.stderr)
         return 1
     return 0
+
+
+def _reason(error: BaseException | None) -> PadInvError | None:
+    """The error of ours behind one of jsonargparse's.
+
+    It tries every alternative of a type (a module, or None) and chains only the first that failed to the error it
+    raises; the others are left in the frame that raised it.
+    """
+    if error is None or isinstance(error, PadInvError):
+        return error
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    tried = [failure for names in frames for failure in names.get("exceptions", ())]
+    return next(filter(None, map(_reason, [error.__cause__, *tried])), None)

@@ -80,7 +80,7 @@ class _Code:
 
 @dataclass(frozen=True, eq=False)
 class PaddingCode(_Code):
-    """A point in padding space (PadInv, section 3.2): what the encoder predicts and the synthesis network consumes.
+    """A point in padding space (PadInv, Bai et al. 2022): what the encoder predicts and the synthesis network consumes.
 
     Only the ring positions are held, 4R + 4 for a resolution of R px: with the published setting 256 positions of
     rings and the 16 of the constant.

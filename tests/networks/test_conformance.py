@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conformance import GRADIENT, assert_agrees, make_input, published_output, published_state
 from torch.nn.functional import softplus
 
+from conformance import GRADIENT, assert_agrees, make_input, published_output, published_state
 from padinv import Generator, PaddingCode, PadInvEncoder, load_discriminator, load_encoder, load_generator
 from padinv.ops.ring import map_to_ring
 

@@ -89,12 +89,15 @@ def test_rings_are_what_full_maps_would_hold() -> None:
 
 @pytest.mark.parametrize("depth", [18, 50, 100, 152])
 def test_depths(depth: int) -> None:
-    assert sum(len(stage) for stage in tiny(depth=depth, width=1, fpn_channels=4).backbone.stages) == {
-        18: 8,
-        50: 24,
-        100: 49,
-        152: 50,
-    }[depth]
+    assert (
+        sum(len(stage) for stage in tiny(depth=depth, width=1, fpn_channels=4).backbone.stages)
+        == {
+            18: 8,
+            50: 24,
+            100: 49,
+            152: 50,
+        }[depth]
+    )
 
 
 def test_config_rebuilds_it() -> None:

@@ -34,9 +34,7 @@ def test_equals_the_definition(demodulate: bool, with_ring: bool) -> None:
     style = torch.rand(3, 8) + 0.5
     ring = torch.randn(3, 8, 20) if with_ring else None
     ours = modulated_conv2d(x, weight, style, demodulate=demodulate, ring=ring)
-    torch.testing.assert_close(
-        ours, per_sample_weights(x, weight, style, ring, demodulate), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(ours, per_sample_weights(x, weight, style, ring, demodulate), rtol=1e-4, atol=1e-5)
 
 
 def test_zero_ring_changes_nothing() -> None:

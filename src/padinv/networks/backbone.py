@@ -1,4 +1,4 @@
-"""The improved residual network with squeeze-and-excitation that reads the image (IResNet-SE, as in ArcFace and pSp)."""
+"""The residual network with squeeze-and-excitation that reads the image (IResNet-SE, as in ArcFace and pSp)."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ class ResidualBlock(nn.Module):
         skip = self.skip(blur_downsample(x, self.kernel))
         x = scaled_leaky_relu(self.conv(x))
         x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=2), stride=2, padding=0))
-        return (x + skip) * math.sqrt(0.5)
+        out: Tensor = (x + skip) * math.sqrt(0.5)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -72,9 +73,7 @@ class Discriminator(nn.Module):
         ConfigError: if the resolution or the channels do not make a discriminator.
     """
 
-    def __init__(
-        self, resolution: int = 256, *, channels: dict[int, int] | None = None, mbstd_groups: int = 4
-    ) -> None:
+    def __init__(self, resolution: int = 256, *, channels: dict[int, int] | None = None, mbstd_groups: int = 4) -> None:
         super().__init__()
         check_resolution(resolution, minimum=8)
         channels = dict(channels or stylegan2_channels(resolution))

@@ -1,4 +1,4 @@
-"""PadInv's encoder: an image becomes style latents *and* padding (PadInv, section 3.3).
+"""PadInv's encoder: an image becomes style latents *and* padding (PadInv, Bai et al. 2022).
 
 backbone → feature pyramid → one style head for each latent, and the padding head on one level. Without the padding head
 it is pSp's encoder to W+.
@@ -22,7 +22,7 @@ from padinv.networks.padding_head import PaddingHead
 from padinv.networks.style_head import StyleHead
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
-"""The published choice (PadInv, section 4.1): what is larger than 32 px is texture, not layout."""
+"""The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
 
 
 def split_latents(num_layers: int) -> list[int]:
@@ -52,7 +52,9 @@ class PadInvEncoder(nn.Module):
         padded_resolutions: where padding is predicted; those of 4, 8, 16 and 32 px that the generator has if not given;
             an empty list for none.
         replace_const: whether the generator's constant input is predicted, too.
-        latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not given.
+        latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not
+            given.
+        first_for_all: whether the first offset is added to all others, as in e4e (Tov et al. 2021, section 4).
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
 
     Raises:
@@ -77,6 +79,7 @@ class PadInvEncoder(nn.Module):
         padded_resolutions: Sequence[int] | None = None,
         replace_const: bool = True,
         latents_per_level: Sequence[int] | None = None,
+        first_for_all: bool = False,
         w_avg: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class PadInvEncoder(nn.Module):
         for r in padded_resolutions:
             if r not in code.channels:
                 raise ConfigError(
-                    f"padded_resolutions names {r} px, but this generator has layers at {sorted(code.channels)} px only."
+                    f"padded_resolutions names {r} px, but this generator has layers at {sorted(code.channels)} px."
                 )
         latents_per_level = list(latents_per_level or split_latents(code.num_layers))
         if len(latents_per_level) != 3 or sum(latents_per_level) != code.num_layers or min(latents_per_level) < 0:
@@ -113,6 +116,7 @@ class PadInvEncoder(nn.Module):
         self.padding_level = min(range(3), key=lambda level: abs(sizes[level] - largest))
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         self.latents_per_level = latents_per_level
+        self.first_for_all = first_for_all
         self.resolution = resolution
         self.padded_resolutions = sorted(padded_resolutions)
         self.code_shape = code
@@ -125,6 +129,7 @@ class PadInvEncoder(nn.Module):
             "padded_resolutions": self.padded_resolutions,
             "replace_const": replace_const,
             "latents_per_level": latents_per_level,
+            "first_for_all": first_for_all,
         }
 
     @classmethod
@@ -152,5 +157,7 @@ class PadInvEncoder(nn.Module):
         levels = self.fpn(self.backbone(images)[:0:-1])
         sources = [level for level, count in zip(levels, self.latents_per_level, strict=True) for _ in range(count)]
         offsets = torch.stack([head(level) for head, level in zip(self.style_heads, sources, strict=True)], dim=1)
+        if self.first_for_all:
+            offsets = torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
         padding = None if self.padding_head is None else self.padding_head(levels[self.padding_level])
         return InversionCode(self.w_avg + offsets, padding)

@@ -1,14 +1,16 @@
 """StyleGAN2's generator (Karras et al. 2019), skip architecture, whose padding is an argument of the synthesis.
 
-z → mapping → w → w_plus (one latent for each layer) → synthesis(w_plus, padding) → image. Without padding it is StyleGAN2
-exactly. With it (PadInv, section 3.2) a predicted constant replaces the learned one, and at the padded resolutions a
-predicted ring replaces the zeros around the input of the 3×3 convolution of stride 1.
+z → mapping → w → w_plus (one latent for each layer) → synthesis(w_plus, padding) → image. Without padding it is
+StyleGAN2 exactly. With it (PadInv, Bai et al. 2022) a predicted constant replaces the learned one, and at the padded
+resolutions a predicted ring replaces the zeros around the input of the 3×3 convolution of stride 1.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,7 @@ class MappingNetwork(nn.Sequential):
     def __init__(self, z_dim: int = 512, w_dim: int = 512, num_layers: int = 8, width: int | None = None) -> None:
         width = width or w_dim
         widths = [z_dim, *[width] * (num_layers - 1), w_dim]
-        super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in zip(widths[:-1], widths[1:], strict=True)))
+        super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in pairwise(widths)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, z_dim), standard normal, to w (B, w_dim)."""
@@ -85,9 +87,7 @@ class StyleConv(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
-        x = modulated_conv2d(
-            x, self.weight, self.style(w), ring=ring, upsample_kernel=self.kernel if self.up else None
-        )
+        x = modulated_conv2d(x, self.weight, self.style(w), ring=ring, upsample_kernel=self.kernel if self.up else None)
         if noise == "const":
             x = x + (self.noise * self.noise_strength).to(x.dtype)
         elif noise == "random":
@@ -113,11 +113,45 @@ class ToRGB(nn.Module):
 class SynthesisBlock(nn.Module):
     """All layers of one resolution: ``up`` (none at 4 px), ``conv``, the one with the padding ring, and ``to_rgb``."""
 
+    kernel: Tensor
+
     def __init__(self, in_channels: int | None, channels: int, w_dim: int, resolution: int) -> None:
         super().__init__()
         self.up = None if in_channels is None else StyleConv(in_channels, channels, w_dim, resolution, up=True)
         self.conv = StyleConv(channels, channels, w_dim, resolution)
         self.to_rgb = ToRGB(channels, w_dim)
+        self.register_buffer("kernel", fir_kernel(), persistent=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        image: Tensor | None,
+        latents: Sequence[Tensor],
+        *,
+        ring: Tensor | None = None,
+        noise: Noise = "const",
+    ) -> tuple[Tensor, Tensor]:
+        """Maps features and the image so far, at half the resolution, to those of this resolution.
+
+        Args:
+            x: (B, C, R / 2, R / 2); at 4 px the constant, (B, C, 4, 4).
+            image: (B, 3, R / 2, R / 2); None at 4 px.
+            latents: those of ``up`` (none at 4 px), ``conv`` and ``to_rgb``, (B, w_dim) each.
+            ring: (B, C', 4R + 4), the padding of ``conv``.
+            noise: as for the network.
+
+        Returns:
+            (B, C', R, R) and (B, 3, R, R).
+        """
+        if self.up is not None:
+            x = self.up(x, latents[0], noise=noise)
+        x = self.conv(x, latents[-2], ring=ring, noise=noise)
+        rgb: Tensor = self.to_rgb(x, latents[-1]).to(latents[-1].dtype)
+        if image is not None:
+            # The sum over all resolutions is the image: half precision would show in it.
+            with torch.autocast(x.device.type, enabled=False):
+                rgb = rgb + upsample(image, self.kernel)
+        return x, rgb
 
 
 class SynthesisNetwork(nn.Module):
@@ -129,12 +163,9 @@ class SynthesisNetwork(nn.Module):
         channels: channels at each resolution from 4 px up.
     """
 
-    kernel: Tensor
-
     def __init__(self, resolution: int, w_dim: int, channels: dict[int, int]) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.randn(1, channels[4], 4, 4))
-        self.register_buffer("kernel", fir_kernel(), persistent=False)
         self.blocks = nn.ModuleDict()
         for r in sorted(channels):
             self.blocks[str(r)] = SynthesisBlock(channels.get(r // 2), channels[r], w_dim, r)
@@ -176,28 +207,18 @@ class SynthesisNetwork(nn.Module):
         x = self.const if padding is None or padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(len(w_plus), *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
-        image: Tensor | None = None
-        i = 0
-        for r, block in self.blocks.items():
-            if block.up is not None:
-                x = block.up(x, latents[i], noise=noise)
-                i += 1
-            x = block.conv(x, latents[i], ring=rings.get(int(r)), noise=noise)
-            i += 1
-            rgb = block.to_rgb(x, latents[i]).to(w_plus.dtype)
-            if image is not None:
-                # The sum of all resolutions is the image: half precision would show in it.
-                with torch.autocast(x.device.type, enabled=False):
-                    rgb = rgb + upsample(image, self.kernel)
-            image = rgb
-        return image
+        image = None
+        for k, (name, block) in enumerate(self.blocks.items()):
+            own = latents[max(2 * k - 1, 0) : 2 * k + 2]
+            x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
+        return cast(Tensor, image)
 
 
 class Generator(nn.Module):
     """StyleGAN2's generator with an optional padding code.
 
-    Layer ``blocks.R.conv`` takes latent 2·log2(R) - 4 and ``blocks.R.up`` the one before; ``blocks.R.to_rgb`` shares its
-    latent with the next block's ``up``.
+    Layer ``blocks.R.conv`` takes latent 2·log2(R) - 4 and ``blocks.R.up`` the one before; ``blocks.R.to_rgb`` shares
+    its latent with the next block's ``up``.
 
     Args:
         resolution: of the images, a power of two from 8 to 1024.

@@ -1,7 +1,7 @@
 """The style-modulated convolution of StyleGAN2 (Karras et al. 2019, section 2.2), with the padding ring of PadInv.
 
-With s the style, w the weight and r the ring,  y = d · (w ∗ [x · s | r]),  where [· | r] lays the ring around the map *after*
-modulation, and d_o = 1 / √(Σ_ik (w_oik · s_i)² + ε) is the demodulation of output channel o.
+With s the style, w the weight and r the ring,  y = d · (w ∗ [x · s | r]),  where [· | r] lays the ring around the map
+*after* modulation, and d_o = 1 / √(Σ_ik (w_oik · s_i)² + ε) is the demodulation of output channel o.
 
 Activations are scaled instead of the weight: the convolution then has one weight for the whole batch. d comes from a
 product of matrices, since Σ_ik (w_oik · s_i)² = Σ_i (Σ_k w_oik²) · s_i².
@@ -51,8 +51,8 @@ def modulated_conv2d(
 ) -> Tensor:
     """Modulates, pads, convolves, demodulates.
 
-    The style carries the factor 1/√fan_in of the equalized learning rate. Demodulation cancels it, but it keeps the sums
-    inside the range of float16; the ring, which no style multiplies, gets the same factor.
+    The style carries the factor 1/√fan_in of the equalized learning rate. Demodulation cancels it, but it keeps the
+    sums inside the range of float16; the ring, which no style multiplies, gets the same factor.
 
     Args:
         x: (B, I, R, R).

@@ -1,4 +1,4 @@
-"""The padding ring: a border one pixel wide, predicted instead of zero (PadInv, section 3.2).
+"""The padding ring: a border one pixel wide, predicted instead of zero (PadInv, Bai et al. 2022).
 
 A ring around an R×R map has 4R + 4 positions. They are stored in reading order: the top row (R + 2), then left and
 right of each of the R rows, then the bottom row (R + 2).
@@ -46,7 +46,8 @@ def pad_with_ring(x: Tensor, ring: Tensor) -> Tensor:
             f"A ring around maps of {x.shape[1]} channels and {resolution} px has shape (B, {x.shape[1]}, "
             f"{ring_positions(resolution)}), but this one has {tuple(ring.shape)}; was it made for another generator?"
         )
-    top, sides, bottom = ring.to(x.dtype).split([resolution + 2, 2 * resolution, resolution + 2], dim=-1)
+    lengths = [resolution + 2, 2 * resolution, resolution + 2]
+    top, sides, bottom = torch.split(ring.to(x.dtype), lengths, dim=-1)
     left, right = rearrange(sides, "b c (row side) -> side b c row 1", side=2)
     middle = torch.cat([left.expand(*x.shape[:-1], 1), x, right.expand(*x.shape[:-1], 1)], dim=-1)
     row = (*x.shape[:2], 1, resolution + 2)

@@ -1,5 +1,6 @@
 """Training PadInv: the LightningModule, and callbacks that count in images."""
 
+from padinv.training.distributed import SyncBatchNorm
 from padinv.training.last_checkpoint import LastCheckpoint
 from padinv.training.module import PadInvModule
 from padinv.training.pictures import ReconstructionPictures
@@ -14,4 +15,5 @@ __all__ = [
     "PadInvModule",
     "ReconstructionPictures",
     "RunReport",
+    "SyncBatchNorm",
 ]

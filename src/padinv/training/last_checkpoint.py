@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from padinv.exceptions import ConfigError
 from padinv.training.run import make_run_directory
+from padinv.training.schedule import images_seen
 
 
-class LastCheckpoint(Callback):
+class LastCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` every so many images, after each validation, at the end and when interrupted.
 
-    Lightning's ``ModelCheckpoint(monitor=..., save_last=True)`` writes its last checkpoint only when the metric improves.
+    Lightning runs checkpoint callbacks after all others: listed behind ModelCheckpoint, it holds what that one knows.
+    Lightning's ``ModelCheckpoint(monitor=..., save_last=True)`` writes its last one only when the metric improves.
 
     Args:
         every_images: images from one save to the next.
@@ -37,13 +40,13 @@ class LastCheckpoint(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts from where a resumed run stands."""
-        self._saved = int(pl_module.images_seen)
+        self._saved = images_seen(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves if it is time."""
-        if int(pl_module.images_seen) // self.every_images > self._saved // self.every_images:
+        if images_seen(pl_module) // self.every_images > self._saved // self.every_images:
             self._save(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,7 +65,7 @@ class LastCheckpoint(Callback):
             self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seen = int(pl_module.images_seen)
-        if seen > self._saved and not trainer.fast_dev_run:
+        seen = images_seen(pl_module)
+        if seen > self._saved and not getattr(trainer, "fast_dev_run", False):
             trainer.save_checkpoint(self.path)
             self._saved = seen

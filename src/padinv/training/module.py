@@ -1,4 +1,4 @@
-"""PadInv's training as a LightningModule: E and D take turns, G never changes (PadInv, section 3.3).
+"""PadInv's training as a LightningModule: E and D take turns, G never changes (PadInv, Bai et al. 2022).
 
 One batch is one step of the encoder against the frozen discriminator, then, if there is a discriminator, one step of it
 on the same reconstructions. The encoder therefore runs once a batch, and its BatchNorm statistics move once.
@@ -37,9 +37,10 @@ from padinv.losses import (
 )
 from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.training.distributed import allow_unused_parameters
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
-"""Builds an encoder for a generator; in a config the ``class_path`` of one, with its other arguments as ``init_args``."""
+"""Builds an encoder for a generator; in a config its ``class_path``, with its other arguments as ``init_args``."""
 
 
 def default_optimizer_e(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -148,9 +149,7 @@ class PadInvModule(LightningModule):
 
     # What is trained, and against what ------------------------------------------------------------------------------
 
-    def configure_models(
-        self, generator: str | Generator, discriminator: str | None, encoder: EncoderCallable
-    ) -> None:
+    def configure_models(self, generator: str | Generator, discriminator: str | None, encoder: EncoderCallable) -> None:
         """Builds the networks. The discriminator starts from its checkpoint; a resumed run's own replaces it later."""
         network = load_generator(generator) if isinstance(generator, str) else generator
         self._generator = Frozen(network)
@@ -175,7 +174,7 @@ class PadInvModule(LightningModule):
                 )
         self.encoder_ema: AveragedModel | None = None
         if self.ema_images is not None:
-            self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=get_ema_multi_avg_fn(), use_buffers=True)
+            self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=_average(0.5), use_buffers=True)
             self.encoder_ema.requires_grad_(False)
 
     def configure_losses(
@@ -209,7 +208,7 @@ class PadInvModule(LightningModule):
     def generator(self) -> Generator:
         """The frozen generator."""
         network = self._generator.network
-        assert isinstance(network, Generator)  # noqa: S101 (for the type checker)
+        assert isinstance(network, Generator)
         return network
 
     @property
@@ -278,7 +277,9 @@ class PadInvModule(LightningModule):
             for scheduler in self._schedulers():
                 scheduler.step()
         self._log({f"loss/{name}": value for name, value in logs.items()}, len(images))
-        rates = dict(zip(("lr/encoder", "lr/discriminator"), (o.param_groups[0]["lr"] for o in optimizers), strict=False))
+        rates = dict(
+            zip(("lr/encoder", "lr/discriminator"), (o.param_groups[0]["lr"] for o in optimizers), strict=False)
+        )
         self._log(rates, len(images))
 
     def _step(
@@ -312,13 +313,16 @@ class PadInvModule(LightningModule):
             nn.utils.clip_grad_norm_(parameters, self.clip_norm)
 
     def _check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
-        if torch.isfinite(loss):
+        # Decided by all ranks: one that stopped by itself would leave the others waiting for it.
+        if self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
             return
-        name, value = next((n, t) for n, t in terms.items() if not torch.isfinite(t))
+        where = f"at step {int(self.steps)} ({int(self.images_seen)} images seen)"
+        bad = next(((name, term.item()) for name, term in terms.items() if not torch.isfinite(term)), None)
+        if bad is None:
+            raise NonFiniteLossError(f"A loss is not finite {where} on another process, which names the batch's files.")
         raise NonFiniteLossError(
-            f"loss/{name} is {value.item()} at step {int(self.steps)} ({int(self.images_seen)} images seen); the batch's "
-            f"files are {', '.join(batch.get('name', ['unnamed']))}. Lower the learning rate, set clip_norm, or, under "
-            "16-mixed, use bf16-mixed."
+            f"loss/{bad[0]} is {bad[1]} {where}; the batch's files are {', '.join(batch.get('name', ['unnamed']))}. "
+            "Lower the learning rate, set clip_norm, or, under 16-mixed, use bf16-mixed."
         )
 
     def _no_sync(self) -> AbstractContextManager[None]:
@@ -327,7 +331,7 @@ class PadInvModule(LightningModule):
 
     def _update_ema(self, images: int) -> None:
         if self.encoder_ema is not None and self.ema_images is not None:
-            self.encoder_ema.multi_avg_fn = get_ema_multi_avg_fn(0.5 ** (images / self.ema_images))
+            self.encoder_ema.multi_avg_fn = _average(0.5 ** (images / self.ema_images))
             self.encoder_ema.update_parameters(self.encoder)
 
     def _log(self, values: Mapping[str, Any], batch_size: int = 1, *, sync_dist: bool = False) -> None:
@@ -341,7 +345,7 @@ class PadInvModule(LightningModule):
         self.val_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the metrics as val/mse, val/psnr, …"""
+        """Logs the metrics as val/mse, val/psnr and so on."""
         self._log(self.val_metrics.compute(), sync_dist=True)
         self.val_metrics.reset()
 
@@ -350,7 +354,7 @@ class PadInvModule(LightningModule):
         self.test_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
 
     def on_test_epoch_end(self) -> None:
-        """Logs the metrics as test/mse, test/psnr, …"""
+        """Logs the metrics as test/mse, test/psnr and so on."""
         self._log(self.test_metrics.compute(), sync_dist=True)
         self.test_metrics.reset()
 
@@ -375,10 +379,12 @@ class PadInvModule(LightningModule):
                 optimizers.append(make(network.parameters()))
                 if schedule is not None:
                     schedulers.append(schedule(optimizers[-1]))
-        return optimizers, schedulers  # type: ignore[return-value]  # a list of schedulers is among the documented forms
+        return optimizers, schedulers
 
     def setup(self, stage: str) -> None:
-        """Compiles in place, which leaves the names of parameters as they are."""
+        """Compiles in place, which leaves the names of parameters as they are; lets DDP alternate."""
+        if self.discriminator is not None:
+            allow_unused_parameters(self.trainer.strategy)
         if self.compile_networks:
             self.encoder.compile()
             self.generator.synthesis.compile()
@@ -404,11 +410,16 @@ class PadInvModule(LightningModule):
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers() or []
         return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
+def _average(decay: float) -> Callable[..., None]:
+    average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
+    return average
 
 
 def _is_plain(value: Any) -> bool:

@@ -86,5 +86,7 @@ def log_image(logger: Logger, key: str, image: Tensor, step: int) -> None:
     """Logs an image (3, H, W) in [0, 1] to a logger that can: W&B and its kin, or TensorBoard; others get none."""
     if hasattr(logger, "log_image"):
         logger.log_image(key=key, images=[image], step=step)
-    elif hasattr(logger.experiment, "add_image"):
-        logger.experiment.add_image(key, image, global_step=step)
+        return
+    experiment: Any = getattr(logger, "experiment", None)
+    if hasattr(experiment, "add_image"):
+        experiment.add_image(key, image, global_step=step)

@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-from padinv.training.schedule import ImageSchedule
+from padinv.training.schedule import ImageSchedule, images_seen
 
 
 class ImageProgressBar(TQDMProgressBar):
@@ -26,7 +26,7 @@ class ImageProgressBar(TQDMProgressBar):
         self.train_progress_bar.total = schedule.images if schedule is not None else None
         self.train_progress_bar.set_description("Training")
         if trainer.lightning_module is not None and self.train_progress_bar.n == 0:
-            self.train_progress_bar.initial = int(trainer.lightning_module.images_seen)
+            self.train_progress_bar.initial = images_seen(trainer.lightning_module)
             self.train_progress_bar.n = self.train_progress_bar.initial
 
     def on_train_batch_end(
@@ -34,7 +34,7 @@ class ImageProgressBar(TQDMProgressBar):
     ) -> None:
         """Moves the bar to the images seen."""
         if self.is_enabled and (batch_idx + 1) % self.refresh_rate == 0:
-            self.train_progress_bar.n = int(pl_module.images_seen)
+            self.train_progress_bar.n = images_seen(pl_module)
             self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,11 +9,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from padinv.training.module import PadInvModule
 from padinv.training.pictures import ReconstructionPictures
-from padinv.training.run import make_run_directory, run_directory
+from padinv.training.run import run_directory
 
 
 class RunReport(Callback):
-    """Makes the run's folder, remembers the metrics before training, and prints what came of it at the end.
+    """Remembers the metrics before training, and prints what came of it at the end.
 
     The metrics before training come from Lightning's sanity check: ``num_sanity_val_steps: -1`` makes it a whole
     validation. They are logged at zero images.
@@ -22,10 +22,6 @@ class RunReport(Callback):
     def __init__(self) -> None:
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Fails early if nothing can be written."""
-        make_run_directory(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the metrics before the module resets them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pytorch_lightning import Trainer
 
@@ -23,21 +24,23 @@ def run_directory(trainer: Trainer) -> Path:
 
 
 def make_run_directory(trainer: Trainer) -> Path:
-    """Makes the run's folder on rank zero.
-
-    Raises:
-        ConfigError: if nothing can be written there.
-    """
+    """Makes the run's folder, on rank zero, and says on all where it is."""
     directory = run_directory(trainer)
     if trainer.is_global_zero:
+        directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def check_writable(trainer: Trainer) -> None:
+    """Raises ConfigError unless files can be written wherever the run will; call it before anything is computed."""
+    folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
+    for folder in map(Path, sorted(filter(None, folders))):
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            probe = directory / ".writable"
-            probe.touch()
-            probe.unlink()
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
         except OSError as error:
             raise ConfigError(
-                f"Nothing can be written to {directory} ({error.strerror}); "
+                f"Nothing can be written to {folder} ({error.strerror}); "
                 "choose another folder with trainer.default_root_dir or the logger's save_dir."
             ) from error
-    return directory

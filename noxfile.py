@@ -1,0 +1,66 @@
+"""What CI runs, and what a developer runs: ``nox -s lint tests``.
+
+The three worlds that users live in are ``tests`` (newest versions, all extras), ``lowest`` (every direct dependency at
+its lower bound) and ``bare`` (no extras).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite; ``nox -s tests -- -m slow`` and the like choose from it."""
+    session.install(".[lmdb,tensorboard,test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting, lint, types, and who may import whom."""
+    session.install(".[lint]")
+    session.run("ruff", "format", "--check")
+    session.run("ruff", "check")
+    session.run("lint-imports")
+    session.run("mypy")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The fast tests with every direct dependency at its lower bound."""
+    session.install(*(re.sub(r">=([^,;\s]+).*", r"==\1", dependency) for dependency in PROJECT["dependencies"]))
+    session.install(".", *TEST_TOOLS)
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def bare(session: nox.Session) -> None:
+    """The fast tests without extras: what is missing says so."""
+    session.install(".", *TEST_TOOLS)
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the documentation into site/; a warning is an error."""
+    session.install(".[docs]")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Runs each benchmark in a process of its own and writes benchmarks/results/."""
+    session.install(".")
+    results = Path("benchmarks/results")
+    results.mkdir(exist_ok=True)
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        with (results / f"{script.stem}.txt").open("w") as out:
+            session.run("python", str(script), stdout=out)

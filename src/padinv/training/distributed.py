@@ -1,0 +1,87 @@
+"""What training on several processes needs, so that it is the training of one process with all their batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch import Tensor, nn
+
+
+def allow_unused_parameters(strategy: Strategy) -> None:
+    """Makes DDP, unless it was told otherwise, look in each backward for the parameters that this one leaves out.
+
+    Alternating updates need it: plain ``ddp`` waits for the gradients of both networks in the backward of either. It is
+    ``ddp_find_unused_parameters_true``, but leaves ``strategy: auto`` as it is, which one process and MPS need.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs.setdefault("find_unused_parameters", True)  # read when the model is wrapped, after setup()
+
+
+class SyncBatchNorm(TorchSyncBatchNorm):
+    """Lightning's plugin behind ``sync_batchnorm: true``, extended to CPUs, which torch's own layer refuses.
+
+    With one process it changes nothing.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Makes every BatchNorm layer, in training mode, one over the batches of all processes."""
+        if not isinstance(model, LightningModule) or model.trainer.strategy.root_device.type != "cpu":
+            return super().apply(model)
+        for layer in model.modules():
+            if type(layer) is nn.BatchNorm2d:
+                layer.__class__ = GlobalBatchNorm2d
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Makes them what they were."""
+        for layer in model.modules():
+            if type(layer) is GlobalBatchNorm2d:
+                layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]  # its base, with the same attributes
+        return super().revert(model)
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """A BatchNorm2d whose batch, in training mode, is that of all processes together; it has no state of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes each channel of (B, C, H, W); all processes must call it."""
+        if not self.training:
+            return super().forward(x)
+        axes = (0, 2, 3)
+        values = x.float()
+        count = sum_over_processes(values.new_tensor(x.numel() / x.shape[1]))
+        mean = sum_over_processes(values.sum(axes)) / count
+        centred = values - mean[:, None, None]
+        variance = sum_over_processes(centred.square().sum(axes)) / count
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean.detach(), momentum)
+            self.running_var.lerp_(variance.detach() * count / (count - 1), momentum)
+        y = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(x.dtype)
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, on each of them; its gradient is the sum of theirs."""
+    total: Tensor = _SumOverProcesses.apply(x)
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _SumOverProcesses.forward(ctx, gradient)

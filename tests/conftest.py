@@ -1,0 +1,41 @@
+"""A small GAN in files, and a folder of pictures, behind the real loading paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from padinv import Discriminator, Generator
+from padinv.checkpoints import estimate_w_avg, save_network
+
+CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
+
+
+@pytest.fixture(scope="session")
+def generator_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(1)
+    generator = Generator(32, z_dim=8, w_dim=16, mapping_layers=2, channels=CHANNELS)
+    generator.w_avg.copy_(estimate_w_avg(generator, 100))
+    return str(save_network(generator, tmp_path_factory.mktemp("generator") / "tiny.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def discriminator_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(2)
+    discriminator = Discriminator(32, channels=CHANNELS)
+    return str(save_network(discriminator, tmp_path_factory.mktemp("discriminator") / "tiny.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty smooth 40×40 pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for i in range(20):
+        small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        small.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
+    return folder

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from padinv import PadInvModule, __version__, load_encoder
+from padinv.cli import main, presets, resolve_presets
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
+    """Runs the quickstart preset in a temporary folder on the small GAN."""
+    monkeypatch.chdir(tmp_path)
+    small = [
+        f"--model.generator={generator_file}",
+        "--model.encoder.resolution=32",
+        "--model.encoder.width=4",
+        "--model.lambda_per=0",
+        "--model.perceptual_loss=null",
+        f"--data.train={picture_folder}",
+        f"--data.val={picture_folder}",
+        "--data.batch_size=4",
+        "--data.resolution=32",
+        "--trainer.log_every_n_steps=1",
+        "--schedule.images=8",
+        "--schedule.validate_every=8",
+    ]
+
+    def command(subcommand: str, *options: str) -> int:
+        return main([subcommand, "--config", "quickstart", *small, *options])
+
+    return command
+
+
+def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom"}
+    monkeypatch.chdir(tmp_path)
+    assert resolve_presets(["fit", "-c", "ffhq"])[-1] == str(presets()["ffhq"])
+    assert resolve_presets(["fit", "--config=ffhq"])[-1] == f"--config={presets()['ffhq']}"
+    (tmp_path / "ffhq").touch()
+    assert resolve_presets(["fit", "-c", "ffhq"])[-1] == "ffhq"
+    assert resolve_presets(["fit", "-c", "mine.yaml", "ffhq"])[-2:] == ["mine.yaml", "ffhq"]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"padinv {__version__}\n"
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # each run has a folder of its own
+def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit") == 0
+    folder = tmp_path / "runs" / "quickstart" / "version_0"
+    last = folder / "checkpoints" / "last.ckpt"
+    assert (
+        f"checkpoint    {Path('runs/quickstart/version_0/checkpoints/images-00000008.ckpt')}" in capsys.readouterr().out
+    )
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["model"]["init_args"]["encoder"]["init_args"]["width"] == 4
+    assert load_encoder(last).resolution == 32
+
+    assert run("fit", "--ckpt_path", str(last), "--schedule.images=16") == 0
+    resumed = torch.load(tmp_path / "runs/quickstart/version_1/checkpoints/last.ckpt", weights_only=True)
+    assert int(resumed["state_dict"]["images_seen"]) == 16
+
+    for subcommand in ("validate", "test", "predict"):
+        assert (
+            run(
+                subcommand,
+                "--ckpt_path",
+                str(last),
+                f"--data.test={config['data']['init_args']['val']}",
+                f"--data.predict={config['data']['init_args']['val']}",
+            )
+            == 0
+        )
+    printed = capsys.readouterr().out
+    assert "val/mse" in printed
+    assert "test/mse" in printed
+
+
+def test_module_of_a_cli_run_loads_by_itself(run: Any, tmp_path: Path) -> None:
+    assert run("fit") == 0
+    last = tmp_path / "runs" / "quickstart" / "version_0" / "checkpoints" / "last.ckpt"
+    module = PadInvModule.load_from_checkpoint(last)
+    assert module.encoder.config["width"] == 4
+
+
+def test_saved_config_repeats_the_run(run: Any, tmp_path: Path) -> None:
+    assert run("fit") == 0
+    config = tmp_path / "runs" / "quickstart" / "version_0" / "config.yaml"
+    assert main(["fit", "--config", str(config)]) == 0
+    metrics = [
+        (tmp_path / "runs/quickstart" / version / "metrics.csv").read_text() for version in ("version_0", "version_1")
+    ]
+
+    def columns(text: str) -> list[list[str]]:
+        rows = [line.split(",") for line in text.splitlines()]
+        speed = rows[0].index("speed/images_per_second") if "speed/images_per_second" in rows[0] else None
+        return [[value for i, value in enumerate(row) if i != speed] for row in rows]
+
+    assert columns(metrics[0]) == columns(metrics[1])
+
+
+@pytest.mark.parametrize("preset", sorted(presets()))
+def test_presets_parse(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", preset, "--print_config"])
+    assert end.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["class_path"] == "padinv.PadInvModule"
+    assert config["trainer"]["max_epochs"] == -1
+
+
+@pytest.mark.parametrize(("preset", "adv", "identity"), [("ffhq", 0, 0.1), ("church", 0.03, 0), ("bedroom", 0.05, 0)])
+def test_published_numbers(preset: str, adv: float, identity: float) -> None:
+    config = yaml.safe_load(presets()[preset].read_text())
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    weights = [model[f"lambda_{name}"] for name in ("pix", "per", "id", "adv", "reg")]
+    assert weights == [1.0, 0.8, identity, adv, 0.003]
+    assert model["optimizer_e"]["init_args"]["lr"] == 1e-4
+    assert (data["resolution"], data["batch_size"], config["schedule"]["images"]) == (256, 8, 8 * 8 * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.train=nowhere"], "nowhere"),
+        (["--model.lambda_adv=0.1"], "lambda_adv is 0.1, but there is no discriminator"),
+        (["--model.encoder.padded_resolutions=[4,64]"], "names 64 px"),
+        (["--model.encoder.resolution=64"], "more than the 32 px"),
+        (["--model.generator=nothing.pth"], "nothing.pth"),
+        (["--trainer.logger.init_args.save_dir=/dev/null/runs"], "Nothing can be written to /dev/null/runs"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    run: Any, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("fit", *options) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("padinv: ")
+    assert message in error
+
+
+def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import runpy
+
+    monkeypatch.setattr(sys, "argv", ["padinv", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("padinv", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"padinv {__version__}\n"

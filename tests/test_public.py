@@ -1,0 +1,67 @@
+"""The public names are an inventory, and importing them costs nothing before they are used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import padinv
+
+
+def run(code: str) -> str:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return result.stdout.strip()
+
+
+def test_inventory() -> None:
+    assert padinv.__all__ == [
+        "Discriminator",
+        "Generator",
+        "ImageDataModule",
+        "InversionCode",
+        "PadInvEncoder",
+        "PadInvModule",
+        "PaddingCode",
+        "__version__",
+        "load_discriminator",
+        "load_encoder",
+        "load_generator",
+    ]
+    assert dir(padinv) == padinv.__all__
+
+
+@pytest.mark.parametrize("name", padinv.__all__)
+def test_names_are_there(name: str) -> None:
+    assert getattr(padinv, name) is getattr(padinv, name)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        padinv.Nothing  # noqa: B018
+
+
+def test_import_is_light() -> None:
+    seconds = float(
+        run(
+            "import time, torch, pytorch_lightning\n"
+            "start = time.perf_counter()\n"
+            "import padinv\n"
+            "print(time.perf_counter() - start)"
+        )
+    )
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize("name", ["PadInvModule", "ImageDataModule", "PadInvEncoder", "load_generator"])
+def test_no_heavy_import_before_use(name: str) -> None:
+    # Lightning and torchmetrics look whether torchvision is there by importing it; nothing of ours does.
+    modules = ["insightface", "onnxruntime", "onnx2torch", "wandb", "lpips"]
+    assert run(f"import padinv, sys; padinv.{name}; print([m for m in {modules} if m in sys.modules])") == "[]"
+
+
+def test_networks_need_no_lightning() -> None:
+    names = ["Generator", "PadInvEncoder", "Discriminator", "PaddingCode", "load_encoder"]
+    code = f"import padinv, padinv.losses, padinv.pictures, sys; [getattr(padinv, n) for n in {names}]"
+    assert run(f"{code}; print('pytorch_lightning' in sys.modules)") == "False"

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from padinv import ImageDataModule, PaddingCode, PadInvEncoder, PadInvModule
+from padinv.exceptions import ConfigError
+from padinv.pictures import contact_sheet, ring_heat_maps
+from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
+from padinv.training.pictures import log_image
+from padinv.training.run import check_writable, run_directory
+
+
+@pytest.fixture
+def module(generator_file: str) -> PadInvModule:
+    torch.manual_seed(0)
+    encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
+    return PadInvModule(generator_file, encoder=encoder, lambda_per=0.0)
+
+
+@pytest.fixture
+def images(picture_folder: Path) -> ImageDataModule:
+    """Five batches an epoch, one to validate."""
+    return ImageDataModule(
+        str(picture_folder), str(picture_folder / "00.png"), resolution=32, batch_size=4, num_workers=0
+    )
+
+
+def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
+    defaults = {
+        "accelerator": "cpu",
+        "default_root_dir": folder,
+        "logger": CSVLogger(folder, name="run"),
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_model_summary": False,
+        "enable_progress_bar": any(isinstance(callback, ImageProgressBar) for callback in callbacks),
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+        "max_epochs": -1,
+        "callbacks": list(callbacks),
+    }
+    return Trainer(**{**defaults, **options})
+
+
+class Validations(Callback):
+    def __init__(self) -> None:
+        self.at: list[int] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.at.append(int(pl_module.images_seen))
+
+
+@pytest.mark.parametrize("discriminator", [False, True])
+def test_schedule_means_the_same_with_and_without_a_discriminator(
+    module: PadInvModule,
+    images: ImageDataModule,
+    tmp_path: Path,
+    discriminator: bool,
+    discriminator_file: str,
+    generator_file: str,
+) -> None:
+    if discriminator:
+        encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
+        module = PadInvModule(generator_file, discriminator_file, encoder, lambda_per=0.0, lambda_adv=0.1)
+    validations = Validations()
+    trainer(tmp_path, ImageSchedule(30, validate_every=12), validations).fit(module, images)
+    assert int(module.images_seen) == 32
+    assert validations.at == [12, 24, 32]
+
+
+def test_schedule_validates_after_each_epoch_if_not_told_otherwise(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    validations = Validations()
+    trainer(tmp_path, ImageSchedule(40), validations).fit(module, images)
+    assert validations.at == [20, 40]
+
+
+def test_schedule_logs_the_speed(module: PadInvModule, images: ImageDataModule, tmp_path: Path) -> None:
+    run = trainer(tmp_path, ImageSchedule(8))
+    run.fit(module, images)
+    assert run.callback_metrics["speed/images_per_second"] > 0
+
+
+def test_run_resumed_after_its_end_learns_nothing(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    run = trainer(tmp_path, ImageSchedule(8), last := LastCheckpoint())
+    run.fit(module, images)
+    before = module.encoder.style_heads[0].linear.weight.clone()
+    trainer(tmp_path, ImageSchedule(8)).fit(module, images, ckpt_path=last.path, weights_only=True)
+    assert int(module.images_seen) == 8
+    assert torch.equal(module.encoder.style_heads[0].linear.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ImageSchedule(0), "must be 1 or more"),
+        (lambda: ImageSchedule(8, validate_every=0), "must be 1 or more"),
+        (lambda: LastCheckpoint(0), "every_images of LastCheckpoint must be 1 or more, not 0"),
+        (lambda: ReconstructionPictures(0), "images of ReconstructionPictures must be 1 or more, not 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_last_checkpoint_is_the_latest_whatever_the_metric(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    saved: list[int] = []
+
+    class Watch(Callback):
+        def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: Any) -> None:
+            saved.append(int(pl_module.images_seen))
+
+    schedule = ImageSchedule(28, validate_every=16)
+    trainer(tmp_path, schedule, last := LastCheckpoint(every_images=8), Watch()).fit(module, images)
+    assert saved == [8, 16, 24, 28]
+    assert int(torch.load(last.path, weights_only=True)["state_dict"]["images_seen"]) == 28
+
+
+def test_last_checkpoint_knows_the_best_one(module: PadInvModule, images: ImageDataModule, tmp_path: Path) -> None:
+    best = ModelCheckpoint(monitor="val/mse", save_on_train_epoch_end=False)
+    trainer(tmp_path, best, last := LastCheckpoint(), ImageSchedule(8, validate_every=4)).fit(module, images)
+    (state,) = (
+        state
+        for key, state in torch.load(last.path, weights_only=True)["callbacks"].items()
+        if key.startswith("ModelCheckpoint")
+    )
+    assert state["best_model_path"] == best.best_model_path
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_was_learned_survives_an_interruption(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, error: type[BaseException]
+) -> None:
+    class Interrupt(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, i: int) -> None:
+            if i == 3:
+                raise error("enough")
+
+    with pytest.raises((error, SystemExit)):
+        trainer(tmp_path, last := LastCheckpoint(), Interrupt()).fit(module, images)
+    assert int(torch.load(last.path, weights_only=True)["state_dict"]["images_seen"]) == 12
+
+
+def test_pictures_and_report(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callbacks = ImageSchedule(8), ReconstructionPictures(4), RunReport(), LastCheckpoint(), ImageProgressBar()
+    run = trainer(tmp_path, *callbacks, num_sanity_val_steps=-1)
+    run.fit(module, images)
+    folder = tmp_path / "run" / "version_0"
+    assert run_directory(run) == folder
+    with Image.open(folder / "pictures" / "reconstructions.png") as picture:
+        assert picture.size == (136, 3 * 132 + 4)
+    with Image.open(folder / "pictures" / "rings.png") as picture:
+        assert picture.size == (5 * 132 + 4, 136)
+
+    printed = capsys.readouterr().out
+    assert "8/8 [" in printed  # the bar counts images
+    before, after = next(line for line in printed.splitlines() if line.startswith("val/mse")).split()[1::2]
+    with (folder / "metrics.csv").open() as file:
+        rows = [
+            dict(zip(header, line.strip().split(","), strict=True))
+            for header in [next(file).strip().split(",")]
+            for line in file
+        ]
+    logged = [row["val/mse"] for row in rows if row["val/mse"]]
+    assert [f"{float(value):.4f}" for value in logged] == [before, after]
+    assert [row["step"] for row in rows if row["val/mse"]] == ["0", "8"]
+    for path in ("metrics.csv", "pictures/reconstructions.png", "checkpoints/last.ckpt"):
+        assert str(folder / path) in printed
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize("kind", ["csv", "tensorboard", "wandb"])
+def test_pictures_reach_whatever_logger(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger: Logger
+    if kind == "tensorboard":
+        pytest.importorskip("tensorboard", reason="an extra")
+        logger = TensorBoardLogger(tmp_path)
+    else:
+        logger = CSVLogger(tmp_path) if kind == "csv" else WandbLogger(project="test", save_dir=tmp_path)
+    log_image(logger, "pictures/sheet", torch.rand(3, 8, 8), step=16)
+    logger.save()
+    logger.finalize("success")
+    if kind == "tensorboard":
+        events = b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))
+        assert b"pictures/sheet" in events
+        assert b"PNG" in events
+    if kind == "wandb":
+        logger.experiment.finish()
+        assert len(list(tmp_path.rglob("*.png"))) == 1
+
+
+def test_nothing_can_be_written(tmp_path: Path) -> None:
+    check_writable(trainer(tmp_path))
+    (tmp_path / "file").touch()
+    run = trainer(tmp_path, logger=CSVLogger(tmp_path / "file" / "runs"))
+    with pytest.raises(ConfigError, match=r"Nothing can be written to .*/file/runs \(Not a directory\).*save_dir"):
+        check_writable(run)
+
+
+def test_contact_sheet_clamps_and_enlarges() -> None:
+    sheet = contact_sheet([torch.full((2, 3, 8, 8), 9.0), torch.full((2, 3, 8, 8), -9.0)], tile=16, gap=2)
+    assert sheet.shape == (3, 2 * 18 + 2, 2 * 18 + 2)
+    assert sheet[:, 2:18, 2:18].min() == 1.0
+    assert sheet[:, 20:36, 2:18].max() == 0.0
+    assert sheet[:, 18:20].min() == 1.0
+
+
+def test_rings_are_drawn_around_nothing() -> None:
+    ring = torch.ones(1, 3, 20)
+    sheet = ring_heat_maps(PaddingCode(None, {4: ring}), tile=12, gap=0)
+    inside, border = sheet[:, 2:10, 2:10], sheet[:, :2, :]
+    assert (inside == inside[:, :1, :1]).all()
+    assert not torch.equal(inside[:, 0, 0], border[:, 0, 0])

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins import MixedPrecision
+from torch import Tensor, nn
+
+from padinv import ImageDataModule, InversionCode, PadInvEncoder, PadInvModule, load_encoder, load_generator
+from padinv.codes import CodeShape
+from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PixelLoss
+
+ENCODER = partial(PadInvEncoder, resolution=32, depth=18, width=4)
+
+
+class PlainEncoder(nn.Module):
+    """W+ by one dense layer: no BatchNorm, so that a batch and its parts are the same."""
+
+    def __init__(self, code: CodeShape, resolution: int = 32) -> None:
+        super().__init__()
+        self.resolution, self.shape = resolution, (code.num_layers, code.w_dim)
+        self.dense = nn.Linear(3 * resolution**2, code.num_layers * code.w_dim)
+
+    def forward(self, images: Tensor) -> InversionCode:
+        return InversionCode(self.dense(images.flatten(1)).unflatten(1, self.shape))
+
+
+@pytest.fixture
+def build(generator_file: str, discriminator_file: str) -> Any:
+    def build_module(**options: Any) -> PadInvModule:
+        torch.manual_seed(0)
+        defaults = {"generator": generator_file, "encoder": ENCODER, "lambda_per": 0.0}
+        if options.get("lambda_adv", 0) > 0:
+            defaults["discriminator"] = discriminator_file
+        return PadInvModule(**{**defaults, **options})
+
+    return build_module
+
+
+class Recorder(Callback):
+    """The losses, learning rates and files of every batch."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+        self.names: list[list[str]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        self.metrics.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+        self.names.append(batch["name"])
+
+
+def fit(
+    module: PadInvModule,
+    folder: Path,
+    steps: int = 3,
+    data: dict[str, Any] | None = None,
+    ckpt: str | None = None,
+    **options: Any,
+) -> tuple[Trainer, Recorder]:
+    recorder = Recorder()
+    defaults = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "log_every_n_steps": 1,
+        "max_epochs": -1,
+    }
+    options["callbacks"] = [recorder, StopAfter(steps), *options.get("callbacks", [])]
+    trainer = Trainer(**{**defaults, **options})
+    images = ImageDataModule(
+        **{"train": str(folder), "resolution": 32, "batch_size": 4, "num_workers": 0, **(data or {})}
+    )
+    trainer.fit(module, images, ckpt_path=ckpt, weights_only=True)
+    return trainer, recorder
+
+
+class StopAfter(Callback):
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        trainer.should_stop = int(pl_module.steps) >= self.steps
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_encoder_and_discriminator_learn_and_the_generator_does_not(build: Any, picture_folder: Path) -> None:
+    module = build(lambda_adv=0.03)
+    parts = (module.encoder, module.discriminator, module.generator)
+    before = [weights(part) for part in parts]
+    _, recorder = fit(module, picture_folder, steps=2)
+    assert [same(weights(part), b) for part, b in zip(parts, before, strict=True)] == [False, False, True]
+    assert not module.generator.training
+    assert {"loss/pix", "loss/adv", "loss/reg", "loss/d", "loss/r1", "lr/encoder", "lr/discriminator"} <= set(
+        recorder.metrics[-1]
+    )
+    assert int(module.images_seen) == 8
+    assert recorder.metrics[-1]["step"] == 8
+
+
+def test_each_step_leaves_the_other_network_alone(build: Any, picture_folder: Path) -> None:
+    """With a learning rate of zero for one network only the other one moves, and by what it would have anyway."""
+    still = partial(torch.optim.SGD, lr=0.0)
+    moving = partial(torch.optim.SGD, lr=0.01)
+    for encoder_moves in (True, False):
+        module = build(
+            lambda_adv=1.0,
+            optimizer_e=moving if encoder_moves else still,
+            optimizer_d=still if encoder_moves else moving,
+        )
+        before = weights(module)
+        fit(module, picture_folder, steps=1)
+        moved = {
+            key.split(".")[0] for key, parameter in module.named_parameters() if not torch.equal(parameter, before[key])
+        }
+        assert moved == {"encoder" if encoder_moves else "discriminator"}
+        assert all(parameter.requires_grad for parameter in module.encoder.parameters())
+        assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_batchnorm_statistics_move_once_a_step(build: Any, picture_folder: Path) -> None:
+    module = build(lambda_adv=0.03)
+    fit(module, picture_folder, steps=3)
+    counts = {int(v) for k, v in module.encoder.state_dict().items() if k.endswith("num_batches_tracked")}
+    assert counts == {3}
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_is_the_same_step(build: Any, picture_folder: Path, accumulate: int) -> None:
+    def run(parts: int) -> dict[str, Tensor]:
+        module = build(
+            encoder=PlainEncoder, lambda_adv=0.1, accumulate=parts, optimizer_e=partial(torch.optim.SGD, lr=0.1)
+        )
+        fit(module, picture_folder, steps=2, data={"batch_size": 16})
+        return weights(module)
+
+    whole, in_parts = run(1), run(accumulate)
+    for key in whole:
+        torch.testing.assert_close(in_parts[key], whole[key], rtol=1e-4, atol=1e-5)
+
+
+def test_clipping(build: Any, picture_folder: Path) -> None:
+    def moved(clip_norm: float | None) -> float:
+        module = build(clip_norm=clip_norm, optimizer_e=partial(torch.optim.SGD, lr=1.0))
+        before = nn.utils.parameters_to_vector(module.encoder.parameters()).detach().clone()
+        fit(module, picture_folder, steps=1)
+        return (nn.utils.parameters_to_vector(module.encoder.parameters()).detach() - before).norm().item()
+
+    assert moved(None) > 0.02
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_moving_average(build: Any, picture_folder: Path) -> None:
+    """Half of the distance to the encoder is left after as many images as its half-life."""
+    module = build(encoder=PlainEncoder, ema_images=4.0)
+    start = module.encoder.dense.weight.clone()
+    fit(module, picture_folder, steps=1)
+    first = module.encoder.dense.weight.clone()
+    torch.testing.assert_close(module.encoder_ema.module.dense.weight, first)  # torch's average starts with a copy
+    module = build(encoder=PlainEncoder, ema_images=4.0)
+    fit(module, picture_folder, steps=2)
+    expected = (first + module.encoder.dense.weight) / 2
+    torch.testing.assert_close(module.encoder_ema.module.dense.weight, expected)
+    assert not torch.equal(start, first)
+    assert module.inference_encoder is module.encoder_ema
+
+
+@pytest.mark.parametrize("name", ["pix", "id", "adv", "reg"])
+def test_every_lambda_counts(build: Any, picture_folder: Path, name: str) -> None:
+    options: dict[str, Any] = {"identity_loss": PixelLoss(squared=False)} if name == "id" else {}
+
+    def run(value: float) -> tuple[PadInvModule, dict[str, float]]:
+        module = build(**{f"lambda_{name}": value, **options})
+        _, recorder = fit(module, picture_folder, steps=1)
+        return module, recorder.metrics[-1]
+
+    without, log_without = run(0.0)
+    with_it, log_with = run(0.5)
+    assert f"loss/{name}" not in log_without
+    assert f"loss/{name}" in log_with
+    assert not same(weights(without.encoder), weights(with_it.encoder))
+
+
+def test_schedules_count_images(build: Any, picture_folder: Path) -> None:
+    halve = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    module = build(scheduler_e=halve, scheduler_images=8, optimizer_e=partial(torch.optim.Adam, lr=1.0))
+    _, recorder = fit(module, picture_folder, steps=5)
+    assert [metrics["lr/encoder"] for metrics in recorder.metrics] == [1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_lazy_penalty(build: Any, picture_folder: Path) -> None:
+    module = build(lambda_adv=0.03, adversarial_loss=AdversarialLoss(r1_every=2))
+    _, recorder = fit(module, picture_folder, steps=4)
+    assert [metrics["loss/r1"] > 0 for metrics in recorder.metrics] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bf16-mixed"},
+        # Lightning turns "16-mixed" into bfloat16 on a CPU; the plugin behind it does run, scaler and all.
+        {"plugins": [MixedPrecision("16-mixed", device="cpu", scaler=torch.amp.GradScaler("cpu", init_scale=64.0))]},
+    ],
+    ids=["bfloat16", "float16"],
+)
+def test_mixed_precision_clips_and_learns_the_same(build: Any, picture_folder: Path, options: dict[str, Any]) -> None:
+    def run(**options: Any) -> tuple[Tensor, Recorder]:
+        sgd = partial(torch.optim.SGD, lr=1.0)
+        module = build(lambda_adv=0.03, clip_norm=0.01, optimizer_e=sgd, optimizer_d=sgd)
+        before = nn.utils.parameters_to_vector(module.encoder.parameters()).detach().clone()
+        _, recorder = fit(module, picture_folder, steps=1, **options)
+        return nn.utils.parameters_to_vector(module.encoder.parameters()).detach() - before, recorder
+
+    full, reference = run()
+    mixed, recorder = run(**options)
+    for name in ("loss/pix", "loss/d"):
+        assert recorder.metrics[0][name] == pytest.approx(reference.metrics[0][name], rel=0.05)
+    assert mixed.norm().item() == pytest.approx(0.01, rel=0.02)
+    assert torch.cosine_similarity(mixed, full, dim=0) > 0.9
+
+
+def test_not_finite_names_step_term_and_files(build: Any, picture_folder: Path) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 1:
+                batch["image"][0, 0, 0, 0] = float("nan")
+
+    module = build()
+    with pytest.raises(NonFiniteLossError, match=r"loss/pix is nan at step 1 \(4 images seen\).*\d\d\.png") as error:
+        fit(module, picture_folder, callbacks=[Poison()])
+    assert str(error.value).count(".png") == 4
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_resumed_run_is_the_same_run(build: Any, picture_folder: Path, tmp_path: Path, stop: int) -> None:
+    """Five steps are an epoch; both optimizers, schedules, average and the images' order go on where they were."""
+    options = {
+        "lambda_adv": 0.05,
+        "ema_images": 10.0,
+        "scheduler_e": partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.7),
+        "scheduler_images": 6,
+    }
+    straight = build(**options)
+    _, uninterrupted = fit(straight, picture_folder, steps=8)
+
+    first = build(**options)
+    trainer, before = fit(first, picture_folder, steps=stop)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    torch.manual_seed(99)
+    second = build(**options)
+    _, after = fit(second, picture_folder, steps=8, ckpt=str(tmp_path / "run.ckpt"))
+
+    assert before.names + after.names == uninterrupted.names
+    assert before.metrics + after.metrics == uninterrupted.metrics
+    assert same(weights(straight), weights(second))
+
+
+def test_checkpoint_holds_no_generator_and_is_an_encoder(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    module = build(lambda_adv=0.03, ema_images=8.0)
+    trainer, _ = fit(module, picture_folder, steps=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    assert {key.split(".")[0] for key in checkpoint["state_dict"]} == {
+        "encoder",
+        "encoder_ema",
+        "discriminator",
+        "images_seen",
+        "steps",
+    }
+    encoder = load_encoder(tmp_path / "run.ckpt")
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(encoder(images).w_plus, module.eval()(images).w_plus)
+    assert torch.equal(encoder.w_avg, module.generator.w_avg)
+
+
+def test_loads_from_checkpoint(build: Any, picture_folder: Path, tmp_path: Path, generator_file: str) -> None:
+    trainer, _ = fit(build(lambda_reg=0.5), picture_folder, steps=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    module = PadInvModule.load_from_checkpoint(tmp_path / "run.ckpt", encoder=ENCODER)
+    assert module.lambdas["reg"] == 0.5
+    assert same(weights(module), weights(trainer.lightning_module))
+
+
+def test_checkpoint_of_another_generator_or_encoder_is_refused(
+    build: Any, picture_folder: Path, tmp_path: Path, generator_file: str
+) -> None:
+    trainer, _ = fit(build(), picture_folder, steps=1)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    other = copy.deepcopy(load_generator(generator_file))
+    other.synthesis.const.data += 1
+    with pytest.raises(CheckpointError, match=r"was trained for the generator [0-9a-f]{16}, but this one is"):
+        fit(build(generator=other), picture_folder, ckpt=str(tmp_path / "run.ckpt"))
+    wide = build(encoder=partial(ENCODER, width=8))
+    with pytest.raises(
+        CheckpointError, match=r"'encoder\.backbone\.stem\.0\.weight' has shape \(4, 3, 3, 3\).*\(8, 3, 3, 3\)"
+    ):
+        fit(wide, picture_folder, ckpt=str(tmp_path / "run.ckpt"))
+
+
+def test_discriminator_is_the_runs_own_after_resuming(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    module = build(lambda_adv=0.05)
+    trainer, _ = fit(module, picture_folder, steps=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    resumed = build(lambda_adv=0.05)
+    assert not same(weights(resumed.discriminator), weights(module.discriminator))
+    data = ImageDataModule(val=str(picture_folder), resolution=32, num_workers=0)
+    trainer.validate(resumed, data, ckpt_path=str(tmp_path / "run.ckpt"), weights_only=True, verbose=False)
+    assert same(weights(resumed.discriminator), weights(module.discriminator))
+
+
+def test_validation_and_test_report_the_losses_images(
+    build: Any, picture_folder: Path, discriminator_file: str
+) -> None:
+    module = build(perceptual_loss=DiscriminatorFeatureLoss(discriminator_file), lambda_per=1.0)
+    data = ImageDataModule(
+        val=str(picture_folder), test=str(picture_folder), resolution=32, batch_size=8, num_workers=0
+    )
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (validated,) = trainer.validate(module, data, verbose=False)
+    assert {"val/mse", "val/psnr", "val/ms_ssim", "val/features"} <= set(validated)
+    images = torch.cat([batch["image"] for batch in data.val_dataloader()])
+    with torch.no_grad():
+        reconstruction = module.eval().reconstruct(module(images))
+    assert validated["val/mse"] == pytest.approx(float((reconstruction - images).square().mean()), rel=1e-4)
+    (tested,) = trainer.test(module, data, verbose=False)
+    assert tested["test/mse"] == pytest.approx(validated["val/mse"], rel=1e-6)
+
+
+def test_prediction(build: Any, picture_folder: Path) -> None:
+    module = build()
+    data = ImageDataModule(predict=str(picture_folder), resolution=32, batch_size=8, num_workers=0)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    batches = trainer.predict(module, data)
+    assert [len(batch["code"]) for batch in batches] == [8, 8, 4]
+    assert [Path(name).name for batch in batches for name in batch["name"]] == [f"{i:02d}.png" for i in range(20)]
+    assert batches[0]["reconstruction"].shape == (8, 3, 32, 32)
+
+
+def test_large_generators_are_pooled_to_the_images(build: Any, generator_file: str) -> None:
+    module = build(encoder=partial(PlainEncoder, resolution=16))
+    images = torch.randn(2, 3, 16, 16)
+    code = module(images)
+    whole = module.generator.synthesis(*code.parts)
+    torch.testing.assert_close(module.reconstruct(code), nn.functional.avg_pool2d(whole, 2))
+
+
+def test_metrics_are_logged_against_images_seen(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    fit(build(lambda_adv=0.03), picture_folder, steps=3, logger=CSVLogger(tmp_path, name=None, version=""))
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("step")
+    assert [line.split(",")[column] for line in lines[1:]] == ["4", "8", "12"]
+
+
+def test_hyperparameters_are_plain(build: Any) -> None:
+    module = build(pixel_loss=PixelLoss(), scheduler_e=None)
+    assert "encoder" not in module.hparams
+    assert "pixel_loss" not in module.hparams
+    assert module.hparams["lambda_pix"] == 1.0
+
+
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path) -> None:
+    _, plain = fit(build(), picture_folder, steps=2)
+    compiled = build(compile=True)
+    _, recorder = fit(compiled, picture_folder, steps=2)
+    assert recorder.metrics[1]["loss/pix"] == pytest.approx(plain.metrics[1]["loss/pix"], rel=1e-3)
+    assert set(weights(compiled)) == set(weights(build()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lambda_adv": 0.1, "discriminator": None}, "lambda_adv is 0.1, but there is no discriminator"),
+        ({"encoder": partial(ENCODER, resolution=64)}, "images of 64 px, more than the 32 px that the generator makes"),
+        ({"encoder": partial(ENCODER, padded_resolutions=[64])}, "names 64 px, but this generator has layers at"),
+        (
+            {"encoder": partial(PlainEncoder, resolution=16), "lambda_adv": 0.1},
+            "scores images of 32 px.*images of 16 px",
+        ),
+        ({"accumulate": 0}, "accumulate and scheduler_images must be 1 or more"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(build: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(**options)
