@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -61,7 +62,7 @@ def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_S
 
 
 def write_lmdb(path: Path, values: dict[str, bytes]) -> Path:
-    import lmdb
+    lmdb = pytest.importorskip("lmdb", reason="an extra")
 
     with lmdb.open(str(path), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
         for key, value in values.items():
