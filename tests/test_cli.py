@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
-from padinv import PadInvModule, __version__, load_encoder
+from padinv import InversionCode, PadInvModule, __version__, load_encoder
 from padinv.cli import main, presets, resolve_presets
 
 
@@ -52,7 +53,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"padinv {__version__}\n"
 
 
-@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # each run has a folder of its own
 def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fit") == 0
     folder = tmp_path / "runs" / "quickstart" / "version_0"
@@ -79,6 +79,11 @@ def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: 
             )
             == 0
         )
+    predictions = next(tmp_path.glob("runs/quickstart/*/predictions"))
+    assert len(list(predictions.glob("images/*.png"))) == 20
+    shards = sorted(predictions.glob("codes/*.safetensors"))
+    code = InversionCode.from_named_tensors(load_file(shards[0]))
+    assert (len(shards), len(code), code.padding.padded_resolutions) == (5, 4, [4, 8, 16, 32])
     printed = capsys.readouterr().out
     assert "val/mse" in printed
     assert "test/mse" in printed
@@ -135,6 +140,12 @@ def test_published_numbers(preset: str, adv: float, identity: float) -> None:
         (["--model.encoder.padded_resolutions=[4,64]"], "names 64 px"),
         (["--model.encoder.resolution=64"], "more than the 32 px"),
         (["--model.generator=nothing.pth"], "nothing.pth"),
+        (["--trainer.gradient_clip_val=1"], "set model.clip_norm instead"),
+        (["--trainer.accumulate_grad_batches=2"], "set model.accumulate instead"),
+        (
+            ["--config=nosuch"],
+            "no config file 'nosuch', nor a preset of that name: they are bedroom, church, ffhq, quickstart",
+        ),
         (["--trainer.logger.init_args.save_dir=/dev/null/runs"], "Nothing can be written to /dev/null/runs"),
     ],
 )

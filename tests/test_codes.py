@@ -76,6 +76,20 @@ def test_clone_is_independent() -> None:
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        make_code(),
+        InversionCode(torch.zeros(1, 6, 16)),
+        InversionCode(torch.zeros(2, 6, 16), PaddingCode(torch.zeros(2, 1, 4, 4))),
+    ],
+)
+def test_named_tensors_and_back(code: InversionCode) -> None:
+    again = InversionCode.from_named_tensors(code.named_tensors())
+    assert same(again, code)
+    assert again.named_tensors().keys() == code.named_tensors().keys()
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: PaddingCode(None, {}), "needs a constant, a ring, or both"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,8 +20,15 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from padinv._version import __version__
-from padinv.exceptions import PadInvError
-from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
+from padinv.exceptions import ConfigError, PadInvError
+from padinv.training import (
+    ImageProgressBar,
+    ImageSchedule,
+    LastCheckpoint,
+    PredictionWriter,
+    ReconstructionPictures,
+    RunReport,
+)
 from padinv.training.run import check_writable, make_run_directory
 
 
@@ -49,7 +57,11 @@ def resolve_presets(args: Sequence[str]) -> list[str]:
 
 
 def _preset(name: str, known: dict[str, Path]) -> str:
-    return str(known[name]) if name in known and not Path(name).is_file() else name
+    if Path(name).is_file() or not name.replace("_", "").replace("-", "").isalnum():
+        return name
+    if name not in known:
+        raise ConfigError(f"There is no config file {name!r}, nor a preset of that name: they are {', '.join(known)}.")
+    return str(known[name])
 
 
 class RunConfigCallback(SaveConfigCallback):
@@ -74,8 +86,21 @@ class PadInvCLI(LightningCLI):
         """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
         self.config = parser.parse_args(cast(Sequence[str] | None, args))
 
+    def before_instantiate_classes(self) -> None:
+        """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
+        options = self.config[self.config["subcommand"]]
+        if options.get("weights_only") is None:
+            options["weights_only"] = True
+
     def after_instantiate_classes(self) -> None:
-        """Fails before anything is computed if its results could not be kept."""
+        """Fails before anything is computed if it could not be done, or its results not be kept."""
+        if not self.model.automatic_optimization:
+            for option, off, ours in (
+                ("gradient_clip_val", 0, "clip_norm"),
+                ("accumulate_grad_batches", 1, "accumulate"),
+            ):
+                if self.config[self.config["subcommand"]]["trainer"][option] not in (None, off):
+                    raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         check_writable(self.trainer)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -87,6 +112,7 @@ class PadInvCLI(LightningCLI):
             (ModelCheckpoint, "checkpoint"),
             (LastCheckpoint, "last_checkpoint"),
             (RunReport, "report"),
+            (PredictionWriter, "writer"),
         ):
             parser.add_lightning_class_args(callback, key)
         parser.set_defaults(
@@ -112,10 +138,13 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 after an error of the user's, which is printed as one sentence.
     """
-    args = resolve_presets(sys.argv[1:] if args is None else args)
-    if list(args) == ["--version"]:
+    args = list(sys.argv[1:] if args is None else args)
+    if args == ["--version"]:
         print(f"padinv {__version__}")
         return 0
+    # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", "The dirpath has changed from")
     try:
         PadInvCLI(
             LightningModule,
@@ -127,7 +156,7 @@ def main(args: Sequence[str] | None = None) -> int:
             save_config_callback=RunConfigCallback,
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
-            args=args,
+            args=resolve_presets(args),
         )
     except Exception as error:
         if (reason := _reason(error)) is None:

@@ -196,6 +196,21 @@ class InversionCode(_Code):
             raise ConfigError("Some of these codes have padding and some have none; drop it or add it before.")
         return InversionCode(w_plus, None if self.padding is None else self.padding.map(function, *paddings))
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The parts by name, as for a file: "w_plus", "const", and "ring_R" for each padded resolution R."""
+        named = {"w_plus": self.w_plus}
+        if self.padding is not None:
+            named |= {"const": self.padding.const} if self.padding.const is not None else {}
+            named |= {f"ring_{r}": self.padding.rings[r] for r in self.padding.padded_resolutions}
+        return named
+
+    @classmethod
+    def from_named_tensors(cls, named: Mapping[str, Tensor]) -> InversionCode:
+        """The inverse of :meth:`named_tensors`."""
+        rings = {int(name.removeprefix("ring_")): t for name, t in named.items() if name.startswith("ring_")}
+        const = named.get("const")
+        return cls(named["w_plus"], PaddingCode(const, rings) if rings or const is not None else None)
+
     def tensors(self) -> Iterator[Tensor]:
         """The latents, then the tensors of the padding."""
         yield self.w_plus

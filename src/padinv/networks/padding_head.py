@@ -1,4 +1,4 @@
-"""The padding branch of the encoder: from one level of the pyramid to the constant and the rings (PadInv, Bai et al. 2022).
+"""The padding branch of the encoder: from one level of the pyramid to the constant and the rings (Bai et al. 2022).
 
 The level goes through two bottlenecks and is resized to a map P large enough for the largest ring. The constant is the
 centre 4×4 of P itself. The ring at R px is what a 1×1 convolution makes of the border of the centre (R+2)×(R+2) of P:

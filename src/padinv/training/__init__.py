@@ -7,12 +7,14 @@ from padinv.training.pictures import ReconstructionPictures
 from padinv.training.progress import ImageProgressBar
 from padinv.training.report import RunReport
 from padinv.training.schedule import ImageSchedule
+from padinv.training.writer import PredictionWriter
 
 __all__ = [
     "ImageProgressBar",
     "ImageSchedule",
     "LastCheckpoint",
     "PadInvModule",
+    "PredictionWriter",
     "ReconstructionPictures",
     "RunReport",
     "SyncBatchNorm",

@@ -1,0 +1,78 @@
+"""Examples, presets and documented commands: the script runs, the configs and commands parse."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from padinv import PadInvEncoder, PadInvModule
+from padinv.cli import main, presets
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CONFIGS = sorted([*EXAMPLES.glob("*.yaml"), *presets().values()])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, from which the examples' own modules can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return tmp_path
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("subcommand", ["fit", "predict"])
+def test_config_parses(subcommand: str, config: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([subcommand, "--config", str(config), "--print_config"])
+    assert exit_info.value.code == 0
+    assert "padinv.PadInvModule" in capsys.readouterr().out
+
+
+def commands() -> list[str]:
+    """The ``padinv fit`` commands of configs' comments, README and documentation, each once."""
+    files = [*CONFIGS, EXAMPLES.parent / "README.md", *(EXAMPLES.parent / "docs").glob("*.md")]
+    texts = [path.read_text(encoding="utf-8").replace("\n#  ", "") for path in files]
+    return sorted({command for text in texts for command in re.findall(r"(?<=padinv )fit --config [^\n`>#]+", text)})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_documented_command_parses(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quickstart = str(presets()["quickstart"])
+    for config in ("mine.yaml", *re.findall(r"runs/\S+/config.yaml", command)):  # written by commands before it
+        command = command.replace(config, quickstart)
+    monkeypatch.chdir(EXAMPLES.parent)
+    with pytest.raises(SystemExit) as exit_info:
+        main([*shlex.split(command), "--print_config"])
+    assert exit_info.value.code == 0
+
+
+def test_training_with_parts_of_ones_own(folder: Path) -> None:
+    args = ["--config", str(EXAMPLES / "custom.yaml"), "--trainer.callbacks=null", "--trainer.logger=CSVLogger"]
+    short = ["--schedule.images=8", "--data.batch_size=4", "--data.val=null", "--trainer.limit_val_batches=0"]
+    assert main(["fit", *args, "--trainer.logger.save_dir=runs", *short]) == 0
+    checkpoint = next(folder.rglob("last.ckpt"))
+    names = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert any(name.startswith("encoder.rings.32.") for name in names)
+    assert any(name.startswith("discriminator.") for name in names)
+
+
+@pytest.mark.slow
+def test_training_from_python(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "--images", "4"])
+    runpy.run_path(str(EXAMPLES / "train.py"), run_name="__main__")
+    assert "val/mse" in capsys.readouterr().out
+    assert (folder / "runs" / "portraits.png").is_file()
+    checkpoint = next(folder.rglob("last.ckpt"))
+    assert "__main__" not in str(torch.load(checkpoint, weights_only=True)["hyper_parameters"])
+    encoder = partial(PadInvEncoder, resolution=64, depth=18, width=16)
+    module = PadInvModule.load_from_checkpoint(checkpoint, encoder=encoder, lambda_per=0, weights_only=True)
+    assert int(module.images_seen) == 4
