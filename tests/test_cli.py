@@ -89,6 +89,11 @@ def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: 
     assert "test/mse" in printed
 
 
+def test_progress_bar_can_be_switched_off(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--trainer.enable_progress_bar=false") == 0
+    assert "Training" not in capsys.readouterr().out
+
+
 def test_module_of_a_cli_run_loads_by_itself(run: Any, tmp_path: Path) -> None:
     assert run("fit") == 0
     last = tmp_path / "runs" / "quickstart" / "version_0" / "checkpoints" / "last.ckpt"

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -91,6 +91,14 @@ class PadInvCLI(LightningCLI):
         options = self.config[self.config["subcommand"]]
         if options.get("weights_only") is None:
             options["weights_only"] = True
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Silences the progress bar if it is not wanted: Lightning refuses one that is given all the same."""
+        config = self.config_init[self.subcommand]
+        if config["trainer"].get("enable_progress_bar") is False:
+            config["progress"].disable()
+            kwargs["enable_progress_bar"] = True
+        return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
         """Fails before anything is computed if it could not be done, or its results not be kept."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, NonFiniteLossError
 from padinv.training.run import make_run_directory
 from padinv.training.schedule import images_seen
 
@@ -59,8 +58,11 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves what was learned so far. On many ranks only when all are interrupted: saving waits for all of them."""
-        everywhere = trainer.world_size == 1 or isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        """Saves what was learned so far.
+
+        Saving waits for all ranks. A signal meets each of them elsewhere, but all raise a non-finite loss at one place.
+        """
+        everywhere = trainer.world_size == 1 or isinstance(exception, NonFiniteLossError)
         if trainer.state.fn == "fit" and everywhere:
             self._save(trainer, pl_module)
 
