@@ -18,9 +18,16 @@ TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite; ``nox -s tests -- -m slow`` and the like choose from it."""
+    """All tests but the slow ones; ``nox -s tests -- -m slow`` and the like choose others."""
     session.install(".[lmdb,tensorboard,test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The slow tests: two processes, compiled networks, ten thousand damaged files."""
+    session.install(".[lmdb,tensorboard,test]")
+    session.run("pytest", "-m", "slow", *session.posargs)
 
 
 @nox.session

@@ -10,7 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from padinv import InversionCode, PadInvModule, __version__, load_encoder
-from padinv.cli import main, presets, resolve_presets
+from padinv.cli import COMMANDS, main
+from padinv.training.cli import presets, resolve_presets
 
 
 @pytest.fixture
@@ -51,6 +52,22 @@ def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatc
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"padinv {__version__}\n"
+
+
+@pytest.mark.parametrize(("args", "code"), [([], 2), (["--help"], 0), (["nonsense"], 2)])
+def test_commands_are_listed(args: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == code
+    printed = capsys.readouterr()
+    assert all(f"  {name} " in (printed.err if code else printed.out) for name in COMMANDS)
+
+
+def test_convert_and_inspect(generator_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "again.safetensors"
+    assert main(["convert", generator_file, str(target)]) == 0
+    assert main(["inspect", str(target)]) == 0
+    assert "StyleGAN2, 32 px, 8 latents of 16" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "nothing.pkl")]) == 1
+    assert capsys.readouterr().err.startswith("padinv: There is no file")
 
 
 def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from padinv import PadInvEncoder, PadInvModule
-from padinv.cli import main, presets
+from padinv.cli import main
+from padinv.training.cli import presets
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted([*EXAMPLES.glob("*.yaml"), *presets().values()])

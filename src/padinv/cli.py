@@ -1,140 +1,24 @@
-"""The command line: ``padinv fit | validate | test | predict``, a LightningCLI over typed YAML configs.
-
-``--config`` takes a file, or the name of a preset inside the package (:func:`presets`). Everything in a config can be
-given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5``.
-"""
+"""The command line: ``padinv COMMAND …``, each command a module that is imported when it is called."""
 
 from __future__ import annotations
 
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, cast
-
-from lightning_utilities.core.imports import RequirementCache
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from importlib import import_module
 
 from padinv._version import __version__
-from padinv.exceptions import ConfigError, PadInvError
-from padinv.training import (
-    ImageProgressBar,
-    ImageSchedule,
-    LastCheckpoint,
-    PredictionWriter,
-    ReconstructionPictures,
-    RunReport,
-)
-from padinv.training.run import check_writable, make_run_directory
+from padinv.exceptions import PadInvError
 
-
-def presets() -> dict[str, Path]:
-    """The configs inside the package by name: quickstart, and the published recipes ffhq, church and bedroom."""
-    folder = Path(str(files("padinv") / "presets"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def resolve_presets(args: Sequence[str]) -> list[str]:
-    """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name goes first.
-
-    >>> [Path(arg).name for arg in resolve_presets(["fit", "--config", "quickstart"])]
-    ['fit', '--config', 'quickstart.yaml']
-    """
-    known = presets()
-    resolved: list[str] = []
-    for arg in args:
-        option, equals, value = arg.partition("=")
-        if resolved and resolved[-1] in ("--config", "-c"):
-            arg = _preset(arg, known)
-        elif equals and option == "--config":
-            arg = f"{option}={_preset(value, known)}"
-        resolved.append(arg)
-    return resolved
-
-
-def _preset(name: str, known: dict[str, Path]) -> str:
-    if Path(name).is_file() or not name.replace("_", "").replace("-", "").isalnum():
-        return name
-    if name not in known:
-        raise ConfigError(f"There is no config file {name!r}, nor a preset of that name: they are {', '.join(known)}.")
-    return str(known[name])
-
-
-class RunConfigCallback(SaveConfigCallback):
-    """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes config.yaml on rank zero."""
-        # Nulls are kept: one may stand where the default is something else. The option has had two names.
-        keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
-        self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Makes the folder first, on all ranks together."""
-        self.path = make_run_directory(trainer) / self.config_filename
-        super().setup(trainer, pl_module, stage)
-
-
-class PadInvCLI(LightningCLI):
-    """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses."""
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
-        self.config = parser.parse_args(cast(Sequence[str] | None, args))
-
-    def before_instantiate_classes(self) -> None:
-        """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
-        options = self.config[self.config["subcommand"]]
-        if options.get("weights_only") is None:
-            options["weights_only"] = True
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Silences the progress bar if it is not wanted: Lightning refuses one that is given all the same."""
-        config = self.config_init[self.subcommand]
-        if config["trainer"].get("enable_progress_bar") is False:
-            config["progress"].disable()
-            kwargs["enable_progress_bar"] = True
-        return super().instantiate_trainer(**kwargs)
-
-    def after_instantiate_classes(self) -> None:
-        """Fails before anything is computed if it could not be done, or its results not be kept."""
-        if not self.model.automatic_optimization:
-            for option, off, ours in (
-                ("gradient_clip_val", 0, "clip_norm"),
-                ("accumulate_grad_batches", 1, "accumulate"),
-            ):
-                if self.config[self.config["subcommand"]]["trainer"][option] not in (None, off):
-                    raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
-        check_writable(self.trainer)
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Makes PadInvModule and ImageDataModule the defaults, and adds the callbacks that every run has."""
-        for callback, key in (
-            (ImageSchedule, "schedule"),
-            (ImageProgressBar, "progress"),
-            (ReconstructionPictures, "pictures"),
-            (ModelCheckpoint, "checkpoint"),
-            (LastCheckpoint, "last_checkpoint"),
-            (RunReport, "report"),
-            (PredictionWriter, "writer"),
-        ):
-            parser.add_lightning_class_args(callback, key)
-        parser.set_defaults(
-            {
-                "model": {"class_path": "padinv.PadInvModule"},
-                "data": {"class_path": "padinv.ImageDataModule"},
-                "checkpoint.monitor": "val/mse",
-                "checkpoint.filename": "images-{step:08d}",
-                "checkpoint.auto_insert_metric_name": False,
-                "checkpoint.save_on_train_epoch_end": False,
-                "trainer.max_epochs": -1,  # ImageSchedule ends the run
-                "trainer.plugins": [{"class_path": "padinv.training.SyncBatchNorm"}],  # of no effect on one device
-            }
-        )
+COMMANDS = {
+    "fit": ("padinv.training.cli", "train an encoder"),
+    "validate": ("padinv.training.cli", "measure a run on its validation images"),
+    "test": ("padinv.training.cli", "measure a run on its test images"),
+    "predict": ("padinv.training.cli", "reconstruct images with a run's encoder"),
+    "convert": ("padinv.commands.convert", "write a network of any readable checkpoint as safetensors"),
+    "inspect": ("padinv.commands.inspect", "tell what a checkpoint holds"),
+}
+"""Command → its module, whose ``main`` it is, and what it does. Lightning's own are told apart by their first word."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -144,34 +28,27 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words behind ``padinv``; those of the process if not given.
 
     Returns:
-        0, or 1 after an error of the user's, which is printed as one sentence.
+        0; 1 after an error of the user's, which is printed as one sentence; 2 if there is no such command.
     """
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
         print(f"padinv {__version__}")
         return 0
-    # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-    warnings.filterwarnings("ignore", "The dirpath has changed from")
-    try:
-        PadInvCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=RunConfigCallback,
-            save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
-            args=resolve_presets(args),
+    if not args or args[0] not in COMMANDS:
+        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        print(
+            "\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if "--help" in args else sys.stderr
         )
+        return 0 if "--help" in args else 2
+    module, _ = COMMANDS[args[0]]
+    try:
+        code: int = import_module(module).main(args if module == "padinv.training.cli" else args[1:])
     except Exception as error:
         if (reason := _reason(error)) is None:
             raise
         print(f"padinv: {reason}", file=sys.stderr)
         return 1
-    return 0
+    return code
 
 
 def _reason(error: BaseException | None) -> PadInvError | None:

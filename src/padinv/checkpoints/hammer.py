@@ -7,61 +7,33 @@ with a state dict of ours. Keys that are left over, missing or of an unexpected 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
-from torch import Tensor
-
+from padinv.checkpoints.renaming import Network, Reader, State, count, rename, shape, tensors
 from padinv.exceptions import CheckpointError
 from padinv.networks.backbone import STAGE_BLOCKS
 
-State = dict[str, Tensor]
+FORMAT = "PadInv, Hammer, GenForce (.pth)"
 
 GENERATOR_KEYS = re.compile(r"synthesis\.early_layer\.const|synthesis\.layer0\.style\.weight")
 ENCODER_KEYS = re.compile(r"backbone_stages\.0\.0\.|latent_heads\.0\.linear\.weight")
 DISCRIMINATOR_KEYS = re.compile(r"input\d+\.weight|residual0\.weight")
 
 
-def _rename(state: State, rules: list[tuple[str, str | None]], what: str) -> State:
-    """Renames keys by the first rule that matches the whole key; a rule to None drops the key."""
-    renamed: State = {}
-    for key, tensor in state.items():
-        for pattern, new in rules:
-            if match := re.fullmatch(pattern, key):
-                if new is not None:
-                    renamed[match.expand(new)] = tensor
-                break
-        else:
-            raise CheckpointError(f"{key!r} is not a key of the published {what}; is this another architecture?")
-    return renamed
-
-
-def _count(state: State, pattern: str) -> int:
-    """How many consecutive numbers from 0 the pattern's first group takes among the keys."""
-    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
-    return next(i for i in range(len(numbers) + 1) if i not in numbers)
-
-
-def _shape(state: State, key: str, what: str) -> tuple[int, ...]:
-    if key not in state:
-        raise CheckpointError(f"{key!r} is missing from this {what}'s state dict, which is incomplete.")
-    return tuple(state[key].shape)
-
-
-def read_generator(state: State) -> tuple[dict[str, Any], State]:
+def read_generator(state: State) -> Network:
     """Reads the published generator: ``mapping.dense{i}``, ``synthesis.layer{i}``, ``synthesis.output{k}``.
 
     Layer 2k - 1 upsamples to R = 4·2^k px and layer 2k follows at R; output k is toRGB at R.
     """
-    mapping_layers = _count(state, r"mapping\.dense(\d+)\.")
-    blocks = _count(state, r"synthesis\.output(\d+)\.")
-    channels = {
-        4 * 2**k: _shape(state, f"synthesis.layer{2 * k}.weight", "generator")[0] for k in range(max(blocks, 1))
-    }
-    width, z_dim = _shape(state, "mapping.dense0.weight", "generator")
+    mapping_layers = count(state, r"mapping\.dense(\d+)\.")
+    blocks = count(state, r"synthesis\.output(\d+)\.")
+    channels = {4 * 2**k: shape(state, f"synthesis.layer{2 * k}.weight", "generator")[0] for k in range(max(blocks, 1))}
+    width, z_dim = shape(state, "mapping.dense0.weight", "generator")
     config = {
         "resolution": max(channels),
         "z_dim": z_dim,
-        "w_dim": _shape(state, f"mapping.dense{mapping_layers - 1}.weight", "generator")[0],
+        "w_dim": shape(state, f"mapping.dense{mapping_layers - 1}.weight", "generator")[0],
         "mapping_layers": mapping_layers,
         "mapping_width": width,
         "channels": channels,
@@ -80,21 +52,21 @@ def read_generator(state: State) -> tuple[dict[str, Any], State]:
         ]
         if k > 0:
             rules.append((rf"synthesis\.layer{2 * k - 1}\.(.*)", rf"{block}.up.\1"))
-    return config, _rename(state, rules, "generator")
+    return config, rename(state, rules, "the published generator")
 
 
-def read_discriminator(state: State) -> tuple[dict[str, Any], State]:
+def read_discriminator(state: State) -> Network:
     """Reads the published discriminator: ``input{i}``, ``residual{k}``, ``layer{i}``, ``output``.
 
     ``input{i}`` is fromRGB at 1/2^i of the full resolution; only that of the full resolution belongs to the residual
     architecture. Block k has layers 2k and 2k + 1; three layers follow the last block.
     """
-    blocks = _count(state, r"residual(\d+)\.")
+    blocks = count(state, r"residual(\d+)\.")
     resolution = 4 * 2**blocks
     channels = {
-        resolution // 2 ** (k + 1): _shape(state, f"residual{k}.weight", "discriminator")[0] for k in range(blocks)
+        resolution // 2 ** (k + 1): shape(state, f"residual{k}.weight", "discriminator")[0] for k in range(blocks)
     }
-    channels[resolution] = _shape(state, "input0.weight", "discriminator")[0]
+    channels[resolution] = shape(state, "input0.weight", "discriminator")[0]
     rules: list[tuple[str, str | None]] = [
         (r".*filter", None),
         (r"input0\.(.*)", r"from_rgb.\1"),
@@ -109,41 +81,39 @@ def read_discriminator(state: State) -> tuple[dict[str, Any], State]:
             (rf"layer{2 * k + 1}\.(.*)", rf"{block}.down.\1"),
             (rf"residual{k}\.(.*)", rf"{block}.skip.\1"),
         ]
-    return {"resolution": resolution, "channels": channels}, _rename(state, rules, "discriminator")
+    return {"resolution": resolution, "channels": channels}, rename(state, rules, "the published discriminator")
 
 
-def read_encoder(state: State) -> tuple[dict[str, Any], State]:
+def read_encoder(state: State) -> Network:
     """Reads the published encoder, with or without its padding branch.
 
     The depth follows from the number of bottlenecks, the input's size from the convolutions that fold the top level of
     the pyramid into a latent. Only the average latent is not in the file.
     """
-    blocks = tuple(_count(state, rf"backbone_stages\.{stage}\.(\d+)\.") for stage in range(4))
+    blocks = tuple(count(state, rf"backbone_stages\.{stage}\.(\d+)\.") for stage in range(4))
     depth = next((depth for depth, counts in STAGE_BLOCKS.items() if counts == blocks), None)
     if depth is None:
         raise CheckpointError(f"A backbone with {blocks} bottlenecks is not among the depths {sorted(STAGE_BLOCKS)}.")
-    heads = _count(state, r"latent_heads\.(\d+)\.")
+    heads = count(state, r"latent_heads\.(\d+)\.")
     convs = [
         len({key for key in state if re.fullmatch(rf"latent_heads\.{i}\.convs\.\d+\.weight", key)})
         for i in range(heads)
     ]
-    fpn_channels = _shape(state, "fpn.lateral_layers.0.weight", "encoder")[0]
-    rings = _count(state, r"padding_modulation_heads\.(\d+)\.")
+    fpn_channels = shape(state, "fpn.lateral_layers.0.weight", "encoder")[0]
+    rings = count(state, r"padding_modulation_heads\.(\d+)\.")
     padding = any(key.startswith("padding_extractor.") for key in state)
-    channels = {
-        4 * 2**k: _shape(state, f"padding_modulation_heads.{k}.weight", "encoder")[0] for k in range(rings)
-    }
+    channels = {4 * 2**k: shape(state, f"padding_modulation_heads.{k}.weight", "encoder")[0] for k in range(rings)}
     if padding:
         channels.setdefault(4, fpn_channels)
     config = {
         "code": {
             "num_layers": heads,
-            "w_dim": _shape(state, "latent_heads.0.linear.weight", "encoder")[0],
+            "w_dim": shape(state, "latent_heads.0.linear.weight", "encoder")[0],
             "channels": channels,
         },
         "resolution": 2 ** convs[0] * 16,
         "depth": depth,
-        "width": _shape(state, "input_layer.0.weight", "encoder")[0],
+        "width": shape(state, "input_layer.0.weight", "encoder")[0],
         "fpn_channels": fpn_channels,
         "padded_resolutions": sorted(channels) if rings else [],
         "replace_const": padding,
@@ -168,12 +138,46 @@ def read_encoder(state: State) -> tuple[dict[str, Any], State]:
             (rf"backbone_stages\.(\d\.\d+)\.{old}", rf"backbone.stages.\1.{new}.\2"),
             (rf"padding_extractor\.(\d+)\.{old}", rf"padding_head.extractor.\1.{new}.\2"),
         ]
-    rules += [(rf"padding_modulation_heads\.{k}\.(.*)", rf"padding_head.ring_heads.{4 * 2**k}.\1") for k in range(rings)]
+    rules += [
+        (rf"padding_modulation_heads\.{k}\.(.*)", rf"padding_head.ring_heads.{4 * 2**k}.\1") for k in range(rings)
+    ]
     # Their laterals go from fine to coarse, ours from coarse to fine, the top first.
-    laterals = _count(state, r"fpn\.lateral_layers\.(\d+)\.")
+    laterals = count(state, r"fpn\.lateral_layers\.(\d+)\.")
     rules += [(rf"fpn\.lateral_layers\.{i}\.(.*)", rf"fpn.lateral.{laterals - i}.\1") for i in range(laterals)]
-    ours = _rename(state, rules, "encoder")
+    ours = rename(state, rules, "the published encoder")
     for key in ours:
         if re.fullmatch(r"padding_head\.ring_heads\.\d+\.weight", key):
             ours[key] = ours[key].squeeze(-1)
+    return config, ours
+
+
+KINDS = {
+    "Generator": (("generator_smooth", "generator"), GENERATOR_KEYS, read_generator),
+    "Discriminator": (("discriminator",), DISCRIMINATOR_KEYS, read_discriminator),
+    "PadInvEncoder": (("encoder",), ENCODER_KEYS, read_encoder),
+}
+"""For each network: its names in a published checkpoint, a pattern of its keys, its reader."""
+
+
+def find(content: Any) -> dict[str, Reader]:
+    """Finds the networks of ``{"models": {name: state_dict}}``, the average weights first, or of a bare state dict."""
+    if not isinstance(content, dict):
+        return {}
+    models = content.get("models")
+    models = models if isinstance(models, dict) else {}
+    readers: dict[str, Reader] = {}
+    for network, (names, keys, _) in KINDS.items():
+        bare = tensors(content) or {}
+        states = [models[name] for name in names if models.get(name)] + [bare] * any(map(keys.match, bare))
+        if states and tensors(states[0]):
+            readers[network] = partial(_read, network, states[0], models)
+    return readers
+
+
+def _read(network: str, state: State, models: dict[str, Any], _: int | None) -> Network:
+    config, ours = KINDS[network][2](dict(state))
+    if network == "PadInvEncoder":
+        owner = next((name for name in ("generator", "generator_smooth") if "w_avg" in models.get(name, {})), None)
+        if owner is not None:
+            ours["w_avg"] = models[owner]["w_avg"]
     return config, ours

@@ -54,7 +54,7 @@ def read_native(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Reads a file that :func:`save_network` wrote.
 
     Returns:
-        The name of the network's class, its configuration, and its state dict in float32.
+        The name of the network's class, its configuration, and its state dict as stored.
 
     Raises:
         CheckpointError: if the file is damaged, or is safetensors of somebody else.
@@ -68,7 +68,6 @@ def read_native(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not of padinv: its metadata has no {METADATA_KEY!r}.")
     description = json.loads(metadata[METADATA_KEY], object_pairs_hook=_restore_int_keys)
-    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
     return description["network"], description["config"], state
 
 

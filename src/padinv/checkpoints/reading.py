@@ -1,98 +1,128 @@
-"""From a file of unknown format to a network: ``load_generator``, ``load_discriminator``, ``load_encoder``.
+"""From a file of any known format to a network: ``load_generator``, ``load_discriminator``, ``load_encoder``.
 
-A file's format is told by its content. Pickles are only ever read with ``torch.load(weights_only=True)``, which runs no
-code of the file's author.
+A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.unpickling`).
 """
 
 from __future__ import annotations
 
-import pickle
+import logging
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from padinv.checkpoints import hammer
-from padinv.checkpoints.native import is_safetensors, read_native
-from padinv.checkpoints.registry import resolve
-from padinv.exceptions import CheckpointError
+from padinv.checkpoints.content import Content, read_content
+from padinv.checkpoints.lightning import LIGHTNING_KEY
+from padinv.checkpoints.renaming import MOST_LAYERS, Config, State
+from padinv.checkpoints.sources import resolve_source
+from padinv.exceptions import CheckpointError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.typing import PathLike
 
+__all__ = [
+    "LIGHTNING_KEY",
+    "check_state",
+    "estimate_w_avg",
+    "load_discriminator",
+    "load_encoder",
+    "load_generator",
+    "read_network",
+]
+
 Network = TypeVar("Network", bound=nn.Module)
 
-LIGHTNING_KEY = "padinv"
-"""Where a Lightning checkpoint of PadInvModule keeps the configuration of its networks."""
+AnyNetwork: TypeAlias = Generator | Discriminator | PadInvEncoder
+
+BUILDERS: dict[str, Callable[[Config], AnyNetwork]] = {
+    "Generator": lambda config: Generator(**config),
+    "Discriminator": lambda config: Discriminator(**config),
+    "PadInvEncoder": PadInvEncoder.from_config,
+}
+
+logger = logging.getLogger("padinv")
 
 
-def load_generator(source: PathLike) -> Generator:
+def load_generator(source: PathLike, *, sha256: str | None = None, class_index: int | None = None) -> Generator:
     """Loads a generator, in evaluation mode and frozen.
 
     Args:
-        source: the name of a bundled model ("congress64"), one of our safetensors files, or a checkpoint with the
-            published implementation's keys (``models.generator_smooth``, else ``models.generator``, or a bare state
-            dict). All sizes follow from the shapes.
+        source: the name of a bundled model ("congress64"), a path, ``https://…`` (with ``sha256``), or
+            ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, or of
+            PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt), NVIDIA's StyleGAN2-ADA or StyleGAN2 for
+            TensorFlow (.pkl). Averaged weights go first where a file has others, too.
+        sha256: what the file's SHA-256 must be, hexadecimal.
+        class_index: the class of a conditional generator, from 0 up, which the loaded generator then always makes.
 
     Returns:
-        The generator with its mean latent. If the file holds none, it is the mean of 10,000 mapped samples.
+        The generator with its mean latent. If the file holds none, it is the mean of 10,000 mapped samples, and a
+        warning is logged.
 
     Raises:
-        CheckpointError: if there is no such file or name, or it holds no StyleGAN2 generator.
+        CheckpointError: if there is no such file or name, it is damaged, or it holds no StyleGAN2 generator.
+        WeightsNotFoundError: if it cannot be fetched.
+        MissingPackageError: if ``hf://`` lacks its package.
 
     >>> generator = load_generator("congress64")
     >>> generator.resolution, generator.num_layers, generator.w_avg.shape
     (64, 10, torch.Size([256]))
     """
-    path = resolve(source, "Generator")
-    config, state = _read(path, Generator)
-    generator = Generator(**config)
-    w_avg = state.pop("w_avg", None)
-    _load_state(generator, {**state, "w_avg": generator.w_avg if w_avg is None else w_avg}, path)
-    if w_avg is None:
+    path = resolve_source(source, "Generator", sha256)
+    network, state = read_network(read_content(path), "Generator", path, class_index)
+    generator = _fill(network, state, Generator)
+    if "w_avg" not in state:
         generator.w_avg.copy_(estimate_w_avg(generator))
-    return _freeze(generator)
+        logger.warning("%s holds no mean latent w_avg: it is now the mean of 10,000 mapped samples (seed 0).", path)
+    return generator
 
 
-def load_discriminator(source: PathLike) -> Discriminator:
+def load_discriminator(source: PathLike, *, sha256: str | None = None, class_index: int | None = None) -> Discriminator:
     """Loads a discriminator, in evaluation mode and frozen.
 
     Args:
-        source: as for :func:`load_generator`; in published checkpoints ``models.discriminator``.
+        source: as for :func:`load_generator`.
+        sha256: what the file's SHA-256 must be, hexadecimal.
+        class_index: the class of a conditional discriminator, from 0 up, for which the loaded one then always scores.
 
     Raises:
-        CheckpointError: if there is no such file or name, or it holds no StyleGAN2 discriminator.
+        CheckpointError: if there is no such file or name, it is damaged, or it holds no StyleGAN2 discriminator.
+        WeightsNotFoundError: if it cannot be fetched.
+        MissingPackageError: if ``hf://`` lacks its package.
     """
-    path = resolve(source, "Discriminator")
-    config, state = _read(path, Discriminator)
-    discriminator = Discriminator(**config)
-    _load_state(discriminator, state, path)
-    return _freeze(discriminator)
+    path = resolve_source(source, "Discriminator", sha256)
+    network, state = read_network(read_content(path), "Discriminator", path, class_index)
+    return _fill(network, state, Discriminator)
 
 
-def load_encoder(source: PathLike, w_avg: Tensor | None = None) -> PadInvEncoder:
+def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str | None = None) -> PadInvEncoder:
     """Loads an encoder, in evaluation mode and frozen.
 
     Args:
-        source: one of our safetensors files, a checkpoint of a ``padinv fit`` run, or a checkpoint with the published
-            implementation's keys (``models.encoder``, or a bare state dict).
+        source: as for :func:`load_generator`; a checkpoint of a ``padinv fit`` run, one of our safetensors files, of
+            PadInv (.pth), or of pSp and e4e (.pt), whose encoders predict W+ without padding.
         w_avg: the mean latent (512,), which published encoder files do not hold; overrides the file's.
+        sha256: what the file's SHA-256 must be, hexadecimal.
 
     Raises:
-        CheckpointError: if there is no such file, it holds no encoder, or the mean latent is nowhere to be had.
+        CheckpointError: if there is no such file, it is damaged, it holds no encoder, or the mean latent is nowhere to
+            be had.
+        WeightsNotFoundError: if it cannot be fetched.
+        MissingPackageError: if ``hf://`` lacks its package.
     """
-    path = resolve(source, "PadInvEncoder")
-    config, state = _read(path, PadInvEncoder)
-    encoder = PadInvEncoder.from_config(config)
+    path = resolve_source(source, "PadInvEncoder", sha256)
+    network, state = read_network(read_content(path), "PadInvEncoder", path)
     if w_avg is not None:
         state["w_avg"] = w_avg
+        check_state(network, state, "w_avg")
     if "w_avg" not in state:
         raise CheckpointError(
             f"{path} holds an encoder without its average latent: keep models.generator.w_avg in the same file, or "
             "give it as load_encoder(path, w_avg=load_generator(...).w_avg)."
         )
-    _load_state(encoder, state, path)
-    return _freeze(encoder)
+    return _fill(network, state, PadInvEncoder)
 
 
 def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
@@ -100,10 +130,83 @@ def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(samples, generator.config["z_dim"], generator=random)
     with torch.inference_mode():
-        return generator.mapping(z.to(generator.w_avg.device)).mean(dim=0)
+        w: Tensor = generator.mapping(z.to(generator.w_avg.device))
+    return w.mean(dim=0)
 
 
-def _freeze(network: Network) -> Network:
+class _Allowance(TorchFunctionMode):
+    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
+
+    FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
+
+    def __init__(self, state: State) -> None:
+        self.left = 2**16 + sum(tensor.numel() for tensor in state.values())
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in self.FACTORIES:
+            size = args[0] if args and isinstance(args[0], tuple | list) else args
+            self.left -= prod(size)
+            if self.left < 0:
+                raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
+        return function(*args, **(kwargs or {}))
+
+
+def read_network(content: Content, name: str, path: Path, class_index: int | None = None) -> tuple[AnyNetwork, State]:
+    """Reads one network, and checks that its configuration and its state belong together.
+
+    Args:
+        content: of the file.
+        name: "Generator", "Discriminator" or "PadInvEncoder".
+        path: the file, for the error message.
+        class_index: the class of a conditional network.
+
+    Returns:
+        The network, its weights not yet loaded, and its state dict, which may lack ``w_avg``.
+
+    Raises:
+        CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the class.
+    """
+    if name not in content.readers:
+        found = " and ".join(content.readers)
+        raise CheckpointError(f"{path} holds no {name}, but a {found} ({content.format}).")
+    if class_index is not None and not content.classes:
+        raise CheckpointError(f"{path} is not conditional: leave out class_index.")
+    try:
+        config, state = content.readers[name](class_index)
+        _check_size(config, state)
+        with _Allowance(state):
+            network = BUILDERS[name](config)
+        elsewhere = {key: tensor for key, tensor in network.state_dict().items() if key == "w_avg"}
+        check_state(network, {**elsewhere, **state}, str(path))
+    except PadInvError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path} is of another architecture: {error}") from error
+    except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+        raise CheckpointError(
+            f"{path} is damaged or of another architecture: its {name} makes no sense ({type(error).__name__})."
+        ) from error
+    return network, state
+
+
+def _check_size(config: Config, state: State) -> None:
+    """Raises CheckpointError if the configuration speaks of more layers, or wider latents, than there can be."""
+    code = config.get("code") or {}
+    numbers = [config.get("mapping_layers"), code.get("num_layers"), *(config.get("latents_per_level") or [])]
+    if any(number is not None and not 0 <= int(number) <= MOST_LAYERS for number in numbers):
+        raise CheckpointError("it speaks of more layers than any StyleGAN2 or encoder has.")
+    if any((config.get(name) or 0) > 8192 for name in ("z_dim", "w_dim", "mapping_width")):
+        raise CheckpointError("it speaks of wider latents than any StyleGAN2 has.")
+    for key, tensor in state.items():
+        if not (tensor.is_floating_point() and tensor.element_size() > 1) and not key.endswith("num_batches_tracked"):
+            raise CheckpointError(f"{key!r} holds {tensor.dtype}, which are no weights.")
+
+
+def _fill(network: AnyNetwork, state: State, kind: type[Network]) -> Network:
+    """Loads the weights, of which ``w_avg`` may be missing, and freezes the network."""
+    if not isinstance(network, kind):
+        raise TypeError(f"BUILDERS makes a {type(network).__name__} of a {kind.__name__}.")
+    network.load_state_dict(state, strict=False)
     return network.requires_grad_(False).eval()
 
 
@@ -121,74 +224,3 @@ def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> No
             )
     if unexpected := [key for key in state if key not in expected]:
         raise CheckpointError(f"{source} is of another architecture: this {name} has no {unexpected[0]!r}.")
-
-
-def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    check_state(network, state, str(path))
-    network.load_state_dict(state)
-
-
-def _read(path: Path, network: type[nn.Module]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads the configuration and the state of one network, whatever the format."""
-    if is_safetensors(path):
-        name, config, state = read_native(path)
-        if name != network.__name__:
-            raise CheckpointError(f"{path} holds a {name}, not a {network.__name__}.")
-        return config, state
-    content = _torch_load(path)
-    if LIGHTNING_KEY in content:
-        return _read_lightning(content, network, path)
-    return _read_hammer(content, network, path)
-
-
-def _torch_load(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as tensors alone ({reason}); padinv never runs code from a checkpoint: "
-            "save its state dict with torch.save."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
-    return content
-
-
-def _read_lightning(
-    content: dict[str, Any], network: type[nn.Module], path: Path
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A run's checkpoint: the encoder's moving average if the run kept one, else the encoder."""
-    prefixes = {"PadInvEncoder": ["encoder_ema.module.", "encoder."], "Discriminator": ["discriminator."]}
-    config = content[LIGHTNING_KEY].get(network.__name__)
-    for prefix in prefixes.get(network.__name__, []):
-        state = {key.removeprefix(prefix): t for key, t in content["state_dict"].items() if key.startswith(prefix)}
-        if config is not None and state:
-            return config, state
-    raise CheckpointError(f"{path} is a training run's checkpoint without a {network.__name__}.")
-
-
-HAMMER = {
-    "Generator": (("generator_smooth", "generator"), hammer.GENERATOR_KEYS, hammer.read_generator),
-    "Discriminator": (("discriminator",), hammer.DISCRIMINATOR_KEYS, hammer.read_discriminator),
-    "PadInvEncoder": (("encoder",), hammer.ENCODER_KEYS, hammer.read_encoder),
-}
-"""For each network: its names in a published checkpoint, a pattern of its keys, its reader."""
-
-
-def _read_hammer(
-    content: dict[str, Any], network: type[nn.Module], path: Path
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The published implementation's ``{"models": {name: state_dict}}``, or a bare state dict."""
-    names, keys, read = HAMMER[network.__name__]
-    models = content.get("models", {})
-    bare = content if any(keys.match(str(key)) for key in content) else None
-    state = next((models[name] for name in names if models.get(name)), bare)
-    if state is None:
-        found = sorted(map(str, models or content))[:5]
-        raise CheckpointError(f"{path} holds no {network.__name__} that padinv can read; it starts with {found}.")
-    config, ours = read(dict(state))
-    if network is PadInvEncoder:
-        averages = [models[name]["w_avg"] for name in ("generator", "generator_smooth") if "w_avg" in models.get(name, {})]
-        ours |= {"w_avg": average for average in averages[:1]}
-    return config, ours

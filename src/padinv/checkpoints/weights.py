@@ -132,7 +132,7 @@ def lpips_backbone(net: str) -> Weights:
         licence="BSD-3-Clause (torchvision); trained on ImageNet",
         input_range=(-1.0, 1.0),  # LPIPS normalises
         input_size=size,
-        instead="--model.lambda_per 0, or perceptual_loss: DiscriminatorFeatureLoss",
+        instead="--model.lambda_per 0 --model.perceptual_loss null, or perceptual_loss: DiscriminatorFeatureLoss",
     )
 
 
@@ -145,7 +145,7 @@ def face_pack(name: str = "buffalo_l") -> FacePack:
         licence="non-commercial research only (InsightFace)",
         input_range=(-1.0, 1.0),
         input_size=112,
-        instead="--model.lambda_id 0",
+        instead="--model.lambda_id 0 --model.identity_loss null",
     )
 
 

@@ -1,0 +1,82 @@
+"""From a file to what it holds: the kind of container and the format of its networks, told by the content alone."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from padinv.checkpoints import hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
+from padinv.checkpoints.budget import Budget
+from padinv.checkpoints.native import is_safetensors, read_native
+from padinv.checkpoints.others import recognise
+from padinv.checkpoints.reconstruction import find
+from padinv.checkpoints.renaming import Reader
+from padinv.checkpoints.torch_files import STREAM_MAGIC, ZIP_MAGIC, read_archive, read_stream
+from padinv.checkpoints.unpickling import Unpickler
+from padinv.exceptions import CheckpointError, PadInvError
+
+FORMATS: tuple[tuple[str, Callable[[Any], dict[str, Reader]]], ...] = tuple(
+    (module.FORMAT, module.find) for module in (lightning, psp, rosinality, nvidia_ada, nvidia_tf, hammer)
+)
+"""Formats inside of a pickle, with what finds their networks; the one with more around its weights first."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        format: of its networks, in words.
+        readers: for "Generator", "Discriminator" and "PadInvEncoder", those that are there, what reads them.
+        classes: how many classes they are conditioned on; 0 if unconditional.
+    """
+
+    format: str
+    readers: dict[str, Reader]
+    classes: int = 0
+
+
+def read_content(path: Path) -> Content:
+    """Reads a file of any known format; no code in it is run, no module it names is imported.
+
+    Raises:
+        CheckpointError: if it is damaged, asks for more than tensors, or is of another format or architecture.
+    """
+    try:
+        if is_safetensors(path):
+            name, config, state = read_native(path)
+            return Content("padinv (.safetensors)", {name: lambda _: (config, dict(state))})
+        content = _unpickle(path)
+        other = recognise(content)
+        for name, find_networks in FORMATS:
+            if other is None and (readers := find_networks(content)):
+                return Content(name, readers, nvidia_ada.classes(content))
+    except PadInvError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path} may not be read by this user ({error.strerror}).") from error
+    except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+        raise CheckpointError(
+            f"{path} cannot be read: it is damaged, or no checkpoint ({type(error).__name__}); "
+            "copy or download it again."
+        ) from error
+    if other is not None:
+        raise CheckpointError(f"{path} holds {other}, but padinv works with StyleGAN2 alone.")
+    found = sorted(str(key)[:100] for key in content)[:5] if isinstance(content, dict) else type(content).__name__
+    raise CheckpointError(f"{path} holds no Generator, Discriminator or PadInvEncoder of a known format, but {found}.")
+
+
+def _unpickle(path: Path) -> Any:
+    size = path.stat().st_size
+    budget = Budget(size)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if mapped[:4] == ZIP_MAGIC:
+            return read_archive(file, budget, mapped.find)
+        if mapped[: len(STREAM_MAGIC)] == STREAM_MAGIC:
+            return read_stream(mapped, budget)
+        return Unpickler(mapped, budget, find).load()

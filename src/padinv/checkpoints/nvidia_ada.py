@@ -1,0 +1,213 @@
+"""NVIDIA's stylegan2-ada-pytorch: a pickled dict of ``G_ema``, ``G`` and ``D``, objects of ``torch_utils.persistence``.
+
+Such an object comes as the call of a function with one dict: the class's source text, which NVIDIA's unpickler executes
+and ours never looks at, and the module's ``__dict__``. A StyleGAN2 from the StyleGAN3 repository is the same.
+
+A conditional network becomes the unconditional one of a class: with the class fixed, its embedding is a constant,
+which a bias can hold. The clamp on activations that NVIDIA's networks with float16 layers have (``conv_clamp``) is
+not applied.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from padinv.checkpoints.renaming import MOST_KEYS, Config, Network, Reader, State, check_filters, count, rename, shape
+from padinv.checkpoints.unpickling import Inert
+from padinv.exceptions import CheckpointError
+from padinv.ops.equalized import scaled_leaky_relu
+
+FORMAT = "NVIDIA stylegan2-ada-pytorch (.pkl)"
+
+PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
+LR_MUL = 0.01
+
+
+def find(content: Any) -> dict[str, Reader]:
+    """Finds the generator, the average weights first, and the discriminator."""
+    readers: dict[str, Reader] = {}
+    for name in ("G_ema", "G", "D"):
+        state, facts = module_state(content.get(name)) if isinstance(content, dict) else ({}, {})
+        if "synthesis.b4.conv1.affine.weight" in state:
+            readers.setdefault("Generator", partial(_read_generator, state, facts))
+        elif "b4.fc.weight" in state:
+            readers["Discriminator"] = partial(_read_discriminator, state, facts)
+    return readers
+
+
+def classes(content: Any) -> int:
+    """How many classes the networks are conditioned on; 0 if they are unconditional."""
+    for name in ("G_ema", "G", "D"):
+        state, _ = module_state(content.get(name)) if isinstance(content, dict) else ({}, {})
+        if "mapping.embed.weight" in state and state["mapping.embed.weight"].ndim == 2:
+            return int(state["mapping.embed.weight"].shape[1])
+    return 0
+
+
+def module_state(module: Any) -> tuple[State, dict[str, dict[Any, Any]]]:
+    """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
+
+    Raises:
+        CheckpointError: if it is nested like no network.
+    """
+    state: State = {}
+    facts: dict[str, dict[Any, Any]] = {}
+    pending = [("", module)]
+    while pending:
+        prefix, module = pending.pop()
+        fields = _fields(module)
+        facts[prefix.removesuffix(".")] = fields
+        for group in ("_parameters", "_buffers"):
+            for name, tensor in _items(fields.get(group)):
+                if isinstance(tensor, Tensor):
+                    state[f"{prefix}{name}"] = tensor
+        pending += [(f"{prefix}{name}.", child) for name, child in _items(fields.get("_modules"))]
+        # Modules that contain themselves, or each other many times over, would never end.
+        if len(prefix) > 500 or len(facts) + len(pending) > MOST_KEYS or len(state) > MOST_KEYS:
+            raise CheckpointError("It has modules inside of modules without an end.")
+    return state, facts
+
+
+def _fields(module: Any) -> dict[Any, Any]:
+    """A module's ``__dict__``."""
+    if not isinstance(module, Inert):
+        return {}
+    fields = module.state
+    if module.name == PERSISTENT and module.args and isinstance(module.args[0], dict):
+        fields = module.args[0].get("state")
+    return fields if isinstance(fields, dict) else {}
+
+
+def _items(group: Any) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in group.items() if isinstance(name, str)] if isinstance(group, dict) else []
+
+
+def _scale(state: State, facts: dict[str, dict[Any, Any]]) -> State:
+    """Brings the mapping network's dense layers to our learning rate multiplier, which files need not share."""
+    scaled = dict(state)
+    for key, tensor in state.items():
+        if match := re.fullmatch(r"(mapping\.fc\d+)\.(weight|bias)", key):
+            multiplier = facts.get(match[1], {}).get("bias_gain", LR_MUL)
+            if not isinstance(multiplier, int | float):
+                raise CheckpointError(f"{match[1]} has no proper bias_gain.")
+            if multiplier != LR_MUL:
+                scaled[key] = tensor * (multiplier / LR_MUL)
+    return scaled
+
+
+def _embedding(state: State, class_index: int | None, what: str) -> Tensor:
+    """The embedding of a class, scaled to a mean square of 1, (width,)."""
+    embed = state["mapping.embed.weight"]
+    if embed.ndim != 2 or state["mapping.embed.bias"].shape != embed.shape[:1]:
+        raise CheckpointError(f"'mapping.embed.weight' is no dense layer's; this {what} is of another architecture.")
+    if class_index is None or not 0 <= class_index < embed.shape[1]:
+        raise CheckpointError(
+            f"This {what} is conditional: choose a class with class_index, from 0 to {embed.shape[1] - 1}"
+            f"{'' if class_index is None else f', not {class_index}'}."
+        )
+    y = embed[:, class_index].float() / math.sqrt(embed.shape[1]) + state["mapping.embed.bias"].float()
+    return y * (y.square().mean() + 1e-8).rsqrt()
+
+
+def _fix_class(state: State, class_index: int | None) -> State:
+    """Moves a class from the input of the mapping network's first layer into its bias.
+
+    The layer's input is z beside the embedding y. W_y·y is constant; W_z is stored for the fan-in of z and y together.
+    """
+    y = _embedding(state, class_index, "generator")
+    weight, bias = state["mapping.fc0.weight"].float(), state["mapping.fc0.bias"].float()
+    z_dim = weight.shape[1] - len(y)
+    if z_dim < 1:
+        raise CheckpointError("'mapping.fc0.weight' takes no more than the class; this is another architecture.")
+    fan_in = math.sqrt(weight.shape[1])
+    fixed = {key: tensor for key, tensor in state.items() if not key.startswith("mapping.embed.")}
+    fixed["mapping.fc0.weight"] = weight[:, :z_dim] * (math.sqrt(z_dim) / fan_in)
+    fixed["mapping.fc0.bias"] = bias + weight[:, z_dim:] @ y / fan_in
+    return fixed
+
+
+def _read_generator(state: State, facts: dict[str, dict[Any, Any]], class_index: int | None) -> Network:
+    """Reads ``mapping.fc{i}``, and ``conv0``, ``conv1``, ``torgb`` of each ``synthesis.b{R}``."""
+    check_filters(state, "resample_filter")
+    state = _scale(state, facts)
+    if "mapping.embed.weight" in state:
+        state = _fix_class(state, class_index)
+    mapping_layers = count(state, r"mapping\.fc(\d+)\.")
+    channels = _channels(state, r"synthesis\.b(\d+)\.conv1\.weight")
+    width, z_dim = shape(state, "mapping.fc0.weight", "generator")
+    config: Config = {
+        "resolution": max(channels),
+        "z_dim": z_dim,
+        "w_dim": shape(state, f"mapping.fc{mapping_layers - 1}.weight", "generator")[0],
+        "mapping_layers": mapping_layers,
+        "mapping_width": width,
+        "channels": channels,
+    }
+    rules: list[tuple[str, str | None]] = [(r".*resample_filter", None), (r"mapping\.w_avg", "w_avg")]
+    rules += [(rf"mapping\.fc{i}\.(.*)", rf"mapping.{i}.\1") for i in range(mapping_layers)]
+    rules.append((r"synthesis\.b4\.const", "synthesis.const"))
+    for old, new in (("conv0", "up"), ("conv1", "conv"), ("torgb", "to_rgb")):
+        here, there = rf"synthesis\.b(\d+)\.{old}", rf"synthesis.blocks.\1.{new}"
+        rules += [
+            (rf"{here}\.affine\.(.*)", rf"{there}.style.\2"),
+            (rf"{here}\.noise_const", rf"{there}.noise"),
+            (rf"{here}\.(weight|bias|noise_strength)", rf"{there}.\2"),
+        ]
+    ours = rename(state, rules, "StyleGAN2-ADA's generator")
+    for key, tensor in ours.items():
+        if key.endswith(".noise"):
+            ours[key] = tensor[None, None]
+        elif key == "synthesis.const":
+            ours[key] = tensor[None]
+    return config, ours
+
+
+def _read_discriminator(state: State, facts: dict[str, dict[Any, Any]], class_index: int | None) -> Network:
+    """Reads ``fromrgb`` of the full resolution, ``conv0``, ``conv1``, ``skip`` of each ``b{R}``, and ``b4``."""
+    check_filters(state, "resample_filter")
+    state = _scale(state, facts)
+    if "mapping.embed.weight" in state:
+        state = _fix_projection(state, class_index)
+    channels = {r // 2: width for r, width in _channels(state, r"b(\d+)\.conv1\.weight").items()}
+    resolution = 2 * max(channels)
+    channels[resolution] = shape(state, f"b{resolution}.fromrgb.weight", "discriminator")[0]
+    rules: list[tuple[str, str | None]] = [
+        (r".*resample_filter", None),
+        (rf"b{resolution}\.fromrgb\.(.*)", r"from_rgb.\1"),
+        (r"b4\.conv\.(.*)", r"conv.\1"),
+        (r"b4\.fc\.(.*)", r"dense.\1"),
+        (r"b4\.out\.(.*)", r"score.\1"),
+    ]
+    rules += [(rf"b(\d+)\.{old}\.(.*)", rf"blocks.\1.{new}.\2") for old, new in (("conv0", "conv"), ("conv1", "down"))]
+    rules.append((r"b(\d+)\.skip\.(.*)", r"blocks.\1.skip.\2"))
+    config: Config = {"resolution": resolution, "channels": channels}
+    groups = facts.get("b4.mbstd", {}).get("group_size")
+    if type(groups) is int and groups > 0:
+        config["mbstd_groups"] = groups
+    return config, rename(state, rules, "StyleGAN2-ADA's discriminator")
+
+
+def _fix_projection(state: State, class_index: int | None) -> State:
+    """Moves a class into the last layer: the score is its output's projection on the mapped class, over √width."""
+    y = _embedding(state, class_index, "discriminator")
+    for i in range(count(state, r"mapping\.fc(\d+)\.")):
+        weight, bias = (state[f"mapping.fc{i}.{name}"].float() * LR_MUL for name in ("weight", "bias"))
+        y = scaled_leaky_relu(weight @ y / math.sqrt(weight.shape[1]) + bias)
+    y = y / math.sqrt(len(y))
+    fixed = {key: tensor for key, tensor in state.items() if not key.startswith("mapping.")}
+    fixed["b4.out.weight"] = y[None] @ state["b4.out.weight"].float()
+    fixed["b4.out.bias"] = y[None] @ state["b4.out.bias"].float()
+    return fixed
+
+
+def _channels(state: State, pattern: str) -> dict[int, int]:
+    """The first axis of each weight that matches, by the resolution in the pattern."""
+    found = {int(match[1]): state[key].shape for key in state if (match := re.fullmatch(pattern, key))}
+    if not found or not all(found.values()):
+        raise CheckpointError("It has no convolutions; is this another architecture?")
+    return {r: shape[0] for r, shape in sorted(found.items())}

@@ -1,0 +1,209 @@
+"""NVIDIA's StyleGAN2 and StyleGAN2-ADA for TensorFlow, read without it: a pickled tuple (G, D, Gs) of networks.
+
+A ``dnnlib.tflib.network.Network`` is pickled with its ``static_kwargs``, its ``variables`` [(name, array)] and, if it
+is the generator, the ``components`` mapping and synthesis, networks themselves. Layouts differ: convolutions are (k,
+k, in, out), dense layers (in, out), style biases lack the 1 that is added to them, and the kernels of upsampling
+convolutions are turned by 180°, because TensorFlow's belong to the upsampled map, ours to the transposed convolution
+itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from padinv.checkpoints.reconstruction import Array
+from padinv.checkpoints.renaming import MOST_KEYS, MOST_LAYERS, Network, Reader, State, count, shape
+from padinv.checkpoints.unpickling import Inert
+from padinv.exceptions import CheckpointError
+
+FORMAT = "NVIDIA StyleGAN2 for TensorFlow (.pkl)"
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Change = Callable[[Any], Any]
+
+FIXED = {
+    "num_channels": (3,),
+    "label_size": (0, None),
+    "resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1)),
+    "mapping_lrmul": (0.01,),
+    "nonlinearity": ("lrelu",),
+    "mapping_nonlinearity": ("lrelu",),
+    "mbstd_num_features": (1,),
+    "architecture": ("skip", "resnet"),
+}
+"""Options of the networks that ours do not have, with the values they stand for."""
+
+
+def find(content: Any) -> dict[str, Reader]:
+    """Finds the generator, the average weights first, and the discriminator."""
+    networks = content if isinstance(content, list | tuple) and len(content) <= 3 else [content]
+    readers: dict[str, Reader] = {}
+    for network in reversed(networks):
+        names = variables(network)
+        if "synthesis/4x4/Conv/mod_weight" in names:
+            readers.setdefault("Generator", partial(_read_generator, network, names))
+        elif "4x4/Dense0/weight" in names and "Output/weight" in names:
+            readers.setdefault("Discriminator", partial(_read_discriminator, network, names))
+    return readers
+
+
+def variables(network: Any) -> Arrays:
+    """All variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``."""
+    found: Arrays = {}
+    pending = [("", network)]
+    for _ in range(MOST_LAYERS):  # components may contain each other
+        if not pending:
+            break
+        prefix, network = pending.pop()
+        fields = network.state if isinstance(network, Inert) and isinstance(network.state, dict) else {}
+        for item in _list(fields.get("variables")):
+            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], Array):
+                name = re.sub(r"^(?:.*/)?(?:G_)?(mapping|synthesis)/", r"\1/", f"{prefix}{item[0]}"[:1000])
+                found[name.removeprefix("D/")] = item[1].value
+        components = fields.get("components")
+        if isinstance(components, dict):
+            pending += [(f"{prefix}{name}/"[:1000], child) for name, child in components.items()]
+    return found if len(found) <= MOST_KEYS else {}
+
+
+def _list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
+
+
+def _check_options(network: Any) -> dict[Any, Any]:
+    """The static_kwargs; raises CheckpointError if they ask for what our networks cannot do."""
+    options = network.state.get("static_kwargs")
+    options = options if isinstance(options, dict) else {}
+    for name, accepted in FIXED.items():
+        if name in options and options[name] not in accepted:
+            raise CheckpointError(
+                f"It was made with another {name} than padinv's networks have, which is {accepted[0]}."
+            )
+    return options
+
+
+def _convolution(x: Any) -> Any:
+    return x.transpose(3, 2, 0, 1)
+
+
+def _upsampling(x: Any) -> Any:
+    return x[::-1, ::-1].transpose(3, 2, 0, 1)
+
+
+def _dense(x: Any) -> Any:
+    return x.transpose(1, 0)
+
+
+def _style_bias(x: Any) -> Any:
+    return x + 1
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _translate(arrays: Arrays, rules: list[tuple[str, str, Change]], what: str) -> State:
+    """Renames variables and changes their layout, by the first rule that matches the whole name."""
+    state: State = {}
+    for name, array in arrays.items():
+        for pattern, new, change in rules:
+            if match := re.fullmatch(pattern, name):
+                state[match.expand(new)] = torch.from_numpy(
+                    np.array(change(array), array.dtype.newbyteorder("="), order="C")
+                )
+                break
+        else:
+            raise CheckpointError(f"{name!r} is no variable of {what}; is this another architecture?")
+    return state
+
+
+def _layers(old: str, new: str, change: Change) -> list[tuple[str, str, Change]]:
+    """The variables of a modulated convolution."""
+    return [
+        (rf"{old}/weight", f"{new}.weight", change),
+        (rf"{old}/bias", f"{new}.bias", _same),
+        (rf"{old}/noise_strength", f"{new}.noise_strength", _same),
+        (rf"{old}/mod_weight", f"{new}.style.weight", _dense),
+        (rf"{old}/mod_bias", f"{new}.style.bias", _style_bias),
+    ]
+
+
+def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
+    """Reads ``Conv0_up``, ``Conv1`` (``Conv`` at 4 px), ``ToRGB`` of each ``synthesis/RxR``; ``synthesis/noise{i}``."""
+    _check_options(network)
+    if any(re.search("Label", name) for name in arrays):
+        raise CheckpointError(
+            "It is a conditional network of TensorFlow, which padinv does not read; convert it with NVIDIA's."
+        )
+    arrays = {name: array for name, array in arrays.items() if name != "lod"}
+    r = r"synthesis/(\d+)x\1"
+    rules: list[tuple[str, str, Change]] = [
+        ("dlatent_avg", "w_avg", _same),
+        (r"mapping/Dense(\d+)/weight", r"mapping.\1.weight", _dense),
+        (r"mapping/Dense(\d+)/bias", r"mapping.\1.bias", _same),
+        ("synthesis/4x4/Const/const", "synthesis.const", _same),
+        *_layers(f"{r}/Conv0_up", r"synthesis.blocks.\1.up", _upsampling),
+        *_layers(f"{r}/Conv1?", r"synthesis.blocks.\1.conv", _convolution),
+        *_layers(f"{r}/ToRGB", r"synthesis.blocks.\1.to_rgb", _convolution),
+        ("synthesis/noise0", "synthesis.blocks.4.conv.noise", _same),
+    ]
+    blocks = count(arrays, r"synthesis/noise(\d+)$") // 2
+    for k in range(1, blocks + 1):
+        block = f"synthesis.blocks.{4 * 2**k}"
+        rules += [
+            (f"synthesis/noise{2 * k - 1}", f"{block}.up.noise", _same),
+            (f"synthesis/noise{2 * k}", f"{block}.conv.noise", _same),
+        ]
+    state = _translate(arrays, rules, "StyleGAN2's generator")
+    mapping_layers = count(state, r"mapping\.(\d+)\.")
+    channels = {
+        4 * 2**k: shape(state, f"synthesis.blocks.{4 * 2**k}.conv.weight", "generator")[0] for k in range(blocks + 1)
+    }
+    width, z_dim = shape(state, "mapping.0.weight", "generator")
+    config = {
+        "resolution": max(channels),
+        "z_dim": z_dim,
+        "w_dim": shape(state, f"mapping.{mapping_layers - 1}.weight", "generator")[0],
+        "mapping_layers": mapping_layers,
+        "mapping_width": width,
+        "channels": channels,
+    }
+    return config, state
+
+
+def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
+    """Reads ``FromRGB`` of the full resolution, ``Conv0``, ``Conv1_down``, ``Skip`` of each ``RxR``, and the end."""
+    options = _check_options(network)
+    r = r"(\d+)x\1"
+    rules: list[tuple[str, str, Change]] = []
+    for old, new, change in (
+        (f"{r}/FromRGB", "from_rgb", _convolution),
+        (f"{r}/Conv0", r"blocks.\1.conv", _convolution),
+        (f"{r}/Conv1_down", r"blocks.\1.down", _convolution),
+        (f"{r}/Skip", r"blocks.\1.skip", _convolution),
+        ("4x4/Conv", "conv", _convolution),
+        ("4x4/Dense0", "dense", _dense),
+        ("Output", "score", _dense),
+    ):
+        rules += [(f"{old}/weight", f"{new}.weight", change), (f"{old}/bias", f"{new}.bias", _same)]
+    from_rgb = [name for name in arrays if name.endswith("/FromRGB/weight")]
+    if len(from_rgb) != 1:
+        raise CheckpointError(
+            f"It has {len(from_rgb)} inputs where the residual architecture has one; padinv has no other."
+        )
+    state = _translate(
+        {name: array for name, array in arrays.items() if name != "lod"}, rules, "StyleGAN2's discriminator"
+    )
+    skips = {int(key.split(".")[1]): tensor for key, tensor in state.items() if key.endswith(".skip.weight")}
+    channels = {r // 2: tensor.shape[0] for r, tensor in sorted(skips.items())}
+    channels[2 * max(channels)] = shape(state, "from_rgb.weight", "discriminator")[0]
+    config: dict[str, Any] = {"resolution": max(channels), "channels": channels}
+    if type(groups := options.get("mbstd_group_size")) is int and groups > 0:
+        config["mbstd_groups"] = groups
+    return config, state

@@ -1,0 +1,91 @@
+"""From the keys of one implementation to ours, by a table of patterns; sizes from a state dict's keys and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from padinv.exceptions import CheckpointError
+from padinv.ops.resampling import fir_kernel
+
+State = dict[str, Tensor]
+Config = dict[str, Any]
+Network = tuple[Config, State]
+"""What a reader gives: the constructor arguments of one of our networks, and its state dict."""
+Reader = Callable[[int | None], Network]
+"""Reads a network; of a conditional one, that of a class."""
+
+MOST_KEYS = 10_000
+MOST_LAYERS = 100
+
+Rules = Sequence[tuple[str, str | None]]
+
+
+def rename(state: State, rules: Rules, what: str) -> State:
+    """Renames keys by the first rule that matches the whole key; a rule to None drops the key.
+
+    Raises:
+        CheckpointError: if no rule matches a key.
+    """
+    renamed: State = {}
+    for key, tensor in state.items():
+        for pattern, new in rules:
+            if match := re.fullmatch(pattern, key):
+                if new is not None:
+                    renamed[match.expand(new)] = tensor
+                break
+        else:
+            raise CheckpointError(f"{key!r} is not a key of {what}; is this another architecture?")
+    return renamed
+
+
+def count(state: Mapping[str, Any], pattern: str) -> int:
+    r"""How many consecutive numbers from 0 the pattern's first group takes among the keys.
+
+    Raises:
+        CheckpointError: if there are more than any network of ours has.
+
+    >>> count({"fc0.bias": 0, "fc1.bias": 0, "fc3.bias": 0}, r"fc(\d+)")
+    2
+    """
+    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
+    if len(numbers) > MOST_LAYERS:
+        raise CheckpointError(f"{len(numbers)} layers of a kind are more than any StyleGAN2 or encoder has.")
+    return next(i for i in range(len(numbers) + 1) if i not in numbers)
+
+
+def shape(state: State, key: str, what: str) -> tuple[int, ...]:
+    """The shape of a tensor.
+
+    Raises:
+        CheckpointError: if it is missing.
+    """
+    if key not in state:
+        raise CheckpointError(f"{key!r} is missing from this {what}'s state dict, which is incomplete.")
+    return tuple(state[key].shape)
+
+
+def tensors(content: Any, prefix: str = "") -> State | None:
+    """The part of a state dict under a prefix, without it; None if there is none, or it is no state dict."""
+    if not isinstance(content, dict):
+        return None
+    found = {
+        key.removeprefix(prefix): value
+        for key, value in content.items()
+        if isinstance(key, str) and key.startswith(prefix)
+    }
+    return found if 0 < len(found) <= MOST_KEYS and all(isinstance(value, Tensor) for value in found.values()) else None
+
+
+def check_filters(state: State, ending: str, gain: float = 1.0) -> None:
+    """Raises CheckpointError unless every filter whose key has this ending is [1, 3, 3, 1], with the sum ``gain``."""
+    expected = fir_kernel() * gain
+    for key, kernel in state.items():
+        if key.endswith(ending) and not (
+            kernel.shape == (4, 4) and torch.allclose(kernel.float(), expected, rtol=1e-3)
+        ):
+            raise CheckpointError(f"{key!r} is not StyleGAN2's filter [1, 3, 3, 1]; padinv has no other.")

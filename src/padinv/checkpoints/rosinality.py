@@ -1,0 +1,136 @@
+"""rosinality's stylegan2-pytorch, whose generator is also the decoder of pSp, e4e, ReStyle, HyperStyle and SFE.
+
+``{"g_ema" | "g": state_dict, "d": state_dict, "latent_avg": tensor}``, or a bare state dict. Weights have a first
+axis of 1, filters are stored with the gain of upsampling, and the noise images are numbered by layer. The trainer's
+own files hold no ``latent_avg``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from padinv.checkpoints.renaming import Network, Reader, State, check_filters, count, rename, shape, tensors
+from padinv.exceptions import CheckpointError
+
+FORMAT = "rosinality stylegan2-pytorch (.pt)"
+
+
+def find(content: Any) -> dict[str, Reader]:
+    """Finds the generator, the average weights first, and the discriminator."""
+    if not isinstance(content, dict):
+        return {}
+    readers: dict[str, Reader] = {}
+    bare = tensors(content) or {}
+    for state in (tensors(content.get("g_ema")), tensors(content.get("g")), bare):
+        if state and is_generator(state):
+            average = content.get("latent_avg")
+            state = {key: tensor for key, tensor in state.items() if key != "latent_avg"}
+            readers.setdefault("Generator", partial(read_generator, state, average))
+    for state in (tensors(content.get("d")), bare):
+        if state and is_discriminator(state):
+            readers.setdefault("Discriminator", partial(read_discriminator, state))
+    return readers
+
+
+def is_generator(state: State) -> bool:
+    """Whether this is a generator's state dict."""
+    return "conv1.conv.modulation.weight" in state
+
+
+def is_discriminator(state: State) -> bool:
+    """Whether this is a discriminator's state dict."""
+    return "final_conv.0.weight" in state and "final_linear.0.weight" in state
+
+
+def mean_latent(latent_avg: Any) -> Tensor | None:
+    """``latent_avg`` as (w_dim,): pSp stores it once for each layer."""
+    if not isinstance(latent_avg, Tensor):
+        return None
+    if latent_avg.ndim == 2 and bool((latent_avg == latent_avg[:1]).all()):
+        return latent_avg[0]
+    if latent_avg.ndim != 1:
+        raise CheckpointError(f"latent_avg has shape {tuple(latent_avg.shape)}: it is no single mean latent.")
+    return latent_avg
+
+
+def read_generator(state: State, latent_avg: Any = None, _: int | None = None) -> Network:
+    """Reads the generator: ``style.{i}``, ``conv1``, ``convs.{i}``, ``to_rgb1``, ``to_rgbs.{k}``, ``noises.noise_{i}``.
+
+    ``convs.{2k-2}`` upsamples to R = 4·2^k px, ``convs.{2k-1}`` follows, then ``to_rgbs.{k-1}``.
+    """
+    check_filters(state, ".kernel", gain=4)
+    blocks = count(state, r"to_rgbs\.(\d+)\.")
+    mapping_layers = count(dict.fromkeys(state) | {"style.0.": None}, r"style\.(\d+)\.") - 1
+    channels = {4: shape(state, "conv1.conv.weight", "generator")[1]}
+    channels |= {8 * 2**k: shape(state, f"convs.{2 * k + 1}.conv.weight", "generator")[1] for k in range(blocks)}
+    width, z_dim = shape(state, "style.1.weight", "generator")
+    config = {
+        "resolution": max(channels),
+        "z_dim": z_dim,
+        "w_dim": shape(state, f"style.{mapping_layers}.weight", "generator")[0],
+        "mapping_layers": mapping_layers,
+        "mapping_width": width,
+        "channels": channels,
+    }
+    layers = {"conv1": ("blocks.4.conv", 0), "to_rgb1": ("blocks.4.to_rgb", None)}
+    for k in range(blocks):
+        block = f"blocks.{8 * 2**k}"
+        layers |= {
+            f"convs.{2 * k}": (f"{block}.up", 2 * k + 1),
+            f"convs.{2 * k + 1}": (f"{block}.conv", 2 * k + 2),
+            f"to_rgbs.{k}": (f"{block}.to_rgb", None),
+        }
+    rules: list[tuple[str, str | None]] = [
+        *((rf"style\.{i + 1}\.(.*)", rf"mapping.{i}.\1") for i in range(mapping_layers)),
+        (r"input\.input", "synthesis.const"),
+        (r".*\.kernel", None),
+    ]
+    for old, (new, noise) in layers.items():
+        rules += [
+            (rf"{re.escape(old)}\.conv\.weight", f"synthesis.{new}.weight"),
+            (rf"{re.escape(old)}\.conv\.modulation\.(.*)", rf"synthesis.{new}.style.\1"),
+            (rf"{re.escape(old)}\.(activate\.)?bias", f"synthesis.{new}.bias"),
+            (rf"{re.escape(old)}\.noise\.weight", f"synthesis.{new}.noise_strength"),
+        ]
+        if noise is not None:
+            rules.append((rf"noises\.noise_{noise}", f"synthesis.{new}.noise"))
+    ours = rename(state, rules, "rosinality's generator")
+    for key, tensor in ours.items():
+        if key.endswith(("conv.weight", "up.weight", "to_rgb.weight")):
+            ours[key] = tensor.squeeze(0)
+        elif key.endswith(("noise_strength", "bias")):
+            ours[key] = tensor.squeeze()
+    w_avg = mean_latent(latent_avg)
+    return config, ours if w_avg is None else {**ours, "w_avg": w_avg}
+
+
+def read_discriminator(state: State, _: int | None = None) -> Network:
+    """Reads the discriminator: ``convs.0`` is fromRGB, ``convs.{k}`` a residual block, the finest first."""
+    check_filters(state, ".kernel")
+    blocks = count(state, r"convs\.(\d+)\.") - 1
+    resolution = 4 * 2**blocks
+    channels = {resolution: shape(state, "convs.0.0.weight", "discriminator")[0]}
+    rules: list[tuple[str, str | None]] = [
+        (r".*\.kernel", None),
+        (r"convs\.0\.0\.weight", "from_rgb.weight"),
+        (r"convs\.0\.1\.bias", "from_rgb.bias"),
+        (r"final_conv\.0\.weight", "conv.weight"),
+        (r"final_conv\.1\.bias", "conv.bias"),
+        (r"final_linear\.0\.(.*)", r"dense.\1"),
+        (r"final_linear\.1\.(.*)", r"score.\1"),
+    ]
+    for k in range(1, blocks + 1):
+        block = f"blocks.{resolution // 2 ** (k - 1)}"
+        channels[resolution // 2**k] = shape(state, f"convs.{k}.skip.1.weight", "discriminator")[0]
+        rules += [
+            (rf"convs\.{k}\.conv1\.0\.weight", f"{block}.conv.weight"),
+            (rf"convs\.{k}\.conv1\.1\.bias", f"{block}.conv.bias"),
+            (rf"convs\.{k}\.conv2\.1\.weight", f"{block}.down.weight"),
+            (rf"convs\.{k}\.conv2\.2\.bias", f"{block}.down.bias"),
+            (rf"convs\.{k}\.skip\.1\.weight", f"{block}.skip.weight"),
+        ]
+    return {"resolution": resolution, "channels": channels}, rename(state, rules, "rosinality's discriminator")

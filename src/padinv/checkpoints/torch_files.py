@@ -1,0 +1,131 @@
+"""``torch.save`` files of both kinds, the zip archive and the older stream of pickles, without ``torch.load``.
+
+``torch.load(weights_only=True)`` refuses the harmless objects that training scripts put beside the weights, allocates
+whatever a file claims, and ran code up to PyTorch 2.5 (CVE-2025-32434).
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from padinv.checkpoints.budget import Budget
+from padinv.checkpoints.reconstruction import Storage, find, storage_type
+from padinv.checkpoints.unpickling import File, Symbol, Unpickler
+from padinv.exceptions import CheckpointError
+
+ZIP_MAGIC = b"PK\x03\x04"
+STREAM_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number 0x1950a86a20f9469cfc6c
+ENTRY_MAGIC = b"PK\x01\x02"
+
+
+def _check_byte_order(little_endian: bool) -> None:
+    if little_endian != (sys.byteorder == "little"):
+        raise CheckpointError(
+            "it was written on a machine of the other byte order; load and save it there as safetensors"
+        )
+
+
+def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, int], int]) -> Any:
+    """Reads a zip archive: ``NAME/data.pkl``, and each storage as ``NAME/data/KEY``.
+
+    Args:
+        file: the archive.
+        budget: of the file.
+        find_bytes: where in the file, from a position on, some bytes are; -1 if nowhere.
+    """
+    # Python keeps some 600 bytes for each entry of the table of contents, which may be 47 bytes in the file.
+    entries = at = 0
+    while (at := find_bytes(ENTRY_MAGIC, at) + 1) > 0:
+        entries += 1
+        if entries > 2_000 + budget.size // 256:
+            raise CheckpointError(f"it is an archive of more entries than its {budget.size} bytes can need")
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise CheckpointError("it is a zip archive, but not of torch.save")
+        folder = names[0].removesuffix("data.pkl")
+
+        def read(name: str) -> bytes:
+            entry = archive.getinfo(folder + name)
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise CheckpointError("it is a compressed archive, which torch.save does not write")
+            budget.spend("storage", entry.file_size)
+            return archive.read(entry)
+
+        if f"{folder}byteorder" in archive.namelist():
+            _check_byte_order(read("byteorder") == b"little")
+        storages: dict[str, Storage] = {}
+
+        def persistent(reference: Any) -> Storage:
+            kind, symbol, key, _, count = reference
+            if kind != "storage" or not isinstance(key, str):
+                raise CheckpointError("it refers to data of an unknown kind")
+            if key not in storages:
+                dtype = storage_type(symbol)
+                raw = bytearray(read(f"data/{key}"))
+                flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                if len(flat) != count:
+                    raise CheckpointError(f"its storage {key[:20]} has {len(flat)} numbers instead of {count}")
+                storages[key] = Storage(flat)
+            return storages[key]
+
+        return Unpickler(io.BytesIO(read("data.pkl")), budget, find, persistent).load()
+
+
+def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find) -> Any:
+    """Reads the older kind: magic number, version, facts of the machine, the object, keys of storages, their bytes."""
+
+    def load(persistent: Callable[[Any], Any] | None = None) -> Any:
+        return Unpickler(file, budget, find, persistent).load()
+
+    _, _, machine = load(), load(), load()
+    _check_byte_order(machine.get("little_endian", True))
+    storages: dict[str, Storage] = {}
+
+    def persistent(reference: Any) -> Storage:
+        kind, symbol, key, _, count, view = reference
+        if kind != "storage" or not isinstance(key, str) or view is not None or type(count) is not int:
+            raise CheckpointError("it refers to data of an unknown kind")
+        if key not in storages:
+            dtype = storage_type(symbol)
+            budget.spend("storage", count * dtype.itemsize)
+            storages[key] = Storage(torch.empty(count, dtype=dtype))
+        return storages[key]
+
+    content = load(persistent)
+    missing = set(storages)
+    for key in load():
+        flat = storages[key].flat
+        if int.from_bytes(file.read(8), "little") != len(flat):
+            raise CheckpointError(f"its storage {key[:20]} has another length than its tensors say")
+        raw = file.read(flat.numel() * flat.element_size())
+        if len(raw) != flat.numel() * flat.element_size():
+            raise CheckpointError("it ends early; copy or download it again")
+        flat.view(torch.uint8).numpy()[:] = np.frombuffer(raw, np.uint8)
+        missing.discard(key)
+    if missing:
+        raise CheckpointError("it lacks the numbers of some of its tensors; copy or download it again")
+    return content
+
+
+def _find_inside(name: str) -> Symbol:
+    if name == "torch.storage._load_from_bytes":
+        raise CheckpointError("it has a file inside of a file inside of a file, which no checkpoint needs")
+    return find(name)
+
+
+def read_storage(content: bytes, budget: Budget) -> Storage:
+    """Reads one storage from a torch.save file inside of a pickle, where such a file holds nothing else."""
+    if not isinstance(content, bytes) or not content.startswith(STREAM_MAGIC):
+        raise CheckpointError("it has a storage that torch.save did not write")
+    storage = read_stream(io.BytesIO(content), budget, _find_inside)
+    if not isinstance(storage, Storage):
+        raise CheckpointError("it has a file inside that is more than a storage")
+    return storage

@@ -1,0 +1,335 @@
+"""A pickle machine that runs nothing: it builds plain containers, tensors and arrays, and inert stand-ins for the rest.
+
+Python's own unpickler imports whatever a file names, and calls it. This one knows an allow-list: names of tensor and
+array reconstruction, for which it has its own code, and names of classes that training scripts leave in checkpoints,
+whose objects become :class:`Inert`. Any other name is an error. Nor can a file claim a length without having the
+bytes, or choose its keys' hashes (keys are small numbers and text); for everything else there is a budget.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from padinv.checkpoints.budget import Budget
+from padinv.exceptions import CheckpointError
+
+OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+
+LITERALS = frozenset(
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ]
+)
+"""Opcodes that push their argument."""
+LARGE = frozenset({"BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINSTRING"})
+"""Opcodes whose argument may be most of the file: the raw bytes of a tensor or array."""
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+
+
+class Inert(dict[Any, Any]):
+    """Stands in for an object whose class is never imported: its items, and what else the file says of it.
+
+    Attributes:
+        name: of the class or function, with its module.
+        args: that it would have been called with.
+        state: that it would have been given, usually its ``__dict__``.
+    """
+
+    def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
+        super().__init__()
+        self.name = name
+        self.args = args
+        self.state: Any = {}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name of the allow-list.
+
+    Attributes:
+        name: of the class or function, with its module.
+        call: what stands in for calling it, given the budget and the arguments; None to make an :class:`Inert`.
+    """
+
+    name: str
+    call: Callable[..., Any] | None = None
+
+
+class Stateful(Protocol):
+    """A reconstruction in two steps: an object that the file gives its state later."""
+
+    def set_state(self, budget: Budget, state: Any) -> None:
+        """Takes the state."""
+
+
+class File(Protocol):
+    """What is read: an open file, ``io.BytesIO`` or ``mmap.mmap``."""
+
+    def read(self, n: int, /) -> bytes:
+        """Reads up to n bytes."""
+
+    def readline(self) -> bytes:
+        """Reads up to the end of the line."""
+
+
+class _Limited:
+    """A file that refuses arguments longer than it is, and long text, before they take memory."""
+
+    def __init__(self, file: File, budget: Budget) -> None:
+        self.file, self.budget, self.large = file, budget, False
+
+    def read(self, n: int) -> bytes:
+        if n > (self.budget.size if self.large else self.budget.left["text"]):
+            raise CheckpointError(
+                f"it claims a value of {n} bytes, more than a file of {self.budget.size} bytes can hold"
+            )
+        return self.file.read(n)
+
+    def readline(self) -> bytes:
+        line = self.file.readline()
+        self.budget.spend("text", len(line))
+        return line
+
+
+class Unpickler:
+    """Reads one pickle.
+
+    Args:
+        file: at the start of the pickle; afterwards just behind it.
+        budget: of the whole file.
+        find: gives the :class:`Symbol` for a name, or raises CheckpointError.
+        persistent: gives the object for a persistent id, tensors' storages in ``torch.save`` files.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        budget: Budget,
+        find: Callable[[str], Symbol],
+        persistent: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.file = _Limited(file, budget)
+        self.budget, self.find, self.persistent = budget, find, persistent
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def load(self) -> Any:
+        """Reads the pickle.
+
+        Raises:
+            CheckpointError: if it names what is not on the allow-list, or takes more than its file can hold.
+            Exception: of many kinds, if it is damaged.
+        """
+        while True:
+            opcode = OPCODES[self.file.read(1)]
+            self.budget.spend("steps")
+            self.file.large = opcode.name in LARGE
+            argument = None if opcode.arg is None else opcode.arg.reader(self.file)  # type: ignore[arg-type]
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            if opcode.name in LITERALS:
+                if isinstance(argument, str):
+                    self.budget.spend("text", len(argument))
+                self.stack.append(argument)
+            elif opcode.name in CONSTANTS:
+                self.stack.append(CONSTANTS[opcode.name])
+            else:
+                step = getattr(self, f"_{opcode.name.lower()}", None)
+                if step is None:
+                    raise CheckpointError(f"it uses the pickle instruction {opcode.name}, which no checkpoint needs")
+                step(argument)
+
+    def _proto(self, version: int) -> None:
+        pass
+
+    _frame = _proto  # frames are hints for reading ahead
+
+    # Containers ------------------------------------------------------------------------------------------------------
+
+    def _mark(self, _: None) -> None:
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def _to_mark(self) -> list[Any]:
+        values, self.stack = self.stack, self.marked.pop()
+        return values
+
+    def _pop(self, _: None) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.stack = self.marked.pop()
+
+    def _pop_mark(self, _: None) -> None:
+        self._to_mark()
+
+    def _dup(self, _: None) -> None:
+        self.stack.append(self.stack[-1])
+
+    def _empty_list(self, _: None) -> None:
+        self.stack.append([])
+
+    def _empty_tuple(self, _: None) -> None:
+        self.stack.append(())
+
+    def _empty_dict(self, _: None) -> None:
+        self.stack.append({})
+
+    def _empty_set(self, _: None) -> None:
+        self.stack.append(set())
+
+    def _list(self, _: None) -> None:
+        values = self._to_mark()
+        self.stack.append(values)
+
+    def _tuple(self, _: None) -> None:
+        values = self._to_mark()
+        self.stack.append(tuple(values))
+
+    def _tuple1(self, _: None) -> None:
+        self.stack[-1:] = [(self.stack[-1],)]
+
+    def _tuple2(self, _: None) -> None:
+        self.stack[-2:] = [(self.stack[-2], self.stack[-1])]
+
+    def _tuple3(self, _: None) -> None:
+        self.stack[-3:] = [(self.stack[-3], self.stack[-2], self.stack[-1])]
+
+    def _dict(self, _: None) -> None:
+        values = self._to_mark()
+        self.stack.append({})
+        self._set_items(values)
+
+    def _frozenset(self, _: None) -> None:
+        values = self._to_mark()
+        self.stack.append(frozenset(map(check_key, values)))
+
+    def _append(self, _: None) -> None:
+        value = self.stack.pop()
+        self._top(list).append(value)
+
+    def _appends(self, _: None) -> None:
+        values = self._to_mark()
+        self._top(list).extend(values)
+
+    def _setitem(self, _: None) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def _setitems(self, _: None) -> None:
+        values = self._to_mark()
+        self._set_items(values)
+
+    def _additems(self, _: None) -> None:
+        values = self._to_mark()
+        self._top(set).update(map(check_key, values))
+
+    def _set_items(self, values: list[Any]) -> None:
+        self._top(dict).update(zip(map(check_key, values[::2]), values[1::2], strict=True))
+
+    def _top(self, kind: type[Any]) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise CheckpointError(f"it treats a {type(self.stack[-1]).__name__} as a {kind.__name__}")
+        return self.stack[-1]
+
+    # Memory ----------------------------------------------------------------------------------------------------------
+
+    def _put(self, index: int) -> None:
+        self.memo[check_key(index)] = self.stack[-1]
+
+    _binput = _long_binput = _put
+
+    def _memoize(self, _: None) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _get(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    _binget = _long_binget = _get
+
+    # Objects ---------------------------------------------------------------------------------------------------------
+
+    def _global(self, name: str) -> None:
+        self.stack.append(self.find(name.replace(" ", ".")))
+
+    def _stack_global(self, _: None) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise CheckpointError("it names a class by something that is no text")
+        self.stack.append(self.find(f"{module}.{name}"))
+
+    def _reduce(self, _: None) -> None:
+        args, symbol = self.stack.pop(), self.stack.pop()
+        if not isinstance(symbol, Symbol) or not isinstance(args, tuple):
+            raise CheckpointError(f"it calls a {type(symbol).__name__}, which is no function")
+        made = Inert(symbol.name, args) if symbol.call is None else symbol.call(self.budget, *args)
+        self.stack.append(made)
+
+    _newobj = _reduce
+
+    def _newobj_ex(self, _: None) -> None:
+        if self.stack.pop() != {}:
+            raise CheckpointError("it makes an object by keywords, which no checkpoint needs")
+        self._reduce(None)
+
+    def _inst(self, name: str) -> None:
+        args = tuple(self._to_mark())
+        self._global(name)
+        self.stack.append(args)
+        self._reduce(None)
+
+    def _obj(self, _: None) -> None:
+        symbol, *args = self._to_mark()
+        self.stack += [symbol, tuple(args)]
+        self._reduce(None)
+
+    def _build(self, _: None) -> None:
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if isinstance(made, Inert):
+            made.state = state
+        elif hasattr(made, "set_state"):
+            made.set_state(self.budget, state)
+        elif not isinstance(
+            made, dict
+        ):  # attributes of an OrderedDict, such as a state dict's _metadata, are not needed
+            raise CheckpointError(f"it gives a state to a {type(made).__name__}, which has none")
+
+    def _binpersid(self, _: None) -> None:
+        if self.persistent is None:
+            raise CheckpointError("it refers to data outside of the pickle, and there is none")
+        self.stack.append(self.persistent(self.stack.pop()))
+
+
+def check_key(key: Any) -> Any:
+    """Returns a key of a dictionary, a member of a set.
+
+    Raises:
+        CheckpointError: if it is no text or number, or a number with which a file could choose its hash.
+    """
+    if isinstance(key, str | bytes | bool | None) or (isinstance(key, int) and abs(key) < 2**60):
+        return key
+    raise CheckpointError(f"it uses a {type(key).__name__} as a key, which no checkpoint needs")

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import formats
+from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
+from padinv.checkpoints import save_network
+from padinv.checkpoints.content import read_content
+from padinv.checkpoints.reading import LIGHTNING_KEY
+from padinv.exceptions import CheckpointError
+
+CHANNELS = {4: 8, 8: 4}
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(0)
+    generator = Generator(8, z_dim=6, w_dim=8, mapping_layers=2, channels=CHANNELS).eval()
+    generator.w_avg.normal_()
+    return generator.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def encoder(generator: Generator) -> PadInvEncoder:
+    torch.manual_seed(0)
+    return PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=2, w_avg=generator.w_avg).eval()
+
+
+def save(content: Any, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_published_files(tmp_path: Path, generator: Generator) -> None:
+    published, path = formats.hammer_generator(generator), tmp_path / "network.pth"
+    other = {**published, "w_avg": published["w_avg"] + 1}
+    for content in (
+        {"models": {"generator": other, "generator_smooth": published}},
+        {"models": {"generator": published}},
+    ):
+        assert same(load_generator(save(content, path)), generator)
+        assert read_content(path).format.startswith("PadInv, Hammer")
+    assert same(load_generator(save(published, path)), generator)
+
+
+def test_our_own_files(tmp_path: Path, generator: Generator, encoder: PadInvEncoder) -> None:
+    assert same(load_generator(save_network(generator, tmp_path / "g.safetensors")), generator)
+    loaded = load_encoder(save_network(encoder, tmp_path / "e.safetensors"))
+    assert same(loaded, encoder)
+    assert loaded.config == encoder.config
+    half = load_generator(save_network(generator, tmp_path / "h.safetensors", dtype=torch.float16))
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
+    assert not half.training
+    assert not any(parameter.requires_grad for parameter in half.parameters())
+    with pytest.raises(CheckpointError, match=r"g\.safetensors holds no Discriminator, but a Generator"):
+        load_discriminator(tmp_path / "g.safetensors")
+
+
+def test_encoders_of_before_keep_loading(tmp_path: Path, encoder: PadInvEncoder) -> None:
+    config = {key: value for key, value in encoder.config.items() if key != "first_for_all"}
+    run = {"PadInvEncoder": config}
+    state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    assert same(load_encoder(save({LIGHTNING_KEY: run, "state_dict": state}, tmp_path / "last.ckpt")), encoder)
+
+
+def test_training_runs(tmp_path: Path, encoder: PadInvEncoder) -> None:
+    discriminator = Discriminator(8, channels=CHANNELS)
+    state = {f"encoder.{key}": tensor + 1 for key, tensor in encoder.state_dict().items()}
+    state |= {f"discriminator.{key}": tensor for key, tensor in discriminator.state_dict().items()}
+    configs = {"PadInvEncoder": encoder.config, "Discriminator": discriminator.config, "generator": "congress64"}
+    path = save({LIGHTNING_KEY: configs, "state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
+    assert torch.equal(load_encoder(path).w_avg, encoder.w_avg + 1)
+    assert same(load_discriminator(path), discriminator)
+    state |= {f"encoder_ema.module.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    assert same(load_encoder(save({LIGHTNING_KEY: configs, "state_dict": state}, path)), encoder)
+    with pytest.raises(CheckpointError, match=r"holds no Generator, but a PadInvEncoder and Discriminator \(padinv"):
+        load_generator(path)
+
+
+def test_configuration_and_weights_must_agree(tmp_path: Path, encoder: PadInvEncoder) -> None:
+    state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    content = {LIGHTNING_KEY: {"PadInvEncoder": {**encoder.config, "width": 4}}, "state_dict": state}
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt is of another architecture: 'backbone.stem.0.weight' has shape"
+    ):
+        load_encoder(save(content, tmp_path / "last.ckpt"))
+    state["encoder.w_avg"] = state["encoder.w_avg"].int()
+    content[LIGHTNING_KEY]["PadInvEncoder"]["width"] = 2
+    with pytest.raises(CheckpointError, match=r"'w_avg' holds torch\.int32, which are no weights"):
+        load_encoder(save(content, tmp_path / "last.ckpt"))
+
+
+def ada(**keys: tuple[int, ...]) -> Any:
+    return {"G_ema": formats.persistent({key.replace("__", "."): torch.ones(shape) for key, shape in keys.items()})}
+
+
+def tf(*names: str) -> Any:
+    return tuple(formats.tf_network("G", {name: np.ones((1, 1), np.float32) for name in names}) for _ in range(3))
+
+
+OTHERS: dict[str, tuple[str, Any]] = {
+    "StyleGAN3, config t": ("StyleGAN3", ada(synthesis__L0_36_512__weight=(2, 2, 3, 3), mapping__w_avg=(2,))),
+    "StyleGAN3, input": ("StyleGAN3", ada(synthesis__input__freqs=(2, 2))),
+    "StyleGAN-XL, of classes": (
+        "StyleGAN-XL",
+        ada(mapping__embed_proj__weight=(2, 2), synthesis__L0_36_512__weight=(2, 2, 3, 3)),
+    ),
+    "StyleGAN-XL": (
+        "StyleGAN-XL",
+        {
+            **ada(synthesis__input__freqs=(2, 2)),
+            "D": formats.persistent({"feature_networks.a.conv.weight": torch.ones(2)}),
+        },
+    ),
+    "StyleGAN1, TensorFlow": (
+        "StyleGAN1",
+        tf("G_synthesis/4x4/Const/StyleMod/weight", "G_synthesis/ToRGB_lod0/weight"),
+    ),
+    "StyleGAN1, PyTorch": (
+        "StyleGAN1",
+        {"g_running": {"generator.progression.0.adain1.style.linear.weight": torch.ones(1)}},
+    ),
+    "StyleGAN1, GenForce": (
+        "StyleGAN1",
+        {"models": {"generator_smooth": {"synthesis.layer0.epilogue.bias": torch.ones(1)}}},
+    ),
+    "progressive GAN, TensorFlow": ("a progressive GAN", tf("4x4/Dense/weight", "ToRGB_lod7/weight")),
+    "progressive GAN, PyTorch": ("a progressive GAN", {"progression.0.conv.0.conv.weight_orig": torch.ones(1)}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures_are_recognised(tmp_path: Path, name: str) -> None:
+    other, content = OTHERS[name]
+    path = tmp_path / "network.pkl"
+    if "TensorFlow" in name or "G_ema" in content:
+        formats.write_pickle(content, path)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=rf"network\.pkl holds {other}, but padinv works with StyleGAN2 alone"):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("content", [{"weights": {"conv": torch.ones(1)}}, torch.ones(2), [1], {"models": None}, None])
+def test_what_is_nothing_known(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(CheckpointError, match="holds no Generator, Discriminator or PadInvEncoder of a known format"):
+        load_generator(save(content, tmp_path / "network.pt"))
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    for content in (b"", b"<html>404</html>", b"\x89PNG\r\n\x1a\n" + bytes(100), b"PK\x03\x04" + bytes(100)):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"network\.pt cannot be read: it "):
+            load_generator(path)
+
+
+def test_everything_but_the_bytes_of_tensors_may_vary(tmp_path: Path, generator: Generator) -> None:
+    """Strides, shared memory, half precision, types of storage: all that torch.save writes."""
+    published = formats.hammer_generator(generator)
+    published["mapping.dense0.weight"] = published["mapping.dense0.weight"].t().contiguous().t()
+    both = torch.cat([published["mapping.dense0.bias"], published["mapping.dense1.bias"]])
+    published |= {"mapping.dense0.bias": both[:8], "mapping.dense1.bias": both[8:]}
+    published["synthesis.layer0.weight"] = torch.nn.Parameter(published["synthesis.layer0.weight"])
+    for zipped in (True, False):
+        torch.save(published, tmp_path / "network.pth", _use_new_zipfile_serialization=zipped)
+        assert same(load_generator(tmp_path / "network.pth"), generator)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        cast = {key: tensor.to(dtype) for key, tensor in published.items()}
+        loaded = load_generator(save(cast, tmp_path / "network.pth"))
+        torch.testing.assert_close(loaded.w_avg, generator.w_avg, rtol=1e-2, atol=1e-2)
+
+
+def test_an_archive_of_something_else(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.savez(file, a=np.ones(3))
+    (tmp_path / "network.npz").write_bytes(file.getvalue())
+    with pytest.raises(CheckpointError, match=r"a zip archive, but not of torch\.save"):
+        load_generator(tmp_path / "network.npz")

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from padinv import Generator, load_generator
+from padinv.checkpoints import save_network, sources
+from padinv.checkpoints.sources import cache_folder, fetch, hash_file, resolve_source
+from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
+
+CONTENT = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server:
+    """Serves one file on the loopback device.
+
+    Attributes:
+        content: of the file.
+        ranges: whether it can start in the middle.
+        cut: after how many bytes it breaks off, if it does.
+        asked: the ranges that were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.content, self.ranges, self.cut = CONTENT, True, None
+        self.asked: list[str | None] = []
+        handler = partial(Handler, self)
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/files/my%20model.pkl?raw=1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def __init__(self, server: Server, *args: object) -> None:
+        self.file = server
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.file.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.file.ranges else 0
+        if "missing" in self.path:
+            return self.send_error(404)
+        if start and start >= len(self.file.content):
+            return self.send_error(416)
+        body = self.file.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.file.cut is None else body[: self.file.cut])
+        return None
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    served = Server()
+    thread = threading.Thread(target=served.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield served
+    served.http.shutdown()
+    served.http.server_close()
+    thread.join()
+
+
+def test_fetched_once_and_kept(server: Server) -> None:
+    path = fetch(server.url, SHA256)
+    assert path.read_bytes() == CONTENT
+    assert path == cache_folder() / f"{SHA256[:16]}-my model.pkl"
+    assert fetch(server.url, SHA256) == path
+    assert server.asked == [None]
+    assert [file.name for file in cache_folder().iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_goes_on_where_it_broke_off(server: Server, ranges: bool) -> None:
+    server.cut, server.ranges = 5_000, ranges
+    with pytest.raises(WeightsNotFoundError, match="could not be fetched"):
+        fetch(server.url, SHA256)
+    assert [file.suffix for file in cache_folder().iterdir()] == [".part"]
+    server.cut = None
+    assert fetch(server.url, SHA256).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=5000-"]
+
+
+def test_a_whole_part_needs_no_more(server: Server) -> None:
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / f"{SHA256[:16]}-my model.pkl.part").write_bytes(CONTENT)
+    assert fetch(server.url, SHA256).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(CONTENT)}-"]
+
+
+def test_another_file_is_not_kept(server: Server) -> None:
+    server.content = b"another file"
+    actual = hashlib.sha256(server.content).hexdigest()
+    with pytest.raises(CheckpointError, match=f"{server.url.split('?')[0]}.* has the SHA-256 {actual}, not {SHA256}"):
+        fetch(server.url, SHA256)
+    assert list(cache_folder().iterdir()) == []
+    server.content = CONTENT
+    assert fetch(server.url, SHA256).is_file()
+
+
+def test_missing_or_offline(server: Server) -> None:
+    with pytest.raises(WeightsNotFoundError, match=r"404.*does not exist: try again when there is a network"):
+        fetch(server.url.replace("files", "missing"), SHA256)
+    with pytest.raises(WeightsNotFoundError, match=r"refused.*download it elsewhere and give its path"):
+        fetch("http://127.0.0.1:9/model.pkl", SHA256)
+
+
+def test_https_needs_the_sha256() -> None:
+    with pytest.raises(CheckpointError, match=r"https://example\.org/a\.pkl needs its SHA-256"):
+        load_generator("https://example.org/a.pkl")
+    for sha256 in ("abc", "g" * 64):
+        with pytest.raises(CheckpointError, match="64 hexadecimal digits"):
+            load_generator("https://example.org/a.pkl", sha256=sha256)
+
+
+def test_a_generator_from_the_network(server: Server, tmp_path: Path) -> None:
+    generator = Generator(8, z_dim=4, w_dim=4, mapping_layers=1, channels={4: 4, 8: 4})
+    path = save_network(generator, tmp_path / "g.safetensors")
+    server.content = path.read_bytes()
+    loaded = load_generator(server.url, sha256=hash_file(path).upper())
+    assert torch.equal(loaded.synthesis.const, generator.synthesis.const)
+
+
+def test_a_path_with_a_sha256(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert resolve_source(tmp_path / "file", "Generator", SHA256) == tmp_path / "file"
+    (tmp_path / "file").write_bytes(CONTENT[1:])
+    with pytest.raises(CheckpointError, match="it is another file, or damaged"):
+        resolve_source(tmp_path / "file", "Generator", SHA256)
+
+
+def test_bundled_names_still_work() -> None:
+    assert resolve_source("congress64", "Generator").name == "congress64-generator.safetensors"
+    with pytest.raises(CheckpointError, match="no file 'nothing'"):
+        resolve_source("nothing", "Generator")
+
+
+def test_hugging_face(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    asked = []
+
+    def download(repository: str, file: str) -> str:
+        asked.append((repository, file))
+        if file == "gone":
+            raise OSError("we are offline\nand much more")
+        return str(tmp_path / "file")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    assert resolve_source("hf://owner/name/a/b.pkl", "Generator", SHA256) == tmp_path / "file"
+    assert asked == [("owner/name", "a/b.pkl")]
+    with pytest.raises(CheckpointError, match="another file, or damaged"):
+        resolve_source("hf://owner/name/a/b.pkl", "Generator", "0" * 64)
+    with pytest.raises(WeightsNotFoundError, match=r"hf://owner/name/gone could not be fetched \(we are offline\)"):
+        resolve_source("hf://owner/name/gone", "Generator")
+    with pytest.raises(CheckpointError, match="must be hf://owner/repository/file"):
+        resolve_source("hf://owner/name", "Generator")
+
+
+def test_hugging_face_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingPackageError, match="pip install huggingface_hub"):
+        resolve_source("hf://owner/name/file", "Generator")
+
+
+def test_files_are_hashed_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "BLOCK", 7)
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert hash_file(tmp_path / "file") == SHA256

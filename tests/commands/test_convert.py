@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import formats
+from padinv import load_discriminator, load_generator
+from padinv.commands import convert, inspect
+from padinv.exceptions import CheckpointError
+
+
+def ada(path: Path, **more: torch.Tensor) -> Path:
+    return formats.write_ada(path, G_ema=formats.persistent({**formats.small_ada(), **more}))
+
+
+def test_convert_keeps_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = ada(tmp_path / "network.pkl"), tmp_path / "new" / "network.safetensors"
+    assert convert.main([str(source), str(target)]) == 0
+    assert capsys.readouterr().out.startswith(f"{target}: Generator, 0.0 MB")
+    z = torch.randn(2, 4)
+    assert torch.equal(load_generator(target)(z), load_generator(source)(z))
+    assert [file.name for file in target.parent.iterdir()] == [target.name]
+
+
+def test_convert_other_networks(tmp_path: Path) -> None:
+    target = tmp_path / "d.safetensors"
+    assert convert.main(["congress64", str(target), "--network", "discriminator"]) == 0
+    images = torch.randn(4, 3, 64, 64)
+    assert torch.equal(load_discriminator(target)(images), load_discriminator("congress64")(images))
+    with pytest.raises(CheckpointError, match="holds no PadInvEncoder"):
+        convert.main([str(target), str(tmp_path / "e.safetensors"), "--network", "encoder"])
+
+
+def test_convert_a_class(tmp_path: Path) -> None:
+    embed = {"mapping.embed.weight": torch.randn(4, 3), "mapping.embed.bias": torch.zeros(4)}
+    source = ada(tmp_path / "network.pkl", **embed, **{"mapping.fc0.weight": torch.randn(4, 8) * 100})
+    for index in ("0", "2"):
+        convert.main([str(source), str(tmp_path / f"{index}.safetensors"), "--class-index", index])
+    z = torch.randn(1, 4)
+    images = [load_generator(tmp_path / f"{index}.safetensors")(z) for index in ("0", "2")]
+    assert not torch.allclose(*images)
+    with pytest.raises(CheckpointError, match="choose a class with class_index, from 0 to 2"):
+        convert.main([str(source), str(tmp_path / "x.safetensors")])
+
+
+def test_convert_refuses(tmp_path: Path) -> None:
+    source = ada(tmp_path / "network.pkl")
+    with pytest.raises(CheckpointError, match=r"must end in \.safetensors"):
+        convert.main([str(source), str(tmp_path / "out.pt")])
+    with pytest.raises(CheckpointError, match="is another file, or damaged"):
+        convert.main([str(source), str(tmp_path / "out.safetensors"), "--sha256", "0" * 64])
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert.main([str(source), str(tmp_path / "file" / "out.safetensors")])
+
+
+def inspected(path: Path | str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    assert inspect.main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
+
+
+def test_inspect_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ada(tmp_path / "network.pkl")
+    told = inspected(path, capsys)
+    assert told["format"] == "NVIDIA stylegan2-ada-pytorch (.pkl)"
+    assert told["Generator"].startswith(
+        "StyleGAN2, 8 px, 4 latents of 4, z of 4, 2 mapping layers, channels 4: 4, 8: 4, 0.00 M numbers, w_avg in"
+    )
+    assert told["load with"] == f"padinv.load_generator({str(path)!r})"
+    load_generator(path)
+
+
+def test_inspect_conditional_and_without_w_avg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    embed = {"mapping.embed.weight": torch.randn(4, 3), "mapping.embed.bias": torch.zeros(4)}
+    told = inspected(ada(tmp_path / "c.pkl", **embed, **{"mapping.fc0.weight": torch.randn(4, 8)}), capsys)
+    assert told["classes"] == "3; choose one with class_index"
+    assert told["Generator"].startswith("StyleGAN2, 8 px")
+    torch.save({"g_ema": formats.small_rosinality()}, tmp_path / "r.pt")
+    assert inspected(tmp_path / "r.pt", capsys)["Generator"].endswith("w_avg missing (estimated when loaded)")
+
+
+def test_inspect_an_encoder_and_a_bundled_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspected("congress64", capsys)["Generator"].startswith("StyleGAN2, 64 px, 10 latents of 256")
+    psp = {f"encoder.{key}": tensor for key, tensor in formats.state("psp", "encoder", divide=16).items()}
+    torch.save({"state_dict": psp}, tmp_path / "psp.pt")
+    told = inspected(tmp_path / "psp.pt", capsys)
+    assert told["PadInvEncoder"].startswith("IResNet-SE, depth 50, 256 px, 10 latents of 32, W+ without padding")
+    assert told["PadInvEncoder"].endswith("w_avg missing (give it to load_encoder as w_avg)")
+    assert "load_encoder" in told["load with"]
+
+
+def test_inspect_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = inspected(ada(tmp_path / "n.pkl", **{"synthesis.b4.const": torch.ones(3, 4, 4)}), capsys)
+    assert told["Generator"].startswith("cannot be loaded")
+    assert told["load with"] == "nothing: none of it fits"
+
+
+def test_commands_are_light() -> None:
+    code = "import sys, padinv.commands.convert, padinv.commands.inspect; sys.exit('pytorch_lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
