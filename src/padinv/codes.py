@@ -6,6 +6,7 @@ interpolate and move between devices as one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,16 +20,16 @@ from padinv.ops.ring import map_to_ring, ring_positions, ring_to_map
 Code = TypeVar("Code", bound="_Code")
 
 
-class _Code:
+class _Code(ABC):
     """Operations that all codes share, each applied to every tensor of the code."""
 
+    @abstractmethod
     def map(self: Code, function: Callable[..., Tensor], *others: Code) -> Code:
         """Applies a function to each tensor, together with the tensors at the same place in other codes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor of the code, latents first, then the constant, then the rings by resolution."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(next(self.tensors()))
