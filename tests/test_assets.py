@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from padinv import ImageDataModule, load_discriminator, load_generator
+from padinv import load_discriminator, load_generator
+from padinv.checkpoints import fingerprint
 
 PACKAGE = Path(str(files("padinv")))
 
@@ -17,15 +18,12 @@ def test_wheel_stays_small() -> None:
     assert sum(path.stat().st_size for path in PACKAGE.rglob("*") if path.suffix != ".pyc") < 25e6
 
 
-def test_bundled_gan_belongs_together() -> None:
-    """Its discriminator finds photographs more real than its generator's samples."""
+def test_bundled_gan() -> None:
+    """Codes and runs name their generator by its fingerprint: it must not change unnoticed."""
     generator, discriminator = load_generator("congress64"), load_discriminator("congress64")
+    assert (fingerprint(generator), fingerprint(discriminator)) == ("a93c8609b59035e5", "f0c9f631fedfc30e")
     torch.manual_seed(0)
-    data = ImageDataModule(val="congress64-val", resolution=64, batch_size=16, num_workers=0)
-    photographs = next(iter(data.val_dataloader()))["image"]
     with torch.inference_mode():
         samples = generator(torch.randn(16, generator.config["z_dim"]), truncation_psi=0.7)
-        assert discriminator(photographs).mean() > discriminator(samples).mean()
-    assert generator.resolution == discriminator.resolution == 64
-    assert samples.isfinite().all()
+    assert samples.shape[1:] == (3, discriminator.resolution, discriminator.resolution) == (3, 64, 64)
     assert 0.1 < samples.std() < 1.0
