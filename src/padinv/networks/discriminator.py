@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from padinv.exceptions import ConfigError
-from padinv.networks.generator import check_resolution, stylegan2_channels
+from padinv.networks.generator import check_channels
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel
 
@@ -75,12 +75,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, resolution: int = 256, *, channels: dict[int, int] | None = None, mbstd_groups: int = 4) -> None:
         super().__init__()
-        check_resolution(resolution, minimum=8)
-        channels = dict(channels or stylegan2_channels(resolution))
-        if sorted(channels) != list(stylegan2_channels(resolution)):
-            raise ConfigError(
-                f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
-            )
+        channels = check_channels(resolution, channels)
         self.from_rgb = EqualizedConv2d(3, channels[resolution], 1)
         self.blocks = nn.ModuleDict(
             {str(r): ResidualBlock(channels[r], channels[r // 2]) for r in sorted(channels, reverse=True) if r > 4}

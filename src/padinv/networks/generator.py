@@ -38,6 +38,17 @@ def check_resolution(resolution: int, minimum: int, maximum: int = 1024) -> None
         raise ConfigError(f"resolution must be a power of two from {minimum} to {maximum}, not {resolution}.")
 
 
+def check_channels(resolution: int, channels: dict[int, int] | None) -> dict[int, int]:
+    """The channels of a GAN of 8 to 1024 px, StyleGAN2's own if not given; raises ConfigError if they do not fit it."""
+    check_resolution(resolution, minimum=8)
+    channels = dict(channels or stylegan2_channels(resolution))
+    if sorted(channels) != list(stylegan2_channels(resolution)):
+        raise ConfigError(
+            f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
+        )
+    return channels
+
+
 class MappingNetwork(nn.Sequential):
     """z to w: dense layers with learning rate multiplier 0.01, after z is scaled to a mean square of 1.
 
@@ -249,12 +260,7 @@ class Generator(nn.Module):
         channels: dict[int, int] | None = None,
     ) -> None:
         super().__init__()
-        check_resolution(resolution, minimum=8)
-        channels = dict(channels or stylegan2_channels(resolution))
-        if sorted(channels) != list(stylegan2_channels(resolution)):
-            raise ConfigError(
-                f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
-            )
+        channels = check_channels(resolution, channels)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_width)
         self.synthesis = SynthesisNetwork(resolution, w_dim, channels)
         self.register_buffer("w_avg", torch.zeros(w_dim))
