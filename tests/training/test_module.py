@@ -379,6 +379,9 @@ def test_hyperparameters_are_plain(build: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's own, while it compiles
 def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path) -> None:
     _, plain = fit(build(), picture_folder, steps=2)
     compiled = build(compile=True)
