@@ -263,8 +263,7 @@ class PadInvModule(LightningModule):
 
         optimizers = self._optimizers()
         logs |= self._step(optimizers[0], encoder_step, parts, batch)
-        if self.encoder_ema is not None:
-            self._update_ema(len(images) * self.trainer.world_size)
+        self._update_ema(len(images) * self.trainer.world_size)
         if self.discriminator is not None:
             logs |= self._step(
                 optimizers[1], lambda i: self.discriminator_losses(reconstructions[i], parts[i]), parts, batch
@@ -276,11 +275,9 @@ class PadInvModule(LightningModule):
         for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
             for scheduler in self._schedulers():
                 scheduler.step()
-        self._log({f"loss/{name}": value for name, value in logs.items()}, len(images))
-        rates = dict(
-            zip(("lr/encoder", "lr/discriminator"), (o.param_groups[0]["lr"] for o in optimizers), strict=False)
-        )
-        self._log(rates, len(images))
+        rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
+        named_rates = dict(zip(("lr/encoder", "lr/discriminator"), rates, strict=False))
+        self._log({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
 
     def _step(
         self,
