@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from image_files import encode, noise, png_header
-from padinv.data import images
-from padinv.data.images import decode, load_tensor, square, to_tensor
+from padinv import images
 from padinv.exceptions import DataError
+from padinv.images import decode, load_tensor, square, to_tensor
 
 
 def palette_with_transparency() -> bytes:
