@@ -69,6 +69,22 @@ def test_latents_are_offsets_from_the_mean_which_is_part_of_the_state() -> None:
     torch.testing.assert_close(encoder(images).w_plus, before + 2.0)
 
 
+def test_constants_are_offsets_from_the_generators_own() -> None:
+    encoder, images = tiny(), torch.randn(1, 3, 32, 32)
+    before = encoder(images).padding.const
+    assert encoder.const_avg.shape == before.shape[1:]
+    encoder.const_avg.add_(2.0)
+    torch.testing.assert_close(encoder(images).padding.const, before + 2.0)
+    assert tiny(replace_const=False).const_avg is None
+
+
+def test_begins_near_the_mean() -> None:
+    from padinv.networks.encoder import INITIAL_GAIN
+
+    heads = tiny(padded_resolutions=[4]).style_heads
+    assert heads[0].linear.weight.std().item() == pytest.approx(INITIAL_GAIN, rel=0.2)
+
+
 def test_rings_are_what_full_maps_would_hold() -> None:
     """The 1×1 heads applied to whole maps, then cropped, then stripped of their inside."""
     import torch.nn.functional as F
@@ -79,12 +95,10 @@ def test_rings_are_what_full_maps_would_hold() -> None:
     head = tiny().padding_head
     level = torch.randn(2, 32, 32, 32)
     p = F.interpolate(head.extractor(level), size=(34, 34), mode="bicubic", align_corners=True)
-    code = head(level)
+    _, rings = head(level)
     for r, conv in head.ring_heads.items():
         whole = F.conv2d(p, conv.weight.unsqueeze(-1), conv.bias)
-        torch.testing.assert_close(
-            code.rings[int(r)], map_to_ring(center_crop(whole, int(r) + 2)), rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(rings[int(r)], map_to_ring(center_crop(whole, int(r) + 2)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [18, 50, 100, 152])

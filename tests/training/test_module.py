@@ -291,6 +291,7 @@ def test_checkpoint_holds_no_generator_and_is_an_encoder(build: Any, picture_fol
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(encoder(images).w_plus, module.eval()(images).w_plus)
     assert torch.equal(encoder.w_avg, module.generator.w_avg)
+    assert torch.equal(encoder.const_avg, module.generator.synthesis.const[0])
 
 
 def test_loads_from_checkpoint(build: Any, picture_folder: Path, tmp_path: Path, generator_file: str) -> None:

@@ -10,6 +10,8 @@ import re
 from functools import partial
 from typing import Any
 
+import torch
+
 from padinv.checkpoints.renaming import Network, Reader, State, count, rename, shape, tensors
 from padinv.exceptions import CheckpointError
 from padinv.networks.backbone import STAGE_BLOCKS
@@ -148,6 +150,8 @@ def read_encoder(state: State) -> Network:
     for key in ours:
         if re.fullmatch(r"padding_head\.ring_heads\.\d+\.weight", key):
             ours[key] = ours[key].squeeze(-1)
+    if padding:  # the published constant is no offset
+        ours["const_avg"] = torch.zeros(channels[4], 4, 4)
     return config, ours
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from padinv.codes import CodeShape, InversionCode
+from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
 from padinv.networks.fpn import FeaturePyramid
@@ -23,6 +23,10 @@ from padinv.networks.style_head import StyleHead
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
+
+INITIAL_GAIN = 0.1
+"""Shrinks what the heads predict before training: it starts near the mean image, which any inversion is closer to than
+to a random one, and the style latents, which random padding would drown out, are learned from the beginning."""
 
 
 def split_latents(num_layers: int) -> list[int]:
@@ -56,6 +60,8 @@ class PadInvEncoder(nn.Module):
             given.
         first_for_all: whether the first offset is added to all others, as in e4e (Tov et al. 2021, section 4).
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
+        const_avg: the generator's learned constant (C_4, 4, 4), from which predicted ones are offsets; zeros, as
+            published, if not given. It is part of the state if the constant is predicted.
 
     Raises:
         ConfigError: if an option does not fit the others or the generator.
@@ -67,6 +73,7 @@ class PadInvEncoder(nn.Module):
     """
 
     w_avg: Tensor
+    const_avg: Tensor | None
 
     def __init__(
         self,
@@ -81,6 +88,7 @@ class PadInvEncoder(nn.Module):
         latents_per_level: Sequence[int] | None = None,
         first_for_all: bool = False,
         w_avg: Tensor | None = None,
+        const_avg: Tensor | None = None,
     ) -> None:
         super().__init__()
         check_resolution(resolution, minimum=32)
@@ -115,6 +123,9 @@ class PadInvEncoder(nn.Module):
         largest = max([4, *padded_resolutions])
         self.padding_level = min(range(3), key=lambda level: abs(sizes[level] - largest))
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
+        start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
+        self.register_buffer("const_avg", start if replace_const else None)
+        self._shrink_heads()
         self.latents_per_level = latents_per_level
         self.first_for_all = first_for_all
         self.resolution = resolution
@@ -159,5 +170,17 @@ class PadInvEncoder(nn.Module):
         offsets = torch.stack([head(level) for head, level in zip(self.style_heads, sources, strict=True)], dim=1)
         if self.first_for_all:
             offsets = torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
-        padding = None if self.padding_head is None else self.padding_head(levels[self.padding_level])
+        padding: PaddingCode | None = None
+        if self.padding_head is not None:
+            const, rings = self.padding_head(levels[self.padding_level])
+            padding = PaddingCode(const if self.const_avg is None else self.const_avg + const, rings)
         return InversionCode(self.w_avg + offsets, padding)
+
+    @torch.no_grad()
+    def _shrink_heads(self) -> None:
+        last: list[nn.Module] = [head.linear for head in self.style_heads if isinstance(head, StyleHead)]
+        if self.padding_head is not None:
+            last += self.padding_head.outputs()
+        for layer in last:
+            for parameter in layer.parameters():
+                parameter.mul_(INITIAL_GAIN)

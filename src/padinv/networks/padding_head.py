@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.codes import PaddingCode
 from padinv.networks.backbone import Bottleneck
 from padinv.ops.ring import map_to_ring
 
@@ -51,10 +50,14 @@ class PaddingHead(nn.Module):
             self.const_head = nn.Identity() if same else nn.Conv2d(in_channels, channels[4], 1)
         self.ring_heads = nn.ModuleDict({str(r): nn.Conv1d(in_channels, channels[r], 1) for r in padded_resolutions})
 
-    def forward(self, level: Tensor) -> PaddingCode:
-        """Maps a level (B, in_channels, H, W) to the padding code of its images."""
+    def outputs(self) -> list[nn.Module]:
+        """The last layers, which the constant and the rings come from."""
+        return [*([] if self.const_head is None else [self.const_head]), *self.ring_heads.values()]
+
+    def forward(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor]]:
+        """Maps a level (B, in_channels, H, W) to a constant (B, C_4, 4, 4) or None, and rings {R: (B, C_R, 4R + 4)}."""
         size = (self.size, self.size)
         p = F.interpolate(self.extractor(level), size=size, mode="bicubic", align_corners=True)
         const = None if self.const_head is None else self.const_head(center_crop(p, 4))
         rings = {int(r): head(map_to_ring(center_crop(p, int(r) + 2))) for r, head in self.ring_heads.items()}
-        return PaddingCode(const, rings)
+        return const, rings

@@ -154,9 +154,9 @@ class PadInvModule(LightningModule):
         network = load_generator(generator) if isinstance(generator, str) else generator
         self._generator = Frozen(network)
         self.encoder = encoder(network.code_shape)
-        w_avg = getattr(self.encoder, "w_avg", None)
-        if isinstance(w_avg, Tensor):
-            w_avg.copy_(network.w_avg)
+        for name, mean in {"w_avg": network.w_avg, "const_avg": network.synthesis.const[0]}.items():
+            if isinstance(start := getattr(self.encoder, name, None), Tensor):
+                start.copy_(mean.detach())
         resolution: Any = self.encoder.resolution
         self.resolution = int(resolution)
         if self.resolution > network.resolution:
