@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,31 @@ from padinv.exceptions import DataError
 
 MAX_PIXELS = 89_478_485
 """The largest image that is decoded, in pixels: Pillow's own limit against decompression bombs."""
+
+MAX_BYTES = 1 << 28
+"""The largest encoded image that is read (256 MiB): a larger one is a mistake or an attack."""
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: It is larger than `MAX_BYTES`.
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return limited(file.read(MAX_BYTES + 1))
+
+
+def limited(data: bytes) -> bytes:
+    """The same bytes, of which a reader has taken one more than it should use.
+
+    Raises:
+        DataError: It is larger than `MAX_BYTES`.
+    """
+    if len(data) > MAX_BYTES:
+        raise DataError(f"it is larger than {MAX_BYTES >> 20} MiB")
+    return data
 
 
 def decode(data: bytes, resolution: int | None = None) -> Image.Image:
@@ -56,16 +82,21 @@ def _decode(data: bytes, resolution: int | None) -> Image.Image:
         raise DataError(_too_large(f"it has {image.width}x{image.height} pixels and"))
     if resolution is not None:
         image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG has it; elsewhere it does nothing
-    image.load()
-    ImageOps.exif_transpose(image, in_place=True)
-    return _to_rgb(image)
+    return upright_rgb(image)
 
 
 def _too_large(what: str) -> str:
     return f"{what} is larger than the limit of {MAX_PIXELS:,} pixels"
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as :func:`decode` returns it: upright and 8-bit RGB; the image itself stays as it is.
+
+    Raises:
+        DataError: Its pixels are floating-point numbers.
+    """
+    image.load()
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise DataError("its pixels are floating-point numbers, whose range is not defined")
     if image.mode.startswith("I"):

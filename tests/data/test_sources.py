@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_files import encode, picture, write_folder, write_lmdb, write_zip
-from padinv.data import files
+from padinv import images
 from padinv.data.bundled import BUNDLED
 from padinv.data.sources import Source, open_source
 from padinv.exceptions import DataError, MissingPackageError
@@ -158,7 +158,7 @@ def test_a_damaged_lmdb(tmp_path: Path) -> None:
 
 
 def test_a_file_too_large_to_be_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_BYTES", 10)
+    monkeypatch.setattr(images, "MAX_BYTES", 10)
     (tmp_path / "a.png").write_bytes(bytes(11))
     with pytest.raises(DataError, match="larger than"):
         open_source(tmp_path).read(0)

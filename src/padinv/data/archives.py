@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from padinv.data.files import MAX_BYTES, is_image, is_visible, limited
+from padinv.data.files import is_image, is_visible
 from padinv.data.names import Names
 from padinv.exceptions import DataError, MissingPackageError
+from padinv.images import MAX_BYTES, limited
 
 if TYPE_CHECKING:
     import lmdb

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from padinv.data.names import Names
 from padinv.exceptions import DataError
+from padinv.images import read_bytes
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 """What counts as an image in a folder or a zip file, upper or lower case; every other file is ignored."""
-
-MAX_BYTES = 1 << 28
-"""The largest encoded image that is read (256 MiB): a larger one is a mistake or an attack."""
 
 
 class FolderSource:
@@ -45,8 +43,7 @@ class FolderSource:
 
     def read(self, index: int) -> bytes:
         """The file's bytes."""
-        with Path(self.name(index)).open("rb") as file:
-            return limited(file.read(MAX_BYTES + 1))
+        return read_bytes(self.name(index))
 
 
 def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
@@ -71,14 +68,3 @@ def is_visible(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file's suffix is an image's."""
     return name.lower().endswith(tuple(IMAGE_SUFFIXES))
-
-
-def limited(data: bytes) -> bytes:
-    """The encoded image as it is.
-
-    Raises:
-        DataError: It is larger than `MAX_BYTES`.
-    """
-    if len(data) > MAX_BYTES:
-        raise DataError(f"it is larger than {MAX_BYTES >> 20} MiB")
-    return data
