@@ -1,0 +1,29 @@
+"""Editing: each task a function on inversion codes, which are batches and stay as they are."""
+
+from padinv.editing.blending import blend
+from padinv.editing.direction_files import Directions, import_boundary, load_directions, save_directions
+from padinv.editing.directions import Direction
+from padinv.editing.ganspace import ganspace
+from padinv.editing.layers import Layers, parse_layers
+from padinv.editing.linear import linear
+from padinv.editing.mixing import interpolate, mix, truncate
+from padinv.editing.sefa import sefa
+from padinv.editing.transfer import transfer
+
+__all__ = [
+    "Direction",
+    "Directions",
+    "Layers",
+    "blend",
+    "ganspace",
+    "import_boundary",
+    "interpolate",
+    "linear",
+    "load_directions",
+    "mix",
+    "parse_layers",
+    "save_directions",
+    "sefa",
+    "transfer",
+    "truncate",
+]

@@ -1,0 +1,179 @@
+"""Directions in files: our safetensors, several to a file, and InterFaceGAN's boundaries, ``.npy``."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from padinv.checkpoints import fingerprint
+from padinv.checkpoints.native import METADATA_KEY, is_safetensors, read_native
+from padinv.codes import InversionCode
+from padinv.editing.directions import Direction
+from padinv.exceptions import CheckpointError, ConfigError
+from padinv.networks import Generator
+from padinv.typing import PathLike
+
+FILE_NAME = "directions.safetensors"
+"""What a model's folder calls its directions."""
+
+
+class Directions(dict[str, Direction]):
+    """Directions by name, in the order of their file; asked for another, it says which there are."""
+
+    def __missing__(self, name: str) -> Direction:
+        raise ConfigError(f"There is no direction {name!r}; there are: {', '.join(self)}.")
+
+
+def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
+    """Writes directions to a safetensors file: vectors and padding as tensors, the rest as JSON in the metadata.
+
+    Args:
+        directions: to write, each of another name.
+        path: the file, usually ending in .safetensors.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: if two have the same name, or there are none.
+    """
+    directions = list(directions)
+    names = [direction.name for direction in directions]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"A file of directions needs one or more, each of its own name, not {names}.")
+    facts = [
+        {
+            "name": direction.name,
+            "layers": direction.layers,
+            "intercept": direction.intercept,
+            "kind": direction.kind,
+            "generator": direction.generator,
+            "metadata": dict(direction.metadata),
+        }
+        for direction in directions
+    ]
+    description = {"network": "Directions", "config": {"directions": facts}}
+    tensors = {
+        f"{direction.name}/{part}": tensor.cpu().clone(memory_format=torch.contiguous_format)
+        for direction in directions
+        for part, tensor in InversionCode(direction.vector[None], direction.padding).named_tensors().items()
+    }
+    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(description)})
+    return Path(path)
+
+
+def load_directions(source: PathLike, generator: Generator | str | None = None) -> Directions:
+    """Reads the directions of a file.
+
+    Args:
+        source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder with such a
+            ``directions.safetensors``, or an InterFaceGAN boundary ``.npy``, which is then named after its file.
+        generator: which they must be for, or its fingerprint; not checked if not given or not known of a direction.
+
+    Returns:
+        The directions by name.
+
+    Raises:
+        CheckpointError: if there is no such file or name, it is damaged or holds no directions, or they are for another
+            generator.
+    """
+    path = _resolve(source)
+    if path.suffix == ".npy":
+        return Directions({path.stem: import_boundary(path)})
+    try:
+        name, config, tensors = read_native(path) if is_safetensors(path) else ("", {}, {})
+        if name != "Directions":
+            raise CheckpointError(f"{path} holds no directions: give a file of save_directions, or a boundary in .npy.")
+        directions = Directions({str(fact["name"]): _read(fact, tensors) for fact in config["directions"]})
+    except (KeyError, TypeError, AttributeError, ConfigError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): write or copy it again.") from error
+    wanted = fingerprint(generator) if isinstance(generator, Generator) else generator
+    for direction in directions.values():
+        if wanted and direction.generator and direction.generator != wanted:
+            raise CheckpointError(
+                f"The direction {direction.name!r} of {path} is for the generator {direction.generator}, not for "
+                f"{wanted}: find directions of this generator."
+            )
+    return directions
+
+
+def import_boundary(path: PathLike, name: str | None = None, intercept: float | PathLike | None = None) -> Direction:
+    """Reads a boundary that InterFaceGAN wrote.
+
+    Args:
+        path: a NumPy file of one array, (1, w_dim) or (w_dim,), or (L, w_dim) or (1, L, w_dim) for W+.
+        name: of the direction; the file's without ``.npy`` if not given.
+        intercept: of the hyperplane, a number or a NumPy file of one number; those of InterFaceGAN's own files, which
+            do not have it, are unknown.
+
+    Returns:
+        The direction with the vector as it is in the file, as a rule of length 1.
+
+    Raises:
+        CheckpointError: if a file is not there, is damaged, or holds something else. Pickled objects are not read.
+    """
+    path = Path(path)
+    array = _read_array(path)
+    vector = array.squeeze(0) if array.ndim == 3 and len(array) == 1 else array
+    if isinstance(intercept, str | os.PathLike):
+        numbers = _read_array(Path(intercept))
+        if numbers.size != 1:
+            raise CheckpointError(f"{intercept} holds {numbers.size} numbers, but an intercept is one.")
+        intercept = float(numbers.item())
+    try:
+        return Direction(name or path.stem, torch.from_numpy(vector).float(), intercept=intercept)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds no boundary: {error}") from error
+
+
+def _resolve(source: PathLike) -> Path:
+    path = Path(source).expanduser()
+    if (path / FILE_NAME).is_file():
+        return path / FILE_NAME
+    if path.is_file():
+        return path
+    bundled = Path(str(files("padinv") / "assets")) / f"{path}-{FILE_NAME}"
+    if path.name == str(path) and bundled.is_file():
+        return bundled
+    raise CheckpointError(
+        f"There are no directions at {str(source)!r}: give a file of directions, a folder with a {FILE_NAME}, "
+        "or the name of a bundled model that has them."
+    )
+
+
+def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
+    name, layers, intercept = str(fact["name"]), fact["layers"], fact["intercept"]
+    parts = (key.rpartition("/") for key in tensors)
+    code = InversionCode.from_named_tensors({part: tensors[f"{name}/{part}"] for of, _, part in parts if of == name})
+    return Direction(
+        name,
+        code.w_plus[0],
+        None if layers is None else tuple(layers),
+        None if intercept is None else float(intercept),
+        fact["kind"],
+        fact["generator"],
+        fact["metadata"],
+        code.padding,
+    )
+
+
+def _read_array(path: Path) -> np.ndarray[Any, Any]:
+    """Reads numbers; what a header claims beyond the size of the file, or a pickled object, is refused."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no file {path} to import a boundary from.") from error
+    except Exception as error:  # NumPy reads the header as Python literals: damage there breaks in any way
+        raise CheckpointError(f"{path} is no NumPy file of plain numbers, or is damaged ({error}).") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not math.prod(array.shape):
+        raise CheckpointError(f"{path} is no NumPy file of numbers: give one boundary as .npy.")
+    return np.array(array, dtype=np.float64)  # in memory, in this machine's byte order

@@ -1,0 +1,201 @@
+"""A direction along which one property of the images changes, in W or W+ and in padding space, wherever it was found.
+
+A code moves by w ← w + α · v, and its padding in step if the direction knows how. The length of v is the step of
+strength α = 1. Where v is the normal of a hyperplane v · w + b = 0 (InterFaceGAN, Shen et al. 2020, section 3.1), codes
+on one side have the property, on the other not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from padinv.codes import InversionCode, PaddingCode
+from padinv.editing.layers import Layers, parse_layers
+from padinv.editing.projection import padding_residual, residual
+from padinv.exceptions import ConfigError
+
+Kind: TypeAlias = Literal["sefa", "ganspace", "linear", "imported"]
+"""How a direction was found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction of editing.
+
+    Args:
+        name: what it changes, such as "birth_year".
+        vector: (1, w_dim), the same for every layer, or (L, w_dim); (w_dim,) is taken for the former.
+        layers: numbers of the latents that it moves; None for all.
+        intercept: b of the hyperplane v · w + b = 0, or None if it has no hyperplane. With one vector for all layers w
+            is the mean of the latents that it moves, with L vectors all of them behind one another.
+        kind: how it was found.
+        generator: fingerprint of the generator whose latents it is for, or None if unknown.
+        metadata: what else is known of it, such as its accuracy; numbers and text.
+        padding: how the padding moves at strength 1, of one image; None if it stays.
+
+    Raises:
+        ConfigError: if the vector is of another shape, zero or not finite, the layers are not its own, or the padding
+            is not that of one image.
+
+    >>> direction = Direction("smile", torch.tensor([3.0, 4.0]), intercept=-5.0)
+    >>> code = InversionCode(torch.ones(1, 6, 2))
+    >>> direction.distance(code)  # (3 + 4 - 5) / 5²
+    tensor([0.0800])
+    >>> direction.apply(code, 2.0, layers="4-").w_plus[0, :, 0]
+    tensor([1., 1., 1., 1., 7., 7.])
+    """
+
+    name: str
+    vector: Tensor
+    layers: tuple[int, ...] | None = None
+    intercept: float | None = None
+    kind: Kind = "imported"
+    generator: str | None = None
+    metadata: Mapping[str, str | float] = field(default_factory=dict)
+    padding: PaddingCode | None = None
+
+    def __post_init__(self) -> None:
+        vector = self.vector.detach()
+        vector = vector[None] if vector.ndim == 1 else vector
+        if vector.ndim != 2 or not vector.isfinite().all() or not vector.any():
+            raise ConfigError(
+                f"The vector of {self.name!r} must be finite, not zero, and of shape (1, w_dim) or (L, w_dim), not "
+                f"{tuple(self.vector.shape)}."
+            )
+        if self.padding is not None and len(self.padding) != 1:
+            raise ConfigError(f"The padding of {self.name!r} must be that of one image, not of {len(self.padding)}.")
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
+        object.__setattr__(self, "vector", vector)
+        if self.layers is not None:
+            highest = max(self.layers, default=0) + 1 if len(vector) == 1 else len(vector)
+            object.__setattr__(self, "layers", parse_layers(self.layers, highest))
+
+    def apply(
+        self,
+        code: InversionCode,
+        strength: float | Tensor = 1.0,
+        layers: Layers = None,
+        padding_strength: float | Tensor | None = None,
+    ) -> InversionCode:
+        """Moves latents by strength · vector, and padding in step.
+
+        Args:
+            code: of B images, or of one for as many strengths.
+            strength: one for all images, or (B,); 0 leaves the code as it is, to the bit.
+            layers: which latents move, "0-7,9" or numbers, instead of the direction's own.
+            padding_strength: the same for the padding; ``strength`` if not given. Without effect if the direction or
+                the code has no padding.
+
+        Returns:
+            The code of B images.
+
+        Raises:
+            ConfigError: if the direction is not for such latents or padding, there are no such layers, or the numbers
+                of images and strengths differ.
+        """
+        own = self._own_layers(code)
+        chosen = own if layers is None else parse_layers(layers, code.w_plus.shape[1])
+        strengths = torch.as_tensor(strength).flatten().to(code.w_plus)
+        padding_strengths = strengths if padding_strength is None else torch.as_tensor(padding_strength).flatten()
+        if len(code) == 1:
+            code = code.expand(max(len(strengths), len(padding_strengths)))
+        if not {len(strengths), len(padding_strengths)} <= {1, len(code)}:
+            raise ConfigError(f"strength must be one number, or one for each of {len(code)} images: {len(strengths)}.")
+        mask = torch.zeros(code.w_plus.shape[1], 1, dtype=torch.bool, device=code.w_plus.device)
+        mask[list(chosen)] = True
+        moved = code.w_plus + strengths[:, None, None] * self.vector.to(code.w_plus)
+        w_plus = torch.where(mask, moved, code.w_plus)
+        if self.padding is None or code.padding is None:
+            return InversionCode(w_plus, code.padding)
+
+        def move(part: Tensor, step: Tensor) -> Tensor:
+            return part + padding_strengths.to(part).reshape(-1, *[1] * (part.ndim - 1)) * step.to(part)
+
+        return InversionCode(w_plus, code.padding.map(move, self.padding))
+
+    def distance(self, code: InversionCode) -> Tensor:
+        """How far beyond the hyperplane each image lies, (B,), in the unit of strength: (v · w + b) / ‖v‖².
+
+        A strength of minus this brings it onto the hyperplane.
+
+        Raises:
+            ConfigError: if there is no hyperplane, or the direction is not for such latents.
+        """
+        if self.intercept is None:
+            raise ConfigError(f"The direction {self.name!r} has no hyperplane: only linear and imported ones can have.")
+        chosen = list(self._own_layers(code))
+        w = code.w_plus[:, chosen]
+        v = (self.vector if len(self.vector) == 1 else self.vector[chosen]).to(w)
+        w = w.mean(dim=1, keepdim=True) if len(v) == 1 else w
+        return ((w * v).sum(dim=(1, 2)) + self.intercept) / v.square().sum()
+
+    def conditioned_on(self, *others: Direction) -> Direction:
+        """What of this direction changes nothing of others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
+
+        With several conditions it is the residual of least squares. The padding is made orthogonal to that of the
+        others in the same way. There is no hyperplane any more.
+
+        Args:
+            others: the conditions; their lengths do not matter.
+
+        Returns:
+            The direction, orthogonal to all others, and shorter by what was taken from it.
+
+        Raises:
+            ConfigError: if the others leave nothing of it, or directions have different shapes.
+        """
+        if not others:
+            return self
+        ours, theirs = _comparable(self, others)
+        vector = residual(ours, theirs)
+        if vector.norm() < 1e-6 * ours.norm():
+            names = ", ".join(repr(other.name) for other in others)
+            raise ConfigError(f"Nothing of {self.name!r} is left when {names} may not change.")
+        paddings = [other.padding for other in others if other.padding is not None]
+        return replace(
+            self,
+            vector=vector.to(self.vector),
+            intercept=None,
+            metadata={**self.metadata, "conditions": ", ".join(other.name for other in others)},
+            padding=None if self.padding is None else padding_residual(self.padding, paddings),
+        )
+
+    def _own_layers(self, code: InversionCode) -> tuple[int, ...]:
+        """The layers to move of a code, which has to be of the direction's shape."""
+        num_layers, w_dim = code.w_plus.shape[1:]
+        if self.vector.shape[1] != w_dim or len(self.vector) not in (1, num_layers):
+            raise ConfigError(
+                f"The direction {self.name!r} is for latents (B, {'L' if len(self.vector) == 1 else len(self.vector)}, "
+                f"{self.vector.shape[1]}), but these are {tuple(code.w_plus.shape)}: it is for another generator."
+            )
+        return parse_layers(self.layers, num_layers)
+
+
+def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
+    """The vectors in double precision as (L, w_dim), or (1, w_dim) if each is one for the same layers.
+
+    Zero are the layers that a direction does not move, and those that the first does not: it can change nothing there.
+    """
+    directions = [first, *others]
+    vectors = [direction.vector.to("cpu", torch.float64) for direction in directions]
+    lengths = {len(vector) for vector in vectors} - {1}
+    if not lengths and len({direction.layers for direction in directions}) == 1:
+        lengths = {1}
+    if len(lengths) > 1 or len({vector.shape[1] for vector in vectors}) > 1:
+        raise ConfigError(f"{', '.join(repr(d.name) for d in directions)} are not all for one generator.")
+    if not lengths:
+        raise ConfigError(
+            f"{', '.join(repr(d.name) for d in directions)} must move the same layers, or each have L vectors."
+        )
+    num_layers = lengths.pop()
+    masks = torch.zeros(len(directions), num_layers, 1, dtype=torch.float64)
+    for mask, direction in zip(masks, directions, strict=True):
+        mask[list(parse_layers(direction.layers if num_layers > 1 else None, num_layers))] = 1
+    ours, *theirs = (vector * mask for vector, mask in zip(vectors, masks, strict=True))
+    return ours, [their * masks[0] for their in theirs]

@@ -1,0 +1,124 @@
+"""A direction from labelled images: the normal of the hyperplane between them (InterFaceGAN, Shen et al. 2020).
+
+The hyperplane is one of latents. In padding space a face's contour and hair are in the padding, so that a step along
+the normal takes with it what changes of the padding, on average, when the label does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from padinv.codes import InversionCode, PaddingCode
+from padinv.editing.directions import Direction
+from padinv.editing.hyperplane import Array, fit_hyperplane
+from padinv.editing.layers import Layers, parse_layers
+from padinv.exceptions import ConfigError
+
+
+def linear(
+    codes: InversionCode,
+    labels: Sequence[float | None],
+    *,
+    name: str = "linear",
+    groups: Sequence[str | int] | None = None,
+    confounder: Sequence[str | int] | None = None,
+    layers: Layers = None,
+    shared: bool = False,
+    folds: int = 5,
+    seed: int = 0,
+    generator: str | None = None,
+) -> Direction:
+    """Finds the direction along which codes differ by a label, or follow a number.
+
+    Two different labels are two classes, separated by a logistic regression in which both weigh the same. More are a
+    quantity, followed by a ridge regression, and the hyperplane is where it is at the median of the labels.
+
+    The accuracy in the metadata is that on images held out: in each of ``folds`` rounds a model is fitted to the images
+    of some groups, its penalty chosen by cross-validation among them alone, and tested on those of the others.
+
+    Args:
+        codes: of N images, with or without padding.
+        labels: N numbers or booleans; None or NaN where unknown, such images are left out.
+        name: of the direction.
+        groups: N names of who or what is in the image; images of one group are never on both sides. Each image for
+            itself if not given.
+        confounder: N names of something that goes with the label and is not to be taken for it, such as the kind of
+            photograph. Differences between the mean latents of its values are projected out, so that no linear function
+            of what is left tells them apart, and padding is compared within each value only.
+        layers: which latents it looks at and moves; all if not given.
+        shared: whether it has one vector (1, w_dim) for all layers, fitted to the mean of their latents, rather than
+            (L, w_dim).
+        folds: how many rounds.
+        seed: of the division into folds.
+        generator: fingerprint of the generator that the codes are for.
+
+    Returns:
+        The direction, fitted to all labelled images, pointing to the larger label. Strength 1 is one standard deviation
+        of the codes along it. In the metadata are ``accuracy`` (of the side of the hyperplane), ``balanced_accuracy``
+        (mean over both sides), ``chance`` (the share of the larger side), ``images``, ``groups`` and
+        ``inverse_penalty``; for a quantity also its ``median`` and the ``correlation`` with it.
+
+    Raises:
+        ConfigError: if codes, labels, groups and confounder are not as many, or the labels too few or all the same.
+        MissingPackageError: if scikit-learn is not installed.
+    """
+    y = np.array([np.nan if label is None else float(label) for label in labels])
+    people = np.array([str(group) for group in (range(len(codes)) if groups is None else groups)])
+    strata = np.array([str(value) for value in (confounder or [""] * len(codes))])
+    if not len(codes) == len(y) == len(people) == len(strata):
+        counts = f"{len(y)} labels, {len(people)} groups and {len(strata)} values of the confounder"
+        raise ConfigError(f"Each of the {len(codes)} codes needs one of each, but there are {counts}.")
+    known = np.isfinite(y)
+    if not known.any():
+        raise ConfigError("No image has a label: labels are numbers, and None where unknown.")
+    y, people, strata = y[known], people[known], strata[known]
+    codes = codes[torch.from_numpy(known)].detach().cpu()
+
+    moved = list(parse_layers(layers, codes.w_plus.shape[1]))
+    w = codes.w_plus[:, moved].double().numpy()
+    w = w.mean(axis=1, keepdims=True) if shared else w
+    x = _without(w.reshape(len(w), -1), strata)
+    plane = fit_hyperplane(x, y, people, folds, seed)
+    distances = x @ plane.normal + plane.intercept
+    spread = distances.std()
+    vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
+    vector[[0] if shared else moved] = torch.from_numpy(spread * plane.normal.reshape(w.shape[1:])).float()
+    padding = None
+    if codes.padding is not None:
+        padding = _padding_step(codes.padding, y, distances / spread, strata)
+    return Direction(
+        name,
+        vector,
+        None if layers is None else tuple(moved),
+        float(spread * plane.intercept),
+        "linear",
+        generator,
+        plane.metadata,
+        padding,
+    )
+
+
+def _without(x: Array, strata: Array) -> Array:
+    """Takes the differences between strata's means out of vectors (N, D), so that all means are the same."""
+    means = np.stack([x[strata == value].mean(axis=0) for value in np.unique(strata)])
+    if len(means) == 1:
+        return x
+    differences = (means[1:] - means[0]).T
+    coefficients = np.linalg.lstsq(differences, (x - means[0]).T, rcond=None)[0]
+    without: Array = x - (differences @ coefficients).T
+    return without
+
+
+def _padding_step(padding: PaddingCode, y: Array, strengths: Array, strata: Array) -> PaddingCode:
+    """How padding changes with the label, cov(padding, y), in the unit in which strengths do, cov(strength, y).
+
+    Labels are centred in each stratum: what differs between strata has no part in it.
+    """
+    centred = y.copy()
+    for value in np.unique(strata):
+        centred[strata == value] -= y[strata == value].mean()
+    weights = torch.from_numpy(centred / (centred @ strengths)).to(next(padding.tensors()))
+    return padding.map(lambda part: torch.tensordot(weights, part, 1)[None])

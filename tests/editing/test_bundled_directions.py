@@ -1,0 +1,71 @@
+"""The directions that come with the wheel, and the tool that makes them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import runpy
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+
+from padinv import Generator, PadInvEncoder, load_generator
+from padinv.checkpoints import fingerprint, save_network
+from padinv.editing import load_directions
+
+ASSETS = Path(str(files("padinv") / "assets"))
+BUNDLED = [path.name.removesuffix("-directions.safetensors") for path in ASSETS.glob("*-directions.safetensors")]
+TOOL = Path(__file__).parents[2] / "tools" / "bundle_directions.py"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_directions_are_of_the_bundled_generator_and_better_than_chance(name: str) -> None:
+    generator = load_generator(name)
+    directions = load_directions(name, generator)
+    assert list(directions) == ["gender", "birth_year"]
+    for direction in directions.values():
+        assert direction.generator == fingerprint(generator)
+        assert direction.metadata["accuracy"] > direction.metadata["chance"]
+        assert direction.metadata["test_accuracy"] > 0.5
+
+
+def portraits(folder: Path) -> Path:
+    """The bundled portraits as folders ``train`` and ``test`` with ``labels.csv``."""
+    rows = []
+    for split, archive in (("train", "congress64-train.zip"), ("test", "congress64-val.zip")):
+        (folder / split).mkdir()
+        with zipfile.ZipFile(ASSETS / archive) as pictures:
+            for row in csv.DictReader(io.StringIO(pictures.read("provenance.csv").decode())):
+                (folder / split / row["file"]).write_bytes(pictures.read(row["file"]))
+                rows.append({**row, "file": f"{split}/{row['file']}"})
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return folder / "labels.csv"
+
+
+@pytest.mark.slow
+def test_tool_writes_directions_with_accuracies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    generator = Generator(32, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 8, 32: 8})
+    encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4).eval()
+    networks = [
+        *("--encoder", str(save_network(encoder, tmp_path / "encoder.safetensors"))),
+        *("--generator", str(save_network(generator, tmp_path / "generator.safetensors"))),
+    ]
+    labels, output = portraits(tmp_path), tmp_path / "directions.safetensors"
+    runpy.run_path(str(TOOL))["main"]([str(tmp_path), str(labels), *networks, "--output", str(output)])
+    directions = load_directions(tmp_path, generator)
+    printed = capsys.readouterr().out
+    assert list(directions) == ["gender", "birth_year"]
+    for direction in directions.values():
+        assert direction.vector.shape == (8, 8)
+        assert direction.padding.padded_resolutions == [4, 8, 16, 32]
+        assert direction.metadata["encoder"] == fingerprint(encoder)
+        assert direction.metadata["test_images"] > 20
+        assert f"{direction.name}: accuracy {direction.metadata['accuracy']}" in printed
+    assert directions["gender"].metadata["positive"] == "female"
