@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from padinv import Discriminator, Generator
 from padinv.checkpoints import estimate_w_avg, save_network
+
+settings.register_profile("padinv", deadline=None)  # how long an example takes says more about the machine
+settings.load_profile("padinv")
 
 CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
 

@@ -20,7 +20,9 @@ def test_inventory() -> None:
         "Discriminator",
         "Generator",
         "ImageDataModule",
+        "Inversion",
         "InversionCode",
+        "Inverter",
         "PadInvEncoder",
         "PadInvModule",
         "PaddingCode",
@@ -54,7 +56,7 @@ def test_import_is_light() -> None:
     assert seconds < 0.5
 
 
-@pytest.mark.parametrize("name", ["PadInvModule", "ImageDataModule", "PadInvEncoder", "load_generator"])
+@pytest.mark.parametrize("name", ["PadInvModule", "ImageDataModule", "PadInvEncoder", "Inverter", "load_generator"])
 def test_no_heavy_import_before_use(name: str) -> None:
     # Lightning and torchmetrics look whether torchvision is there by importing it; nothing of ours does.
     modules = ["insightface", "onnxruntime", "onnx2torch", "wandb", "lpips"]
@@ -62,6 +64,6 @@ def test_no_heavy_import_before_use(name: str) -> None:
 
 
 def test_networks_need_no_lightning() -> None:
-    names = ["Generator", "PadInvEncoder", "Discriminator", "PaddingCode", "load_encoder"]
-    code = f"import padinv, padinv.losses, padinv.pictures, sys; [getattr(padinv, n) for n in {names}]"
+    names = ["Generator", "PadInvEncoder", "Discriminator", "PaddingCode", "Inverter", "load_encoder"]
+    code = f"import padinv, padinv.editing, padinv.losses, padinv.pictures, sys; [getattr(padinv, n) for n in {names}]"
     assert run(f"{code}; print('pytorch_lightning' in sys.modules)") == "False"

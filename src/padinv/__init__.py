@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from padinv.checkpoints import load_discriminator, load_encoder, load_generator
     from padinv.codes import InversionCode, PaddingCode
     from padinv.data import ImageDataModule
+    from padinv.inversion import Inversion, Inverter
     from padinv.networks import Discriminator, Generator, PadInvEncoder
     from padinv.training import PadInvModule
 
@@ -21,7 +22,9 @@ _HOMES = {
     "Discriminator": "networks",
     "Generator": "networks",
     "ImageDataModule": "data",
+    "Inversion": "inversion",
     "InversionCode": "codes",
+    "Inverter": "inversion",
     "PadInvEncoder": "networks",
     "PadInvModule": "training",
     "PaddingCode": "codes",
@@ -34,7 +37,9 @@ __all__ = [
     "Discriminator",
     "Generator",
     "ImageDataModule",
+    "Inversion",
     "InversionCode",
+    "Inverter",
     "PadInvEncoder",
     "PadInvModule",
     "PaddingCode",

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import formats
-from padinv import load_discriminator, load_generator
+from padinv import Inverter, PadInvEncoder, load_discriminator, load_generator
+from padinv.checkpoints import fingerprint, save_network
 from padinv.commands import convert, inspect
 from padinv.exceptions import CheckpointError
 
@@ -33,6 +34,15 @@ def test_convert_other_networks(tmp_path: Path) -> None:
     assert torch.equal(load_discriminator(target)(images), load_discriminator("congress64")(images))
     with pytest.raises(CheckpointError, match="holds no PadInvEncoder"):
         convert.main([str(target), str(tmp_path / "e.safetensors"), "--network", "encoder"])
+
+
+def test_convert_remembers_what_an_encoder_was_trained_for(tmp_path: Path) -> None:
+    generator = load_generator("congress64")
+    encoder = PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=2)
+    source = save_network(encoder, tmp_path / "e.safetensors", generator=fingerprint(generator))
+    target = tmp_path / "again.safetensors"
+    convert.main([str(source), str(target), "--network", "encoder"])
+    assert Inverter.from_pretrained(target).fingerprint == fingerprint(generator)
 
 
 def test_convert_a_class(tmp_path: Path) -> None:

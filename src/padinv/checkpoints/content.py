@@ -32,11 +32,13 @@ class Content:
         format: of its networks, in words.
         readers: for "Generator", "Discriminator" and "PadInvEncoder", those that are there, what reads them.
         classes: how many classes they are conditioned on; 0 if unconditional.
+        generator: fingerprint of the generator that the encoder was trained for, if the file says so.
     """
 
     format: str
     readers: dict[str, Reader]
     classes: int = 0
+    generator: str | None = None
 
 
 def read_content(path: Path) -> Content:
@@ -47,13 +49,14 @@ def read_content(path: Path) -> Content:
     """
     try:
         if is_safetensors(path):
-            name, config, state = read_native(path)
-            return Content("padinv (.safetensors)", {name: lambda _: (config, dict(state))})
+            description, state = read_native(path)
+            readers: dict[str, Reader] = {description["network"]: lambda _: (description["config"], dict(state))}
+            return Content("padinv (.safetensors)", readers, generator=description["generator"])
         content = _unpickle(path)
         other = recognise(content)
         for name, find_networks in FORMATS:
             if other is None and (readers := find_networks(content)):
-                return Content(name, readers, nvidia_ada.classes(content))
+                return Content(name, readers, nvidia_ada.classes(content), lightning.trained_for(content))
     except PadInvError as error:
         if str(path) in str(error):
             raise

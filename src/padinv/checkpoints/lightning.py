@@ -1,4 +1,4 @@
-"""Checkpoints of a ``padinv fit`` run: what Lightning writes, with the configuration of our networks beside it."""
+"""Checkpoints of ``padinv fit`` and ``fit-gan``: what Lightning writes, and the configuration of our networks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from padinv.checkpoints.renaming import Network, Reader, State, tensors
 FORMAT = "padinv training run (.ckpt)"
 
 LIGHTNING_KEY = "padinv"
-"""Where a Lightning checkpoint of PadInvModule keeps the configuration of its networks."""
+"""Where a Lightning checkpoint of PadInvModule or StyleGAN2Module keeps the configuration of its networks."""
 
-PREFIXES = {"PadInvEncoder": ("encoder_ema.module.", "encoder."), "Discriminator": ("discriminator.",)}
+PREFIXES = {
+    "PadInvEncoder": ("encoder_ema.module.", "encoder."),
+    "Generator": ("generator_ema.",),
+    "Discriminator": ("discriminator.",),
+}
 """For each network: where it is in the module's state, the moving average of a run that kept one first."""
 
 
@@ -27,6 +31,13 @@ def find(content: Any) -> dict[str, Reader]:
         if isinstance(config, dict) and states:
             readers[network] = partial(_read, config, states[0])
     return readers
+
+
+def trained_for(content: Any) -> str | None:
+    """The fingerprint of the generator that a run's encoder was trained for; None for what is no such run."""
+    run = content.get(LIGHTNING_KEY) if isinstance(content, dict) else None
+    generator = run.get("generator") if isinstance(run, dict) else None
+    return generator if isinstance(generator, str) else None
 
 
 def _read(config: dict[str, Any], state: State, _: int | None) -> Network:

@@ -18,7 +18,9 @@ from padinv.typing import PathLike
 METADATA_KEY = "padinv"
 
 
-def save_network(network: nn.Module, path: PathLike, dtype: torch.dtype | None = None) -> Path:
+def save_network(
+    network: nn.Module, path: PathLike, dtype: torch.dtype | None = None, *, generator: str | None = None
+) -> Path:
     """Writes a network that has a ``config``: a Generator, a Discriminator or a PadInvEncoder.
 
     Args:
@@ -26,11 +28,12 @@ def save_network(network: nn.Module, path: PathLike, dtype: torch.dtype | None =
         path: the file, usually ending in .safetensors.
         dtype: to store floating point numbers in, for instance ``torch.float16`` for half the size; as they are if not
             given. Loading always gives float32.
+        generator: of an encoder, the :func:`fingerprint` of the generator that it was trained for.
 
     Returns:
         The path.
     """
-    description = {"network": type(network).__name__, "config": network.config}
+    description = {"network": type(network).__name__, "config": network.config, "generator": generator}
     state = {
         key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for key, tensor in network.state_dict().items()
@@ -50,11 +53,12 @@ def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
     return {int(key) if key.isdecimal() else key: value for key, value in pairs}
 
 
-def read_native(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads a file that :func:`save_network` wrote.
 
     Returns:
-        The name of the network's class, its configuration, and its state dict as stored.
+        {"network": the name of its class, "config": its configuration, "generator": what it was trained for, or None},
+        and its state dict as stored.
 
     Raises:
         CheckpointError: if the file is damaged, or is safetensors of somebody else.
@@ -68,7 +72,7 @@ def read_native(path: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not of padinv: its metadata has no {METADATA_KEY!r}.")
     description = json.loads(metadata[METADATA_KEY], object_pairs_hook=_restore_int_keys)
-    return description["network"], description["config"], state
+    return {"generator": None, **description}, state
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -12,6 +12,7 @@ BUNDLED: dict[str, dict[str, str]] = {
     "congress64": {
         "Generator": "congress64-generator.safetensors",
         "Discriminator": "congress64-discriminator.safetensors",
+        "PadInvEncoder": "congress64-encoder.safetensors",
     },
 }
 """Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""

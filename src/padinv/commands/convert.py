@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from padinv.checkpoints import load_discriminator, load_encoder, load_generator, save_network
+from padinv.checkpoints.content import read_content
+from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError
 
 LOADERS: dict[str, Callable[..., nn.Module]] = {
@@ -42,13 +44,17 @@ def main(args: Sequence[str]) -> int:
     if options.target.suffix != ".safetensors":
         raise CheckpointError(f"{options.target} must end in .safetensors, the only format that padinv writes.")
     arguments = {"sha256": options.sha256}
-    if options.network != "encoder":
+    trained_for = None
+    if options.network == "encoder":
+        trained_for = read_content(resolve_source(options.source, "PadInvEncoder", options.sha256)).generator
+    else:
         arguments["class_index"] = options.class_index
     network = LOADERS[options.network](options.source, **arguments)
     try:
         options.target.parent.mkdir(parents=True, exist_ok=True)
         # Others may read the target meanwhile, and a full disk must not leave half of it.
-        save_network(network, part := options.target.with_name(f"{options.target.name}.part"))
+        part = options.target.with_name(f"{options.target.name}.part")
+        save_network(network, part, generator=trained_for)
         part.replace(options.target)
     except OSError as error:
         raise CheckpointError(f"{options.target} cannot be written ({error}).") from error

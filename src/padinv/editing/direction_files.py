@@ -90,10 +90,12 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
     if path.suffix == ".npy":
         return Directions({path.stem: import_boundary(path)})
     try:
-        name, config, tensors = read_native(path) if is_safetensors(path) else ("", {}, {})
-        if name != "Directions":
+        description, tensors = read_native(path) if is_safetensors(path) else ({}, {})
+        if description.get("network") != "Directions":
             raise CheckpointError(f"{path} holds no directions: give a file of save_directions, or a boundary in .npy.")
-        directions = Directions({str(fact["name"]): _read(fact, tensors) for fact in config["directions"]})
+        directions = Directions(
+            {str(fact["name"]): _read(fact, tensors) for fact in description["config"]["directions"]}
+        )
     except (KeyError, TypeError, AttributeError, ConfigError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): write or copy it again.") from error
     wanted = fingerprint(generator) if isinstance(generator, Generator) else generator

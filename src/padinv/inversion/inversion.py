@@ -1,0 +1,199 @@
+"""What the inversion of photographs gives, and its file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from padinv._version import __version__
+from padinv.checkpoints import fingerprint
+from padinv.codes import InversionCode
+from padinv.exceptions import CheckpointError, ConfigError
+from padinv.inversion.alignment import Crop
+from padinv.inversion.paste import paste_back
+from padinv.networks import Generator
+from padinv.typing import PathLike
+
+METADATA_KEY = "padinv_inversion"
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """The codes of B faces or other squares of photographs, and what the generator makes of them.
+
+    Args:
+        code: latents and padding.
+        images: the reconstructions (B, 3, H, W), in [-1, 1] but for what overshoots.
+        crop: for each the place in its photograph.
+        names: of the photographs, one for each image; several faces of a photograph share its name.
+        generator: fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
+        aligned: whether the squares follow the faces, or are the middle of the photographs.
+        targets: those squares themselves, (B, 3, H, W) in [-1, 1]; they are not saved.
+
+    Raises:
+        ConfigError: if these are not of one number of images.
+    """
+
+    code: InversionCode
+    images: Tensor
+    crop: tuple[Crop, ...]
+    names: tuple[str, ...]
+    generator: str
+    aligned: bool = False
+    targets: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        counts = [len(part) for part in (self.code, self.images, self.crop, self.names)]
+        counts += [] if self.targets is None else [len(self.targets)]
+        if len(set(counts)) != 1:
+            raise ConfigError(f"All parts of an Inversion must be of one number of images, not {counts}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Inversion:
+        """Selects images; a single one keeps its batch dimension of 1."""
+        if isinstance(index, int | slice):
+            chosen = range(len(self))[index]
+            index = [chosen] if isinstance(chosen, int) else list(chosen)
+        return replace(
+            self,
+            code=self.code[index],
+            images=self.images[index],
+            crop=tuple(self.crop[i] for i in index),
+            names=tuple(self.names[i] for i in index),
+            targets=None if self.targets is None else self.targets[index],
+        )
+
+    def __iter__(self) -> Iterator[Inversion]:
+        return (self[i] for i in range(len(self)))
+
+    def to(self, device: torch.device | str) -> Inversion:
+        """Moves every tensor to a device."""
+        targets = None if self.targets is None else self.targets.to(device)
+        return replace(self, code=self.code.to(device), images=self.images.to(device), targets=targets)
+
+    def cpu(self) -> Inversion:
+        """Moves every tensor to the CPU."""
+        return self.to("cpu")
+
+    def paste(self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1) -> Tensor:
+        """Lays images back into the photograph that they were taken from, with :func:`~padinv.inversion.paste_back`.
+
+        Args:
+            photograph: (3, H, W) in [-1, 1]. All images of this inversion go into it, as those of several faces do;
+                select those of one photograph before, such as ``inversion[0]``.
+            images: (B, 3, R, R), for instance edited; the reconstructions if not given.
+            feather: width of the fading, as a part of the square's side.
+
+        Returns:
+            A new tensor (3, H, W).
+
+        Raises:
+            ConfigError: if there is not one image for each place.
+            DataError: if the photograph has another size than the one they were taken from.
+        """
+        images = self.images if images is None else images
+        if len(images) != len(self):
+            raise ConfigError(f"There are {len(self)} places in this inversion, but {len(images)} images to paste.")
+        for image, crop in zip(images, self.crop, strict=True):
+            photograph = paste_back(photograph, image.to(photograph), crop, feather)
+        return photograph
+
+    def save(self, path: PathLike, images: bool = True) -> Path:
+        """Writes a safetensors file: the tensors, and in the metadata all that is needed to trust and to place them.
+
+        Args:
+            path: the file.
+            images: whether the reconstructions go into it, too. Without them it takes a fraction of the space, and
+                loading makes them anew, the same but for rounding.
+
+        Returns:
+            The path.
+
+        Raises:
+            CheckpointError: if it cannot be written.
+        """
+        description = {
+            "version": __version__,
+            "generator": self.generator,
+            "aligned": self.aligned,
+            "crop": [crop.to_dict() for crop in self.crop],
+            "names": self.names,
+        }
+        tensors = self.code.named_tensors() | ({"images": self.images} if images else {})
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        try:
+            save_file(tensors, os.fspath(path), metadata={METADATA_KEY: json.dumps(description)})
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{os.fspath(path)} cannot be written ({error}).") from error
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: PathLike, generator: Generator) -> Inversion:
+        """Reads what :meth:`save` has written, onto the generator's device.
+
+        Args:
+            path: the file.
+            generator: the one that the codes are for.
+
+        Returns:
+            The inversion, bit for bit as it was saved.
+
+        Raises:
+            CheckpointError: if the file is damaged, holds no inversion, or one of another generator.
+        """
+        return read_inversion(path, generator, fingerprint(generator))
+
+
+def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
+    """:meth:`Inversion.load` for a generator whose fingerprint is known: reading many files takes it only once."""
+    path = os.fspath(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            # Copied to where torch puts tensors itself: products of matrices depend on the alignment in the last bit.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
+    if text is None:
+        raise CheckpointError(f"{path} is a safetensors file, but holds no inversion: give one that padinv has saved.")
+    try:
+        description = json.loads(text)
+        made_with = str(description["generator"])
+        if made_with != expected:
+            raise CheckpointError(
+                f"{path} was made with the generator {made_with}, but this one is {expected}: load the generator that "
+                "it was made with, or invert the photograph anew."
+            )
+        return _build(tensors, description, generator)
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:  # ours among them: what does not fit together
+        raise CheckpointError(f"{path} is damaged: its parts make no sense ({error}).") from error
+
+
+def _build(tensors: dict[str, Tensor], description: dict[str, Any], generator: Generator) -> Inversion:
+    device = generator.w_avg.device
+    images = tensors.pop("images", None)
+    code = InversionCode.from_named_tensors(tensors).to(device)
+    if images is None:
+        with torch.no_grad():
+            images = torch.cat([generator.synthesis(*one.parts) for one in code])
+    return Inversion(
+        code,
+        images.to(device),
+        tuple(map(Crop.from_dict, description["crop"])),
+        tuple(map(str, description["names"])),
+        str(description["generator"]),
+        bool(description["aligned"]),
+    )

@@ -1,0 +1,304 @@
+"""From photographs to codes and back: an encoder and the generator that it was trained for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from padinv.checkpoints import fingerprint
+from padinv.codes import CodeShape, InversionCode
+from padinv.exceptions import ConfigError
+from padinv.images import square, to_tensor
+from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
+from padinv.inversion.inversion import Inversion, read_inversion
+from padinv.inversion.landmarks import (
+    Detector,
+    FaceDetector,
+    Faces,
+    Points,
+    choose_faces,
+    find_landmarks,
+    given_landmarks,
+)
+from padinv.inversion.photographs import Photographs, read_photographs
+from padinv.inversion.pretrained import load_pair
+from padinv.inversion.refinement import refine as refine_codes
+from padinv.networks import Generator, PadInvEncoder
+from padinv.typing import PathLike
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Inverter:
+    """Inverts photographs: finds the code from which the generator makes them again.
+
+    It works on copies of the networks, in evaluation mode and without gradients. What comes out does not depend on what
+    else is in a batch but for rounding: in float32, codes and images differ by less than 1e-5 of their largest value,
+    an 8-bit pixel now and then by 1. With ``batch_size=1`` they are the same bit for bit.
+
+    Args:
+        encoder: a :class:`~padinv.PadInvEncoder`, or any module with a ``resolution`` that maps images (B, 3, R, R) in
+            [-1, 1] to an :class:`~padinv.InversionCode`.
+        generator: the one that it was trained for.
+        device: where to compute; if not given a CUDA device if there is one, else the CPU.
+        batch_size: images that go through the networks at once.
+        recipe: how faces are cropped with ``align=True``: as the generator's training images were.
+        detector: finds the faces then; :class:`FaceDetector()` if not given, made when it is first needed.
+
+    Raises:
+        ConfigError: if encoder and generator do not fit each other, or ``batch_size`` is not positive.
+
+    Attributes:
+        encoder: the copy of the encoder.
+        generator: the copy of the generator.
+        device: where they are.
+
+    >>> generator = Generator(32, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4, 32: 4})
+    >>> encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=2)
+    >>> inversion = Inverter(encoder, generator).invert(torch.zeros(3, 40, 30))
+    >>> inversion.images.shape, inversion.crop[0].quad[0]  # the square begins (40 - 30) / 2 px below the upper edge
+    (torch.Size([1, 3, 32, 32]), (0.0, 5.0))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        generator: Generator,
+        *,
+        device: torch.device | str | None = None,
+        batch_size: int = 16,
+        recipe: Recipe = PORTRAIT,
+        detector: Detector | None = None,
+    ) -> None:
+        _check(encoder, generator, batch_size)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.encoder = _prepare(encoder, self.device)
+        self.generator = _prepare(generator, self.device)
+        self.batch_size = batch_size
+        self.recipe = recipe
+        self._detector = detector
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: PathLike,
+        generator: PathLike | Generator | None = None,
+        *,
+        device: torch.device | str | None = None,
+        batch_size: int = 16,
+        recipe: Recipe = PORTRAIT,
+        detector: Detector | None = None,
+    ) -> Self:
+        """Loads an encoder and its generator.
+
+        Args:
+            source: the name of a bundled model ("congress64"); a folder with ``generator.safetensors`` and
+                ``encoder.safetensors``; or whatever :func:`padinv.load_encoder` reads, such as the checkpoint of a
+                ``padinv fit`` run.
+            generator: the generator, or where to load it from. Needed with a file of an encoder alone, unless it was
+                trained for a bundled generator, and says so.
+            device: as for the class.
+            batch_size: as for the class.
+            recipe: as for the class.
+            detector: as for the class.
+
+        Raises:
+            CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
+                which the encoder was trained for.
+            WeightsNotFoundError: if a file cannot be fetched.
+            ConfigError: if encoder and generator do not fit each other.
+        """
+        pair = load_pair(source, generator)
+        return cls(*pair, device=device, batch_size=batch_size, recipe=recipe, detector=detector)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the generator (:func:`padinv.checkpoints.fingerprint`)."""
+        return fingerprint(self.generator)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images that the encoder reads, in pixels."""
+        resolution: int = self.encoder.resolution  # type: ignore[assignment]  # _check has seen to it
+        return resolution
+
+    def invert(
+        self,
+        images: Photographs,
+        *,
+        align: bool = False,
+        landmarks: PathLike | Mapping[str, Points] | Points | None = None,
+        faces: Faces = "largest",
+        refine: int = 0,
+        progress: bool = False,
+    ) -> Inversion:
+        """Inverts photographs of any size.
+
+        Args:
+            images: a path, a Pillow image, an array (H, W[, C]), a tensor (3, H, W) or (B, 3, H, W) in [-1, 1], or a
+                list of these (:func:`~padinv.inversion.read_photographs`).
+            align: whether to turn and crop to the face; otherwise the largest square in the middle is taken.
+            landmarks: five points of each face, for ``align``: a JSON file, a mapping from names, or the points
+                themselves (:func:`~padinv.inversion.given_landmarks`). If not given, they are detected.
+            faces: which of several faces, for ``align``: "largest", "all", or a number.
+            refine: steps of optimization, starting from the encoder's code (:func:`~padinv.inversion.refine`).
+            progress: whether to show a progress bar.
+
+        Returns:
+            The inversion of all squares, in the order of the photographs, on the device of the networks.
+
+        Raises:
+            DataError: if a photograph cannot be read, or has no face or no landmarks; it is named.
+            ConfigError: if ``landmarks`` are given without ``align``, or ``refine`` is negative.
+        """
+        if refine < 0:
+            raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
+        if landmarks is not None and not align:
+            raise ConfigError("landmarks are for aligning faces: set align=True, or leave them out.")
+        photographs, names = read_photographs(images)
+        sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
+        if align:
+            found = enumerate(self._landmarks(photographs, names, landmarks, faces))
+            places = [(i, face_square(face, sizes[i], self.recipe)) for i, group in found for face in group]
+        else:
+            places = [(i, centre_square(size)) for i, size in enumerate(sizes)]
+
+        codes: list[InversionCode] = []
+        targets: list[Tensor] = []
+        take = warp if align else _shrink
+        with _Bar(len(places), refine, progress) as bar:
+            for start in range(0, len(places), self.batch_size):
+                batch = [(photographs[i], crop) for i, crop in places[start : start + self.batch_size]]
+                resolutions = {self.resolution, self.generator.resolution}
+                squares = {r: torch.stack([take(*place, r).to(self.device) for place in batch]) for r in resolutions}
+                targets.append(squares[self.generator.resolution])
+                code = self.encode(squares[self.resolution])
+                codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
+                bar.finish(start + len(batch))
+        code = InversionCode.cat(codes)
+        return Inversion(
+            code,
+            self.reconstruct(code),
+            tuple(crop for _, crop in places),
+            tuple(names[i] for i, _ in places),
+            self.fingerprint,
+            align,
+            torch.cat(targets).detach(),
+        )
+
+    def encode(self, images: Tensor) -> InversionCode:
+        """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R."""
+        with torch.inference_mode():
+            images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+            codes = [self.encoder(part) for part in torch.split(images, self.batch_size)]
+        # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.
+        return InversionCode.cat(codes).to(torch.float32)
+
+    def reconstruct(self, code: InversionCode) -> Tensor:
+        """Generates the images (B, 3, H, W), in [-1, 1] but for what overshoots, of codes on this device.
+
+        Raises:
+            ConfigError: if the codes are not for this generator.
+        """
+        with torch.inference_mode():
+            # Clones, because products of matrices depend on where in memory they begin in the last bit.
+            parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
+            images = [self.generator.synthesis(*part.parts) for part in parts]
+        return torch.cat(images).float().contiguous()
+
+    def load(self, path: PathLike) -> Inversion:
+        """:meth:`Inversion.load` for this generator, whose fingerprint is then taken only once.
+
+        Raises:
+            CheckpointError: as there.
+        """
+        return read_inversion(path, self.generator, self.fingerprint)
+
+    def _landmarks(
+        self,
+        photographs: list[Tensor],
+        names: list[str],
+        landmarks: PathLike | Mapping[str, Points] | Points | None,
+        faces: Faces,
+    ) -> list[Tensor]:
+        if landmarks is not None:
+            return given_landmarks(landmarks, names, faces)
+        self._detector = detector = self._detector or FaceDetector()
+        named = zip(photographs, names, strict=True)
+        return [choose_faces(find_landmarks(photograph, detector, name), faces, name) for photograph, name in named]
+
+
+def _prepare(network: Network, device: torch.device) -> Network:
+    """A copy for inference alone, in the layout in which convolutions are fastest."""
+    with torch.inference_mode(False):  # otherwise refinement could not differentiate through it
+        return copy.deepcopy(network).requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
+
+
+def _check(encoder: nn.Module, generator: Generator, batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be 1 or more, not {batch_size}.")
+    if not isinstance(getattr(encoder, "resolution", None), int):
+        raise ConfigError(
+            "The encoder must tell the size of the images that it reads: give it a resolution, in pixels."
+        )
+    if isinstance(encoder, PadInvEncoder):
+        predicted, consumed = (_shape(shape, encoder) for shape in (encoder.code_shape, generator.code_shape))
+        if predicted != consumed:
+            raise ConfigError(
+                f"The encoder predicts {predicted}, but this generator takes {consumed}: "
+                "give the generator that the encoder was trained for."
+            )
+
+
+def _shape(shape: CodeShape, encoder: PadInvEncoder) -> str:
+    """That part of a code's shape which counts for an encoder: published ones know only their own part."""
+    channels = {r: shape.channels.get(r) for r in encoder.padded_resolutions}
+    return f"{shape.num_layers} latents of {shape.w_dim}" + (f" and rings of channels {channels}" if channels else "")
+
+
+def _shrink(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
+    """The square in the middle, resized as the training images were: in 8 bits, by :func:`padinv.images.square`."""
+    if photograph.shape[1:] == (resolution, resolution):
+        return photograph
+    pixels = ((photograph.detach() + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return to_tensor(square(Image.fromarray(np.ascontiguousarray(pixels)), resolution))
+
+
+class _Bar:
+    """A progress bar in images, or in steps of refinement if there are any; nothing unless it is to be shown."""
+
+    def __init__(self, images: int, refine: int, show: bool) -> None:
+        self.unit = refine or 1
+        self.bar: Any = None
+        if show:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=images * self.unit, unit="step" if refine else "image")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def step(self, _: int, lowest: Tensor) -> None:
+        """One step of refinement of every image of a batch."""
+        if self.bar is not None:
+            self.bar.update(len(lowest))
+            self.bar.set_postfix(loss=f"{lowest.mean():.4f}")
+
+    def finish(self, images: int) -> None:
+        """So many images are done, whether or not all their steps were needed."""
+        if self.bar is not None:
+            self.bar.update(images * self.unit - self.bar.n)

@@ -1,0 +1,242 @@
+"""Five points of each face, in pixels of the photograph: given by the caller, or found by InsightFace's detector."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from padinv.checkpoints.weights import face_pack
+from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
+from padinv.typing import PathLike
+
+Points: TypeAlias = Tensor | NDArray[Any] | Sequence[Any]
+"""Landmarks of one face, (5, 2), or of N, (N, 5, 2): eyes, nose and corners of the mouth, that on the picture's left
+first, as (x, y) in pixels of the upright photograph. Whole numbers are centres of pixels, as for InsightFace."""
+
+Faces: TypeAlias = Literal["largest", "all"] | int
+"""Which of the faces in a photograph: the largest, all of them, or one by its number, from 0."""
+
+Detector: TypeAlias = Callable[[Tensor], Tensor]
+"""Finds faces: (3, H, W) in [-1, 1] to (N, 5, 2), N = 0 if there are none."""
+
+SLENDEREST = 64
+"""A photograph longer than so many times its width is not searched: scaled for the detector, it would vanish."""
+
+
+class FaceDetector:
+    """SCRFD (Guo et al. 2021), the detector of InsightFace's model packs.
+
+    Mind the licence: InsightFace gives its packs for non-commercial research.
+
+    Args:
+        weights: a detector (``.onnx``), a folder that holds one, or the name of an InsightFace pack, which is looked
+            for in ``~/.insightface/models`` and fetched into it when it is not there.
+        threshold: the score, in (0, 1), from which on something is a face.
+        sizes: the photograph is searched at each of these sizes of its longer side, in pixels, multiples of 32: a small
+            one finds the face that fills the picture, a large one those in the background.
+        providers: where ONNX Runtime computes, by its names, such as "CUDAExecutionProvider".
+
+    Raises:
+        ConfigError: if the threshold or a size is out of its range.
+        WeightsNotFoundError: if the weights are not on this machine and cannot be fetched.
+        CheckpointError: if they are damaged, or hold no detector.
+        MissingPackageError: if insightface is not installed.
+    """
+
+    def __init__(
+        self,
+        weights: PathLike = "buffalo_l",
+        threshold: float = 0.5,
+        sizes: Sequence[int] = (128, 640),
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise ConfigError(f"threshold must lie between 0 and 1, not {threshold}.")
+        if not sizes or any(size < 32 or size % 32 for size in sizes):
+            raise ConfigError(f"sizes must be multiples of 32, the detector's coarsest stride, not {list(sizes)}.")
+        self._model = _find_detector(_resolve(weights), list(providers))
+        self._model.prepare(0, input_size=[(size, size) for size in sizes], det_thresh=threshold)
+
+    def __call__(self, photograph: Tensor) -> Tensor:
+        """Finds the faces in a photograph (3, H, W) in [-1, 1]: (N, 5, 2), the largest first, N = 0 for none."""
+        height, width = photograph.shape[-2:]
+        if max(height, width) > SLENDEREST * min(height, width):
+            return torch.empty(0, 5, 2)
+        pixels = ((photograph.detach() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        _, points = self._model.detect(np.ascontiguousarray(pixels[..., ::-1]))  # OpenCV's order: blue, green, red
+        landmarks = torch.as_tensor(points, dtype=torch.float32)
+        return landmarks[_extent(landmarks).argsort(descending=True)]
+
+
+def _resolve(weights: PathLike) -> Path:
+    given = Path(weights).expanduser()
+    is_path = given.exists() or given.suffix == ".onnx" or len(given.parts) > 1
+    pack = replace(face_pack() if is_path else face_pack(str(weights)), instead="landmarks of your own")
+    return pack.resolve(given if is_path else None)
+
+
+def _find_detector(path: Path, providers: list[str]) -> Any:
+    try:
+        from insightface.model_zoo import get_model
+    except ImportError as error:
+        raise MissingPackageError("Finding faces needs insightface: pip install insightface") from error
+    # Packs hold larger files than the detector; where it has its usual name, these are not opened.
+    files = sorted(path.rglob("*.onnx"), key=lambda file: (not file.name.startswith(("det", "scrfd")), file.name))
+    for file in files if path.is_dir() else [path]:
+        try:
+            model = get_model(str(file), providers=providers)
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise CheckpointError(f"{file} is not an ONNX file, or is damaged: fetch it again ({error}).") from error
+        if getattr(model, "use_kps", False):  # SCRFD's alone; without it, it has boxes and no points
+            return model
+    raise CheckpointError(f"{path} has no face detector with landmarks (SCRFD): give a file such as det_10g.onnx.")
+
+
+def find_landmarks(photograph: Tensor, detector: Detector, name: str = "the photograph") -> Tensor:
+    """Finds the faces in a photograph, of which there must be one.
+
+    Args:
+        photograph: (3, H, W) in [-1, 1].
+        detector: a :class:`FaceDetector`, or anything else that is called like it.
+        name: of the photograph, for the message.
+
+    Returns:
+        (N, 5, 2), N ≥ 1.
+
+    Raises:
+        DataError: if there is no face.
+    """
+    landmarks = detector(photograph)
+    if not len(landmarks):
+        raise DataError(
+            f"No face was found in {name}: lower the detector's threshold, give the landmarks, or leave alignment out."
+        )
+    return landmarks
+
+
+def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the photograph") -> Tensor:
+    """Selects among the faces of one photograph.
+
+    Args:
+        landmarks: (N, 5, 2), N ≥ 1.
+        faces: "largest", "all", or a number from 0 on: of the landmarks as given, and where a detector has found them,
+            of the faces by size.
+        name: of the photograph, for the message.
+
+    Returns:
+        (M, 5, 2): M = N for "all", otherwise 1.
+
+    Raises:
+        ConfigError: if ``faces`` is something else.
+        DataError: if there is no face of this number.
+    """
+    if faces == "all":
+        return landmarks
+    if faces == "largest":
+        return landmarks[_extent(landmarks).argmax()][None]
+    if not isinstance(faces, int) or faces < 0:
+        raise ConfigError(f'faces is "largest", "all", or a number from 0 on, not {faces!r}.')
+    if faces >= len(landmarks):
+        raise DataError(f"{name} has no face number {faces}: there are {len(landmarks)}, counted from 0.")
+    return landmarks[faces][None]
+
+
+def _extent(landmarks: Tensor) -> Tensor:
+    """How large the faces are, (N,): the spread of their points, which does not depend on how a head is turned."""
+    return (landmarks - landmarks.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
+
+
+def as_landmarks(points: Points, name: str = "landmarks") -> Tensor:
+    """The landmarks of one face (5, 2) or of several (N, 5, 2), as a float32 tensor (N, 5, 2).
+
+    Raises:
+        DataError: if the shape is another one, or a number is not finite.
+
+    >>> as_landmarks([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]]).shape
+    torch.Size([1, 5, 2])
+    """
+    try:
+        values = points.detach().cpu() if isinstance(points, Tensor) else torch.from_numpy(np.array(points, float))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be numbers (5, 2) or (N, 5, 2): {error}.") from error
+    if values.ndim not in (2, 3) or values.shape[-2:] != (5, 2) or not len(values):
+        raise DataError(
+            f"{name} must be five points (5, 2), or (N, 5, 2) for N faces: the eyes, the nose, the corners of the "
+            f"mouth; they are {tuple(values.shape)}."
+        )
+    if not values.isfinite().all():
+        raise DataError(f"{name} must be finite numbers.")
+    return values.float().reshape(-1, 5, 2)
+
+
+def load_landmarks(path: PathLike) -> dict[str, Tensor]:
+    """Reads landmarks from a JSON file: file name → ``{"landmarks": [[x, y], …]}``, or the list of points itself.
+
+    Args:
+        path: of the file. Each entry holds the five points of one face, or a list of such fives.
+
+    Returns:
+        File name → (N, 5, 2).
+
+    Raises:
+        DataError: if the file cannot be read, or an entry is not of this form.
+    """
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not a JSON file of landmarks: {error}.") from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{path} must map file names to landmarks, and is a {type(entries).__name__}.")
+    points = {name: entry.get("landmarks", []) if isinstance(entry, dict) else entry for name, entry in entries.items()}
+    return {name: as_landmarks(value, f"{path}: the landmarks of {name}") for name, value in points.items()}
+
+
+def given_landmarks(
+    landmarks: PathLike | Mapping[str, Points] | Points, names: Sequence[str], faces: Faces = "largest"
+) -> list[Tensor]:
+    """The landmarks that a caller gives, for each photograph.
+
+    Args:
+        landmarks: a JSON file (:func:`load_landmarks`) or a mapping from names to landmarks, in which a photograph is
+            looked up by its name, then by the last part of it. Or points: (5, 2) or (N, 5, 2) for a single photograph,
+            and for B photographs a sequence of B, each (5, 2) or (N, 5, 2).
+        names: of the photographs.
+        faces: which of the faces of each photograph (:func:`choose_faces`).
+
+    Returns:
+        A tensor (M, 5, 2) for each name.
+
+    Raises:
+        DataError: if they are malformed, or there are none for a photograph.
+    """
+    source = "landmarks"
+    if isinstance(landmarks, str | os.PathLike):
+        source, landmarks = os.fspath(landmarks), load_landmarks(landmarks)
+    if isinstance(landmarks, Mapping):
+        each = [_look_up(landmarks, name, source) for name in names]
+    else:
+        each = [landmarks] if len(names) == 1 else list(landmarks)
+        if len(each) != len(names):
+            raise DataError(f"landmarks has {len(each)} entries for {len(names)} photographs: give one for each.")
+    return [
+        choose_faces(as_landmarks(points, f"The landmarks of {name}"), faces, name)
+        for points, name in zip(each, names, strict=True)
+    ]
+
+
+def _look_up(table: Mapping[str, Points], name: str, source: str) -> Points:
+    for key in (name, Path(name).name):
+        if key in table:
+            return table[key]
+    raise DataError(f"{source} has no entry for {name}: add {Path(name).name!r}.")

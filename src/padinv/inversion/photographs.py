@@ -1,0 +1,149 @@
+"""Whatever holds a photograph, as a tensor and a name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from padinv.exceptions import DataError
+from padinv.images import MAX_PIXELS, decode, read_bytes, to_tensor, upright_rgb
+from padinv.inversion.alignment import clamped
+from padinv.typing import PathLike
+
+Photographs: TypeAlias = PathLike | Image.Image | NDArray[Any] | Tensor | Sequence[Any]
+"""A photograph, a batch as one tensor, or a list of either: see :func:`read_photographs`."""
+
+SMALLEST = 8
+"""Shortest side of a photograph in pixels: there is nothing to invert in less."""
+
+TOLERANCE = 1e-3
+"""How far a tensor may reach beyond [-1, 1]: as far as the rounding of 16-bit floats takes it."""
+
+
+def read_photographs(images: Photographs) -> tuple[list[Tensor], list[str]]:
+    """Reads photographs of any size into RGB tensors.
+
+    - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, what is transparent laid on white).
+    - A Pillow image: likewise.
+    - A NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8 in [0, 255], uint16 in [0, 65535], or
+      floating-point numbers in [0, 1]; what is transparent is laid on white.
+    - A tensor (3, H, W) or (B, 3, H, W), or with one channel, which is grey: floating-point numbers in [-1, 1]. It
+      stays on its device, and gradients reach it.
+    - A list of these, mixed as you like.
+
+    Args:
+        images: the photographs.
+
+    Returns:
+        Tensors (3, H, W) in [-1, 1], float32, and names: a path's is the path, all others are called ``image-0``,
+        ``image-1`` …, by their place among the photographs.
+
+    Raises:
+        DataError: if there is none, or one cannot be read, is smaller than 8 px on a side, larger than
+            :data:`padinv.images.MAX_PIXELS`, or out of range: it is named.
+
+    >>> photographs, names = read_photographs([np.zeros((9, 16), np.uint8), torch.ones(2, 3, 8, 8)])
+    >>> [tuple(photograph.shape) for photograph in photographs], names
+    ([(3, 9, 16), (3, 8, 8), (3, 8, 8)], ['image-0', 'image-1', 'image-2'])
+    """
+    photographs: list[Tensor] = []
+    names: list[str] = []
+    for image in images if isinstance(images, list | tuple) else [images]:
+        for photograph in _split(image):
+            name = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else f"image-{len(names)}"
+            try:
+                tensor = _read(photograph)
+                _check_size(tensor)
+            except DataError as error:
+                raise DataError(f"{name} cannot be read: {error}") from error
+            photographs.append(tensor)
+            names.append(name)
+    if not photographs:
+        raise DataError("There are no photographs: the list is empty.")
+    return photographs, names
+
+
+def _split(image: Any) -> Iterator[Any]:
+    """The photographs of a batch."""
+    if isinstance(image, Tensor) and image.ndim == 4:
+        yield from image
+    else:
+        yield image
+
+
+def _read(photograph: Any) -> Tensor:
+    if isinstance(photograph, str | os.PathLike):
+        return to_tensor(decode(_read_bytes(Path(photograph).expanduser())))
+    if isinstance(photograph, Image.Image):
+        return to_tensor(_from_pillow(photograph))
+    if isinstance(photograph, np.ndarray):
+        return _from_array(photograph)
+    if isinstance(photograph, Tensor):
+        return _from_tensor(photograph)
+    raise DataError(f"it is a {type(photograph).__name__}; give a path, a Pillow image, an array, a tensor, or a list")
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise DataError("it is a folder; give the files in it")
+    try:
+        return read_bytes(str(path))
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from error
+
+
+def _from_pillow(image: Image.Image) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"it has {image.width}x{image.height} pixels, and the limit is {MAX_PIXELS:,}")
+    try:
+        return upright_rgb(image)
+    except (OSError, SyntaxError, ValueError) as error:  # what was opened is decoded only now
+        raise error if isinstance(error, DataError) else DataError(str(error)) from error
+
+
+def _from_array(array: NDArray[Any]) -> Tensor:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise DataError(f"it is an array of shape {array.shape}; give (H, W) or (H, W, C) with C = 1, 3 or 4")
+    if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"its values are {array.dtype}; give uint8, uint16, or floating-point numbers in [0, 1]")
+    white = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
+    pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32))
+    _check_range(pixels, 0, white, "floating-point arrays")
+    if len(pixels) == 4:
+        pixels = white + (pixels[:3] - white) * (pixels[3:] / white)
+    return (pixels / (white / 2) - 1).clamp(-1, 1).expand(3, -1, -1)
+
+
+def _from_tensor(tensor: Tensor) -> Tensor:
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise DataError(f"it is a tensor of shape {tuple(tensor.shape)}; give (3, H, W) or (B, 3, H, W)")
+    if not tensor.is_floating_point():
+        raise DataError(f"it is a tensor of {tensor.dtype}; give floating-point numbers in [-1, 1]: x / 127.5 - 1")
+    _check_range(tensor, -1, 1, "tensors")
+    return clamped(tensor.float()).expand(3, -1, -1)
+
+
+def _check_range(values: Tensor, low: float, high: float, what: str) -> None:
+    if not values.numel():
+        return
+    least, most = (value.item() for value in values.detach().aminmax())
+    if not low - TOLERANCE <= least <= most <= high + TOLERANCE:
+        raise DataError(
+            f"its values reach from {least:.4g} to {most:.4g}; {what} are in [{low}, {high}]: scale or clamp"
+        )
+
+
+def _check_size(photograph: Tensor) -> None:
+    height, width = photograph.shape[1:]
+    if min(height, width) < SMALLEST:
+        raise DataError(f"it has {width}×{height} pixels, and the smallest photograph {SMALLEST}×{SMALLEST}")

@@ -1,0 +1,167 @@
+"""From the encoder's code to a better one: per-image optimization of latents and padding against the frozen generator.
+
+Each image is a problem of its own: its own loss, its own state of Adam (Kingma & Ba 2015), its own end. A batch is only
+how they go through the generator together. The step size rises over the first 5 % of the steps and falls over the last
+25 %, as in StyleGAN2's projection (Karras et al. 2019, appendix D). An image whose loss no longer falls goes into this
+last phase at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from padinv.codes import InversionCode
+from padinv.exceptions import ConfigError
+from padinv.losses import PixelLoss, ReconstructionLoss
+from padinv.networks import Generator
+
+RAMP_UP, RAMP_DOWN = 0.05, 0.25
+
+
+def refine(
+    code: InversionCode,
+    generator: Generator,
+    targets: Tensor,
+    steps: int = 200,
+    *,
+    losses: Sequence[tuple[float, ReconstructionLoss]] | None = None,
+    regularization: float = 0.0,
+    rate: float = 0.1,
+    tolerance: float = 0.01,
+    patience: int = 25,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> InversionCode:
+    """Optimizes latents and padding together, so that the generator's images come nearer to their targets.
+
+    For each image it minimises  Σ λ·loss(G(w, p), x) + regularization·mean((w - w₀)²),  with w₀ the given latents. The
+    result is the best code met on the way, the given one included, and but for rounding the same whatever other images
+    are in the batch.
+
+    Args:
+        code: where to start, of B images, as the encoder predicts it; it is not written to. If it has no padding,
+            latents alone are optimized.
+        generator: the network; neither its weights nor their gradients are written to.
+        targets: (B, 3, H, W) in [-1, 1]. Larger images of the generator are pooled to their size.
+        steps: at most so many for each image; 0 gives back the code.
+        losses: pairs (λ, loss), each loss called for one image at a time; the mean squared error if not given.
+        regularization: how strongly the latents are kept near the encoder's, which keeps them editable.
+        rate: step size.
+        tolerance: an image whose loss falls by less than this, relatively, ...
+        patience: ... in this many steps has only the last phase before it, and costs nothing from its end on.
+        on_step: called after each step with its number, from 1 up, and the lowest loss (B,) of each image so far.
+
+    Returns:
+        Codes of the same shapes.
+
+    Raises:
+        ConfigError: if the targets do not fit the code or the generator, or an option is out of range.
+    """
+    _check(len(code), generator, targets, steps, patience)
+    if steps == 0:
+        return code
+    terms = [(1.0, PixelLoss())] if losses is None else losses
+    # trainer.predict runs in inference mode, whose tensors no gradient can pass; their clones out of it are normal.
+    with torch.inference_mode(False), torch.enable_grad():
+        code, targets = code.detach().clone(), targets.detach().clone()
+        layout = _Layout(code)
+        search = _Search(layout.flatten(code), steps, rate, tolerance, patience)
+        for step in range(steps + 1):
+            moved = layout.unflatten(points := search.points.requires_grad_())
+            images = generator.synthesis(*moved.parts).float()
+            if images.shape[2:] != targets.shape[2:]:
+                images = F.adaptive_avg_pool2d(images, (targets.shape[2], targets.shape[3]))
+            values = regularization * (moved.w_plus - code.w_plus[search.going]).square().mean(dim=(1, 2))
+            for weight, loss in terms:
+                # One at a time: a loss is the mean over a batch, but each image needs its own.
+                pairs = zip(images, targets[search.going], strict=True)
+                values = values + weight * torch.stack([loss(image[None], target[None]) for image, target in pairs])
+            search.record(step, values.detach())
+            if on_step is not None and step > 0:
+                on_step(step, search.lowest.clone())
+            if (search.ends[search.going] <= step).all():
+                break
+            # Not backward(), which would write gradients into a generator that somebody may be training.
+            search.move(step, *torch.autograd.grad(values.sum(), points))
+        return layout.unflatten(search.best)
+
+
+class _Layout:
+    """How a code is laid out in one row of numbers, all its parts one behind another."""
+
+    def __init__(self, code: InversionCode) -> None:
+        self.shapes = {name: tensor.shape[1:] for name, tensor in code.named_tensors().items()}
+
+    def flatten(self, code: InversionCode) -> Tensor:
+        """(B, D), the latents first."""
+        return torch.cat([tensor.flatten(1) for tensor in code.tensors()], dim=1)
+
+    def unflatten(self, points: Tensor) -> InversionCode:
+        """The inverse."""
+        parts = torch.split(points, [shape.numel() for shape in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return InversionCode.from_named_tensors({name: part.reshape(-1, *shape) for (name, shape), part in named})
+
+
+class _Search:
+    """Adam for each row of ``points``, and when it is done.
+
+    It is not torch's Adam, whose import alone takes seconds, and whose parameters have one step size.
+
+    Attributes:
+        going: numbers (A,) of the images that are not yet done, which the rows of ``points`` belong to.
+        best: the best points (B, D) of all images so far.
+        lowest: their losses (B,).
+        ends: the step (B,) at which each image is done.
+    """
+
+    BETAS = (0.9, 0.99)
+
+    def __init__(self, points: Tensor, steps: int, rate: float, tolerance: float, patience: int) -> None:
+        self.points, self.best = points, points.clone()
+        self.mean, self.square = torch.zeros_like(points), torch.zeros_like(points)
+        self.going = torch.arange(len(points), device=points.device)
+        self.lowest = points.new_full((len(points),), torch.inf)
+        self.marks, self.marked = self.lowest.clone(), torch.zeros_like(self.going)  # the last good step, and when
+        self.ends = torch.full_like(self.going, steps)
+        self.steps, self.rate, self.tolerance, self.patience = steps, rate, tolerance, patience
+
+    def record(self, step: int, values: Tensor) -> None:
+        """Takes note of the losses (A,) at the points."""
+        better = values < self.lowest[self.going]
+        self.best[self.going[better]] = self.points.detach()[better]
+        self.lowest[self.going[better]] = values[better]
+        good = values < (1 - self.tolerance) * self.marks[self.going]
+        self.marks[self.going[good]] = values[good]
+        self.marked[self.going[good]] = step
+        stuck = step - self.marked >= self.patience
+        self.ends[stuck] = self.ends[stuck].clamp_max(step + math.ceil(RAMP_DOWN * self.steps))
+
+    def move(self, step: int, gradient: Tensor) -> None:
+        """Drops the images that are done, and takes a step with the others."""
+        keep = self.ends[self.going] > step
+        self.going, gradient = self.going[keep], gradient[keep]
+        self.mean = self.mean[keep].lerp(gradient, 1 - self.BETAS[0])
+        self.square = self.square[keep].lerp(gradient.square(), 1 - self.BETAS[1])
+        mean, square = (
+            moment / (1 - beta ** (step + 1)) for moment, beta in zip((self.mean, self.square), self.BETAS, strict=True)
+        )
+        up = min(1.0, (step + 1) / (RAMP_UP * self.steps))
+        down = ((self.ends[self.going] - step) / (RAMP_DOWN * self.steps)).clamp_max(1)
+        rate = self.rate * up * (1 - torch.cos(math.pi * down)) / 2
+        self.points = self.points.detach()[keep] - rate[:, None] * mean / (square.sqrt() + 1e-8)
+
+
+def _check(count: int, generator: Generator, targets: Tensor, steps: int, patience: int) -> None:
+    size = generator.resolution
+    if targets.ndim != 4 or targets.shape[:2] != (count, 3) or max(targets.shape[-2:]) > size:
+        raise ConfigError(
+            f"The targets of {count} codes have shape ({count}, 3, H, W) of {size} px or less, "
+            f"not {tuple(targets.shape)}; resize them."
+        )
+    if steps < 0 or patience < 1:
+        raise ConfigError(f"steps must be 0 or more and patience 1 or more, not {steps} and {patience}.")
