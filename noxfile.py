@@ -20,14 +20,14 @@ TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the slow ones; ``nox -s tests -- -m slow`` and the like choose others."""
-    session.install(".[lmdb,tensorboard,test]")
+    session.install(".[editing,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: two processes, compiled networks, ten thousand damaged files."""
-    session.install(".[lmdb,tensorboard,test]")
+    session.install(".[editing,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

@@ -40,7 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
 
 
 def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom"}
+    assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom", "congress64"}
     monkeypatch.chdir(tmp_path)
     assert resolve_presets(["fit", "-c", "ffhq"])[-1] == str(presets()["ffhq"])
     assert resolve_presets(["fit", "--config=ffhq"])[-1] == f"--config={presets()['ffhq']}"
@@ -81,7 +81,9 @@ def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: 
     assert config["model"]["init_args"]["encoder"]["init_args"]["width"] == 4
     assert load_encoder(last).resolution == 32
 
-    assert run("fit", "--ckpt_path", str(last), "--schedule.images=16") == 0
+    assert run("fit", "--ckpt_path", str(last), "--schedule.images=16", "--model.lambda_reg=0.25") == 0
+    went_on = yaml.safe_load((tmp_path / "runs/quickstart/version_1/config.yaml").read_text())
+    assert went_on["model"]["init_args"]["lambda_reg"] == 0.25  # not the checkpoint's
     resumed = torch.load(tmp_path / "runs/quickstart/version_1/checkpoints/last.ckpt", weights_only=True)
     assert int(resumed["state_dict"]["images_seen"]) == 16
 
@@ -166,7 +168,7 @@ def test_published_numbers(preset: str, adv: float, identity: float) -> None:
         (["--trainer.accumulate_grad_batches=2"], "set model.accumulate instead"),
         (
             ["--config=nosuch"],
-            "no config file 'nosuch', nor a preset of that name: they are bedroom, church, ffhq, quickstart",
+            "no config file 'nosuch', nor a preset of that name: they are bedroom, church, congress64, ffhq, quickstart",
         ),
         (["--trainer.logger.init_args.save_dir=/dev/null/runs"], "Nothing can be written to /dev/null/runs"),
     ],

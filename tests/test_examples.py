@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from padinv import PadInvEncoder, PadInvModule
+from padinv import PadInvEncoder, PadInvModule, load_generator
+from padinv.checkpoints import save_network
 from padinv.cli import main
 from padinv.training.cli import presets
 
@@ -77,3 +79,42 @@ def test_training_from_python(
     encoder = partial(PadInvEncoder, resolution=64, depth=18, width=16)
     module = PadInvModule.load_from_checkpoint(checkpoint, encoder=encoder, lambda_per=0, weights_only=True)
     assert int(module.images_seen) == 4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundled generator with a small encoder that has learned nothing."""
+    folder = tmp_path_factory.mktemp("model")
+    generator = load_generator("congress64")
+    save_network(generator, folder / "generator.safetensors")
+    torch.manual_seed(0)
+    encoder = PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=4, w_avg=generator.w_avg)
+    save_network(encoder.eval(), folder / "encoder.safetensors")
+    return str(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "columns", "rows"),
+    [
+        ("invert", ["--refine", "2"], 8, 2),
+        ("blend", [], 5, 4),
+        ("transfer", [], 6, 4),
+        ("direction", ["--count", "2"], 5, 2),
+    ],
+)
+def test_script(
+    script: str,
+    options: list[str],
+    columns: int,
+    rows: int,
+    model: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "--model", model, *options])
+    runpy.run_path(str(EXAMPLES / f"{script}.py"), run_name="__main__")
+    picture = Path(capsys.readouterr().out.splitlines()[-1])
+    with Image.open(picture) as image:
+        assert image.size == (132 * columns + 4, 132 * rows + 4)

@@ -15,6 +15,14 @@ COMMANDS = {
     "validate": ("padinv.training.cli", "measure a run on its validation images"),
     "test": ("padinv.training.cli", "measure a run on its test images"),
     "predict": ("padinv.training.cli", "reconstruct images with a run's encoder"),
+    "fit-gan": ("padinv.gan.cli", "train a generator"),
+    "invert": ("padinv.commands.invert", "find the codes of photographs"),
+    "edit": ("padinv.commands.edit", "change one property of photographs"),
+    "blend": ("padinv.commands.blend", "give photographs the layout of another"),
+    "transfer": ("padinv.commands.transfer", "do to photographs what was done between two others"),
+    "interpolate": ("padinv.commands.interpolate", "go from one photograph to the next, as GIF or MP4"),
+    "directions": ("padinv.commands.directions", "find, list and draw directions of editing"),
+    "show": ("padinv.commands.show", "draw codes, rings around feature maps"),
     "convert": ("padinv.commands.convert", "write a network of any readable checkpoint as safetensors"),
     "inspect": ("padinv.commands.inspect", "tell what a checkpoint holds"),
 }
@@ -35,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"padinv {__version__}")
         return 0
     if not args or args[0] not in COMMANDS:
-        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
         print(
             "\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if "--help" in args else sys.stderr
         )

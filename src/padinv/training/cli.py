@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from lightning_utilities.core.imports import RequirementCache
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -29,19 +29,21 @@ from padinv.training import (
 from padinv.training.run import check_writable, make_run_directory
 
 
-def presets() -> dict[str, Path]:
-    """The configs inside the package by name: quickstart, and the published recipes ffhq, church and bedroom."""
-    folder = Path(str(files("padinv") / "presets"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def presets(folder: str = "presets") -> dict[str, Path]:
+    """The configs in a folder of the package by name.
+
+    Those of ``padinv fit``: quickstart, and the published recipes ffhq, church and bedroom.
+    """
+    return {path.stem: path for path in sorted(Path(str(files("padinv") / folder)).glob("*.yaml"))}
 
 
-def resolve_presets(args: Sequence[str]) -> list[str]:
+def resolve_presets(args: Sequence[str], folder: str = "presets") -> list[str]:
     """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name goes first.
 
     >>> [Path(arg).name for arg in resolve_presets(["fit", "--config", "quickstart"])]
     ['fit', '--config', 'quickstart.yaml']
     """
-    known = presets()
+    known = presets(folder)
     resolved: list[str] = []
     for arg in args:
         option, equals, value = arg.partition("=")
@@ -77,11 +79,43 @@ class RunConfigCallback(SaveConfigCallback):
 
 
 class PadInvCLI(LightningCLI):
-    """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses."""
+    """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses.
+
+    Attributes:
+        presets_folder: where in the package the presets are.
+        callbacks: those that every run has, by their keys in a config.
+        defaults: of other options.
+    """
+
+    presets_folder: ClassVar[str] = "presets"
+    callbacks: ClassVar[dict[str, type[Callback]]] = {
+        "schedule": ImageSchedule,
+        "progress": ImageProgressBar,
+        "pictures": ReconstructionPictures,
+        "checkpoint": ModelCheckpoint,
+        "last_checkpoint": LastCheckpoint,
+        "report": RunReport,
+        "writer": PredictionWriter,
+    }
+    defaults: ClassVar[dict[str, Any]] = {
+        "model": {"class_path": "padinv.PadInvModule"},
+        "data": {"class_path": "padinv.ImageDataModule"},
+        "checkpoint.monitor": "val/mse",
+        "checkpoint.filename": "images-{step:08d}",
+        "checkpoint.auto_insert_metric_name": False,
+        "checkpoint.save_on_train_epoch_end": False,
+        "trainer.max_epochs": -1,  # ImageSchedule ends the run
+        "trainer.plugins": [{"class_path": "padinv.training.SyncBatchNorm"}],  # of no effect on one device
+    }
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
         self.config = parser.parse_args(cast(Sequence[str] | None, args))
+
+    def _parse_ckpt_path(self) -> None:
+        """Keeps ``fit``'s options: Lightning would silently put the checkpoint's in place of the model's."""
+        if self.config["subcommand"] != "fit":
+            super()._parse_ckpt_path()
 
     def before_instantiate_classes(self) -> None:
         """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
@@ -109,36 +143,18 @@ class PadInvCLI(LightningCLI):
         check_writable(self.trainer)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Makes PadInvModule and ImageDataModule the defaults, and adds the callbacks that every run has."""
-        for callback, key in (
-            (ImageSchedule, "schedule"),
-            (ImageProgressBar, "progress"),
-            (ReconstructionPictures, "pictures"),
-            (ModelCheckpoint, "checkpoint"),
-            (LastCheckpoint, "last_checkpoint"),
-            (RunReport, "report"),
-            (PredictionWriter, "writer"),
-        ):
+        """Adds the callbacks that every run has, and sets the defaults."""
+        for key, callback in self.callbacks.items():
             parser.add_lightning_class_args(callback, key)
-        parser.set_defaults(
-            {
-                "model": {"class_path": "padinv.PadInvModule"},
-                "data": {"class_path": "padinv.ImageDataModule"},
-                "checkpoint.monitor": "val/mse",
-                "checkpoint.filename": "images-{step:08d}",
-                "checkpoint.auto_insert_metric_name": False,
-                "checkpoint.save_on_train_epoch_end": False,
-                "trainer.max_epochs": -1,  # ImageSchedule ends the run
-                "trainer.plugins": [{"class_path": "padinv.training.SyncBatchNorm"}],  # of no effect on one device
-            }
-        )
+        parser.set_defaults(self.defaults)
 
 
-def main(args: Sequence[str]) -> int:
+def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
     """Runs a subcommand of Lightning's.
 
     Args:
         args: the words behind ``padinv``.
+        cli: the class that runs them.
 
     Returns:
         0.
@@ -146,7 +162,7 @@ def main(args: Sequence[str]) -> int:
     # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", "The dirpath has changed from")
-    PadInvCLI(
+    cli(
         LightningModule,
         LightningDataModule,
         subclass_mode_model=True,
@@ -156,6 +172,6 @@ def main(args: Sequence[str]) -> int:
         save_config_callback=RunConfigCallback,
         save_config_kwargs={"save_to_log_dir": False},
         parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
-        args=resolve_presets(args),
+        args=resolve_presets(args, cli.presets_folder),
     )
     return 0

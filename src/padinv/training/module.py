@@ -7,16 +7,12 @@ on the same reconstructions. The encoder therefore runs once a batch, and its Ba
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,7 +21,7 @@ from torchmetrics import MetricCollection
 from padinv.checkpoints import fingerprint, load_discriminator, load_generator
 from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
 from padinv.codes import CodeShape, InversionCode
-from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
     Frozen,
@@ -37,6 +33,7 @@ from padinv.losses import (
 )
 from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.training.alternating import AlternatingModule, is_plain
 from padinv.training.distributed import allow_unused_parameters
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
@@ -53,7 +50,7 @@ def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
 
 
-class PadInvModule(LightningModule):
+class PadInvModule(AlternatingModule):
     """Trains an encoder to invert a generator.
 
     The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg,  each term a class of
@@ -90,9 +87,6 @@ class PadInvModule(LightningModule):
         WeightsNotFoundError: if a loss needs weights that are not here and cannot be fetched.
     """
 
-    images_seen: Tensor
-    steps: Tensor
-
     def __init__(
         self,
         generator: str | Generator = "congress64",
@@ -117,14 +111,13 @@ class PadInvModule(LightningModule):
         ema_images: float | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(clip_norm)
         with warnings.catch_warnings():
             # Lightning advises against saving modules; they are taken out again in the next line.
             warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
             self.save_hyperparameters(logger=False)
         # Under LightningCLI all are plain, classes as their paths; from Python a checkpoint keeps those that are.
-        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not _is_plain(value)])
-        self.automatic_optimization = False
+        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not is_plain(value)])
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
         if lambda_adv > 0 and discriminator is None:
@@ -136,12 +129,9 @@ class PadInvModule(LightningModule):
         self.optimizer_callables = (optimizer_e, optimizer_d)
         self.scheduler_callables = (scheduler_e, scheduler_d)
         self.scheduler_images = scheduler_images
-        self.clip_norm = clip_norm
         self.accumulate = accumulate
         self.ema_images = ema_images
         self.compile_networks = compile
-        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
         self.configure_models(generator, discriminator, encoder)
         self.configure_losses(pixel_loss, perceptual_loss, identity_loss, adversarial_loss)
@@ -250,8 +240,7 @@ class PadInvModule(LightningModule):
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the encoder, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
         images = batch["image"]
-        # Every accumulate-th image, so that the groups of the minibatch standard deviation stay the same.
-        parts = [images[i :: self.accumulate] for i in range(min(self.accumulate, len(images)))]
+        parts = self.split_batch(images, self.accumulate)
         reconstructions: list[Tensor] = []
         logs: dict[str, Tensor] = {}
 
@@ -261,11 +250,11 @@ class PadInvModule(LightningModule):
             reconstructions.append(reconstruction.detach())
             return self.encoder_losses(code, reconstruction, parts[i])
 
-        optimizers = self._optimizers()
-        logs |= self._step(optimizers[0], encoder_step, parts, batch)
+        optimizers = self.optimizer_list()
+        logs |= self.take_step(optimizers[0], encoder_step, parts, batch)
         self._update_ema(len(images) * self.trainer.world_size)
         if self.discriminator is not None:
-            logs |= self._step(
+            logs |= self.take_step(
                 optimizers[1], lambda i: self.discriminator_losses(reconstructions[i], parts[i]), parts, batch
             )
 
@@ -277,63 +266,12 @@ class PadInvModule(LightningModule):
                 scheduler.step()
         rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
         named_rates = dict(zip(("lr/encoder", "lr/discriminator"), rates, strict=False))
-        self._log({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
-
-    def _step(
-        self,
-        optimizer: LightningOptimizer,
-        losses: Callable[[int], dict[str, Tensor]],
-        parts: Sequence[Tensor],
-        batch: Mapping[str, Any],
-    ) -> dict[str, Tensor]:
-        """One optimizer step over all parts of a batch; returns the batch mean of each term."""
-        total = sum(len(part) for part in parts)
-        means: dict[str, Tensor] = {}
-        with self.toggled_optimizer(optimizer):
-            for i, part in enumerate(parts):
-                terms = losses(i)
-                share = len(part) / total
-                loss = torch.stack([self.lambdas.get(name, 1.0) * term for name, term in terms.items()]).sum()
-                self._check_finite(loss, terms, batch)
-                with nullcontext() if i == len(parts) - 1 else self._no_sync():
-                    self.manual_backward(loss * share)
-                for name, term in terms.items():
-                    means[name] = means.get(name, 0.0) + term.detach() * share
-            optimizer.step()
-            optimizer.zero_grad()
-        return means
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clips here, where gradients are already unscaled under 16-mixed."""
-        if self.clip_norm is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-
-    def _check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
-        # Decided by all ranks: one that stopped by itself would leave the others waiting for it.
-        if self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
-            return
-        where = f"at step {int(self.steps)} ({int(self.images_seen)} images seen)"
-        bad = next(((name, term.item()) for name, term in terms.items() if not torch.isfinite(term)), None)
-        if bad is None:
-            raise NonFiniteLossError(f"A loss is not finite {where} on another process, which names the batch's files.")
-        raise NonFiniteLossError(
-            f"loss/{bad[0]} is {bad[1]} {where}; the batch's files are {', '.join(batch.get('name', ['unnamed']))}. "
-            "Lower the learning rate, set clip_norm, or, under 16-mixed, use bf16-mixed."
-        )
-
-    def _no_sync(self) -> AbstractContextManager[None]:
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+        self.log_at_images({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
 
     def _update_ema(self, images: int) -> None:
         if self.encoder_ema is not None and self.ema_images is not None:
             self.encoder_ema.multi_avg_fn = _average(0.5 ** (images / self.ema_images))
             self.encoder_ema.update_parameters(self.encoder)
-
-    def _log(self, values: Mapping[str, Any], batch_size: int = 1, *, sync_dist: bool = False) -> None:
-        """Logs against images seen: Lightning takes the metric called "step" for the logger's axis."""
-        self.log_dict({**values, "step": self.images_seen.float()}, batch_size=batch_size, sync_dist=sync_dist)
 
     # Validation, test, prediction -----------------------------------------------------------------------------------
 
@@ -343,7 +281,7 @@ class PadInvModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics as val/mse, val/psnr and so on."""
-        self._log(self.val_metrics.compute(), sync_dist=True)
+        self.log_at_images(self.val_metrics.compute(), sync_dist=True)
         self.val_metrics.reset()
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
@@ -352,7 +290,7 @@ class PadInvModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Logs the metrics as test/mse, test/psnr and so on."""
-        self._log(self.test_metrics.compute(), sync_dist=True)
+        self.log_at_images(self.test_metrics.compute(), sync_dist=True)
         self.test_metrics.reset()
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
@@ -405,10 +343,6 @@ class PadInvModule(LightningModule):
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
 
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
-
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers() or []
         return schedulers if isinstance(schedulers, list) else [schedulers]
@@ -417,11 +351,3 @@ class PadInvModule(LightningModule):
 def _average(decay: float) -> Callable[..., None]:
     average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
     return average
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | int | float | bool)

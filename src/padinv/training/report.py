@@ -7,7 +7,6 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from padinv.training.module import PadInvModule
 from padinv.training.pictures import ReconstructionPictures
 from padinv.training.run import run_directory
 
@@ -23,14 +22,13 @@ class RunReport(Callback):
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the metrics before the module resets them."""
-        if isinstance(pl_module, PadInvModule):
-            metrics = {key: float(value) for key, value in pl_module.val_metrics.compute().items()}
-            if trainer.sanity_checking:
-                self.before = metrics
-            else:
-                self.after = metrics
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes what validation logged."""
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        if trainer.sanity_checking:
+            self.before = metrics
+        else:
+            self.after = metrics
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the metrics before training."""
@@ -52,10 +50,13 @@ class RunReport(Callback):
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint):
             lines += [f"{'checkpoint':<14}{checkpoint.best_model_path}"] if checkpoint.best_model_path else []
-        files = {
+        return lines + [f"{name:<14}{path}" for name, path in self.files(folder).items() if path.is_file()]
+
+    def files(self, folder: Path) -> dict[str, Path]:
+        """The files that a run may have written, by what they are."""
+        return {
             "to go on from": folder / "checkpoints" / "last.ckpt",
             "metrics": folder / "metrics.csv",
             "picture": ReconstructionPictures.path(folder),
             "config": folder / "config.yaml",
         }
-        return lines + [f"{name:<14}{path}" for name, path in files.items() if path.is_file()]

@@ -1,0 +1,79 @@
+"""The photographs of a command as a data set; one that cannot be read is a fact to hand on, not a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from padinv.bulk.inputs import is_code
+from padinv.data.sources import Source
+from padinv.exceptions import DataError
+from padinv.images import decode
+from padinv.inversion.photographs import SMALLEST
+
+
+class Photograph(NamedTuple):
+    """One photograph, or saved code, of a command."""
+
+    place: int
+    """Its number in the source."""
+    path: str
+    """Absolute; inside a container, ``container/member``."""
+    name: str
+    """Of its results."""
+
+
+class Item(NamedTuple):
+    """A photograph that was read, or what went wrong."""
+
+    photograph: Photograph
+    image: Image.Image | None = None
+    """Upright RGB; None if it could not be read, and for a saved code, which is read where the generator is."""
+    problem: str = ""
+    """A sentence, if it could not be read."""
+
+
+class PhotographDataset(Dataset[Item | None]):
+    """Decodes photographs, in full size: a face is looked for, and pasted back, there.
+
+    Args:
+        source: the encoded photographs.
+        photographs: which of them.
+        at_least: the length of the data set, if there are fewer; what is beyond is None. Every process of several needs
+            something to do.
+    """
+
+    def __init__(self, source: Source, photographs: Sequence[Photograph], at_least: int = 1) -> None:
+        self.source = source
+        self.photographs = photographs
+        self.at_least = at_least
+
+    def __len__(self) -> int:
+        return max(self.at_least, len(self.photographs))
+
+    def __getitem__(self, index: int) -> Item | None:
+        if index >= len(self.photographs):
+            return None
+        photograph = self.photographs[index]
+        return Item(photograph) if is_code(photograph.path) else read_item(self.source, photograph)
+
+
+def read_item(source: Source, photograph: Photograph) -> Item:
+    """Reads one photograph."""
+    try:
+        image = decode(source.read(photograph.place))
+        if min(image.size) < SMALLEST:
+            raise DataError(f"it has {image.width}×{image.height} pixels, and the smallest has {SMALLEST}×{SMALLEST}")
+    except DataError as error:
+        return Item(photograph, problem=f"{photograph.path} cannot be read: {error}.")
+    except OSError as error:
+        return Item(photograph, problem=f"{photograph.path} cannot be read: {error.strerror or error}.")
+    return Item(photograph, image)
+
+
+def collate(items: Sequence[Item | None]) -> list[Item]:
+    """The items that there are, as they are: photographs differ in size."""
+    return [item for item in items if item is not None]

@@ -1,0 +1,178 @@
+"""Inversion, and whatever is then done to the codes, as a LightningModule: ``trainer.predict`` brings it to devices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch.nn.functional as F
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from padinv.bulk.dataset import Item
+from padinv.bulk.task import Task
+from padinv.exceptions import DataError, PadInvError
+from padinv.inversion import Inversion, Inverter, given_landmarks
+from padinv.inversion.landmarks import Faces
+from padinv.metrics import reconstruction_metrics
+
+PIXELS_AT_ONCE = 1 << 26
+"""Photographs are float32 while they are cropped: this is 0.8 GB."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one face, or of the middle of one photograph.
+
+    Args:
+        inversion: of one image: the code and the image of the result, on the CPU.
+        grid: what it was made of, side by side, (3, H, W) in [0, 1].
+        metrics: of the reconstruction; empty if only its code was given.
+    """
+
+    inversion: Inversion
+    grid: Tensor
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class Outcome:
+    """What came of one photograph: results, one for each face, or a problem."""
+
+    item: Item
+    results: list[Result] = field(default_factory=list)
+    problem: str = ""
+    seconds: float = 0.0
+
+
+class BulkInversion(LightningModule):
+    """Inverts photographs, does a task to their codes, and measures the reconstructions.
+
+    Args:
+        inverter: on the device of this process.
+        task: what to do.
+        references: the photographs or codes that the task asks for.
+        align: whether faces are aligned.
+        landmarks: of the photographs, by path or file name; faces are looked for if not given.
+        faces: which of the faces in a photograph.
+        refine: steps of optimization for each code.
+    """
+
+    def __init__(
+        self,
+        inverter: Inverter,
+        task: Task,
+        references: Sequence[Item] = (),
+        *,
+        align: bool = False,
+        landmarks: Mapping[str, Tensor] | None = None,
+        faces: Faces = "largest",
+        refine: int = 0,
+    ) -> None:
+        super().__init__()
+        self.inverter = inverter
+        self.task = task
+        self.references = references
+        self.align = align
+        self.landmarks = landmarks
+        self.faces = faces
+        self.refine = refine
+        self.metrics = reconstruction_metrics(inverter.resolution)
+
+    def on_predict_start(self) -> None:
+        """Inverts what the task asks for.
+
+        Raises:
+            PadInvError: if that fails: without it there is nothing to do.
+        """
+        codes = [self._invert_one(item)[0].code for item in self.references]
+        self.task.prepare(self.inverter.generator, codes)
+
+    def predict_step(self, batch: list[Item], batch_idx: int) -> list[Outcome]:
+        """Does all for a batch of photographs; the problem of one of them is not that of the others."""
+        start = time.perf_counter()
+        outcomes = {item.photograph.path: Outcome(item, problem=item.problem) for item in batch}
+        for items, inversion in self._invert([item for item in batch if not item.problem], outcomes):
+            for item, result in zip(items, self._results(inversion), strict=True):
+                outcomes[item.photograph.path].results.append(result)
+        seconds = (time.perf_counter() - start) / max(1, len(batch))
+        return [replace(outcome, seconds=seconds) for outcome in outcomes.values()]
+
+    def _invert(self, items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[list[Item], Inversion]]:
+        """Inversions, and the item of each of their images; photographs together if that works."""
+        alone = [item for item in items if item.image is None]
+        for photographs in _parts([item for item in items if item.image is not None]):
+            try:
+                inversion = self._invert_photographs(photographs)
+            except DataError:
+                alone += photographs
+            else:
+                # What is no file is named by its place.
+                yield [photographs[int(name.removeprefix("image-"))] for name in inversion.names], inversion
+        for item in alone:
+            try:
+                inversion = self._invert_one(item)
+            except PadInvError as error:
+                outcomes[item.photograph.path].problem = str(error)
+            else:
+                yield [item] * len(inversion), inversion
+
+    def _invert_one(self, item: Item) -> Inversion:
+        """Inverts a photograph, or reads a saved code.
+
+        Raises:
+            PadInvError: if there is no face, or whatever else is wrong; it is named.
+        """
+        path = item.photograph.path
+        if item.problem:
+            raise DataError(item.problem)
+        if item.image is None:
+            return self.inverter.load(path)
+        try:
+            return self._invert_photographs([item])
+        except DataError as error:
+            raise DataError(str(error).replace("image-0", path)) from error
+
+    def _invert_photographs(self, items: Sequence[Item]) -> Inversion:
+        paths = [item.photograph.path for item in items]
+        landmarks = None
+        faces = self.faces
+        if self.landmarks is not None:
+            points = given_landmarks(self.landmarks, paths, faces)
+            landmarks, faces = {f"image-{i}": chosen for i, chosen in enumerate(points)}, "all"
+        images = [item.image for item in items]
+        return self.inverter.invert(images, align=self.align, landmarks=landmarks, faces=faces, refine=self.refine)
+
+    def _results(self, inversion: Inversion) -> Iterator[Result]:
+        code = self.task.apply(inversion.code)
+        images = inversion.images if code is inversion.code else self.inverter.reconstruct(code)
+        for i, reconstruction in enumerate(inversion.images):
+            row = [] if inversion.targets is None else [inversion.targets[i]]
+            row += [reconstruction] if code is inversion.code else [reconstruction, images[i]]
+            grid = self.task.draw(self.inverter.generator, code[i], row)
+            metrics = {} if inversion.targets is None else self._measure(reconstruction, inversion.targets[i])
+            one = replace(inversion[i], code=code[i], images=images[i, None], targets=None)
+            yield Result(one.cpu(), grid, metrics)
+
+    def _measure(self, reconstruction: Tensor, target: Tensor) -> dict[str, float]:
+        """Compares one image with another, both (3, H, W), at the encoder's resolution, as validation does."""
+        pair = (F.adaptive_avg_pool2d(image[None], self.inverter.resolution) for image in (reconstruction, target))
+        values = self.metrics(*pair)  # of this pair alone: compute() would ask the other processes for theirs
+        self.metrics.reset()
+        return {name: float(value) for name, value in values.items()}
+
+
+def _parts(photographs: Sequence[Item]) -> Iterator[list[Item]]:
+    """Divides a batch such that no part is of more than :data:`PIXELS_AT_ONCE`, unless one photograph alone is."""
+    part: list[Item] = []
+    pixels = 0
+    for item in photographs:
+        size = 0 if item.image is None else item.image.width * item.image.height
+        if part and pixels + size > PIXELS_AT_ONCE:
+            yield part
+            part, pixels = [], 0
+        part.append(item)
+        pixels += size
+    if part:
+        yield part

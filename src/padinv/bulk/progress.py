@@ -1,0 +1,51 @@
+"""The progress bar of a command on many photographs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+
+
+class PhotographProgressBar(TQDMProgressBar):
+    """Lightning's bar, but it counts photographs, over all processes.
+
+    Args:
+        total: how many there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.total = total
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """Makes the bar."""
+        return Tqdm(
+            desc="Photographs",
+            total=self.total,
+            unit="photograph",
+            disable=self.is_disabled,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def on_predict_batch_start(self, *_: Any) -> None:
+        """Leaves the bar as it is."""
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Moves the bar, as if all processes were as far as this one."""
+        bar = self.predict_progress_bar
+        bar.n = min(self.total, bar.n + len(batch) * trainer.world_size)
+        bar.refresh()

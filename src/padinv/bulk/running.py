@@ -1,0 +1,188 @@
+"""One way for one photograph and for thousands, on one device and on many: ``trainer.predict``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from statistics import mean
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from torch.utils.data import DataLoader
+
+from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
+from padinv.bulk.inputs import find_photographs, is_code, output_names
+from padinv.bulk.module import BulkInversion
+from padinv.bulk.options import BulkOptions
+from padinv.bulk.outputs import OutputFolder, Record, digest
+from padinv.bulk.progress import PhotographProgressBar
+from padinv.bulk.sheet import write_sheet
+from padinv.bulk.task import Task
+from padinv.bulk.writer import ResultWriter
+from padinv.checkpoints import fingerprint
+from padinv.data.sources import Source
+from padinv.exceptions import DataError
+from padinv.inversion import FaceDetector, Inverter, load_landmarks
+from padinv.inversion.pretrained import load_pair
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run.
+
+    Args:
+        folder: with the results.
+        records: of the photographs, in their order; one that failed has an "error" instead of a "name".
+        inverter: with the networks.
+        is_first: whether this is the process, of several, that speaks and goes on.
+    """
+
+    folder: OutputFolder
+    records: list[Record]
+    inverter: Inverter
+    is_first: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Of the results, in the order of the photographs, of several faces in one in theirs."""
+        done = (record for record in self.records if "name" in record)
+        return [name for record in done for name in self.folder.names_of_faces(record["name"], record["faces"])]
+
+    def summary(self) -> str:
+        """What there is to say, in a line: where the results are, how many, and the mean of each metric."""
+        done = [record for record in self.records if "name" in record]
+        failed = len(self.records) - len(done)
+        parts = [f"{self.folder.path}: {len(done)} photograph{'s' * (len(done) != 1)}"]
+        for key in ("mse", "psnr", "ms_ssim"):
+            values = [record[key] for record in done if record.get(key) is not None]
+            parts += [f"{key} {mean(values):.4f}"] if values else []
+        return ", ".join(parts) + (f"; {failed} failed" if failed else "")
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a photograph failed. Processes but the first leave that to it: launchers take theirs for a crash."""
+        return int(self.is_first and any("error" in record for record in self.records))
+
+
+def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
+    """Inverts photographs, does a task to their codes, and writes the results; what is done already is left.
+
+    All processes, of which Lightning starts one for each device, call it with the same arguments.
+
+    Args:
+        task: what to do.
+        photographs: what the user named (:func:`~padinv.bulk.find_photographs`).
+        options: how, and where to.
+
+    Raises:
+        PadInvError: if nothing can be done: no photographs, no model, a folder that cannot be written. A photograph
+            that fails is printed and recorded, and the others go on.
+    """
+    options.check_device()
+    source = find_photographs(photographs, codes=True)
+    references = [_read_reference(path) for path in task.references]
+    folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
+    landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
+    detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
+    encoder, generator = load_pair(options.model)
+    settings = digest(
+        {
+            "task": [task.name, task.settings, [_content(path) for path in task.references]],
+            "networks": [fingerprint(encoder), fingerprint(generator)],
+            "refine": options.refine,
+            "precision": options.precision,
+            "faces": [options.faces, str(options.detector)] if options.aligned else None,
+            "landmarks": None if landmarks is None else {name: points.tolist() for name, points in landmarks.items()},
+        }
+    )
+    given = _photographs(source, folder)
+    waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, settings)]
+
+    trainer = _trainer(options, [ResultWriter(folder, settings), PhotographProgressBar(len(waiting))])
+    device = trainer.strategy.root_device
+    inverter = Inverter(encoder, generator, device=device, batch_size=options.batch_size, detector=detector)
+    if trainer.is_global_zero and len(waiting) < len(given):
+        print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
+    if waiting:
+        module = BulkInversion(
+            inverter,
+            task,
+            references,
+            align=options.aligned,
+            landmarks=landmarks,
+            faces=options.faces,
+            refine=options.refine,
+        )
+        try:
+            trainer.predict(module, _loader(source, waiting, trainer.world_size, options), return_predictions=False)
+        except SystemExit:  # what Lightning makes of Ctrl+C
+            print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
+            raise
+    elif trainer.is_global_zero:
+        folder.merge()
+    records = [folder.records[one.path] for one in given if one.path in folder.records]
+    report = Report(folder, records, inverter, trainer.is_global_zero)
+    if report.is_first:
+        write_sheet(folder, report.names)
+        print(report.summary())
+    return report
+
+
+def _photographs(source: Source, folder: OutputFolder) -> list[Photograph]:
+    """What is to be done, each once, and what its results are called."""
+    indices = {os.path.abspath(source.name(index)): index for index in reversed(range(len(source)))}  # noqa: PTH100 (it keeps links)
+    paths = sorted(indices, key=lambda path: indices[path])
+    names = output_names(paths, folder.names)
+    return [Photograph(indices[path], path, names[path]) for path in paths]
+
+
+def _loader(source: Source, waiting: Sequence[Photograph], processes: int, options: BulkOptions) -> DataLoader[Any]:
+    return DataLoader(
+        PhotographDataset(source, waiting, at_least=processes),
+        batch_size=options.batch_size,
+        num_workers=options.num_workers(len(waiting)),
+        collate_fn=collate,
+    )
+
+
+def _trainer(options: BulkOptions, callbacks: list[Callback]) -> Trainer:
+    # Which devices there are, and that few processes decode, is not worth a line to who inverts a photograph.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "The 'predict_dataloader' does not have many workers")
+    # Lightning 2.6.6's own affair with torch >= 2.13.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+    return Trainer(
+        **options.trainer_arguments(),
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        inference_mode=False,  # refinement needs gradients
+    )
+
+
+def _content(path: str) -> str:
+    """Names the content of a file."""
+    source = find_photographs([path], codes=True)
+    return sha256(source.read(0)).hexdigest()
+
+
+def _read_reference(path: str) -> Item:
+    """One photograph or saved code that must be readable.
+
+    Raises:
+        DataError: if it is not, or is several.
+    """
+    source = find_photographs([path], codes=True)
+    if len(source) != 1:
+        raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")
+    photograph = Photograph(0, os.path.abspath(source.name(0)), "")  # noqa: PTH100 (it keeps links)
+    item = Item(photograph) if is_code(path) else read_item(source, photograph)
+    if item.problem:
+        raise DataError(item.problem)
+    return item

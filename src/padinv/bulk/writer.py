@@ -1,0 +1,90 @@
+"""Writes what came of each photograph, as it comes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch import Tensor
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from padinv.bulk.module import Outcome
+from padinv.bulk.outputs import OutputFolder, Record
+from padinv.images import to_tensor
+
+
+class ResultWriter(BasePredictionWriter):
+    """Writes the files of each photograph, then its record: who has a record has all files.
+
+    Args:
+        folder: where to.
+        settings: digest of the options that the results depend on.
+    """
+
+    def __init__(self, folder: OutputFolder, settings: str) -> None:
+        super().__init__(write_interval="batch")
+        self.folder = folder
+        self.settings = settings
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Writes what :meth:`padinv.bulk.BulkInversion.predict_step` returned.
+
+        Raises:
+            ConfigError: if a file cannot be written.
+        """
+        for outcome in prediction:
+            if outcome.problem:
+                tqdm.write(f"padinv: {outcome.problem}", file=sys.stderr)  # beside the progress bar, not into it
+            self.folder.add(self._write(outcome), trainer.global_rank)
+
+    def _write(self, outcome: Outcome) -> Record:
+        _, path, name = outcome.item.photograph
+        if outcome.problem:
+            return {"photograph": path, "error": outcome.problem}
+        results = outcome.results
+        for result, own in zip(results, self.folder.names_of_faces(name, len(results)), strict=True):
+            image = result.inversion.images[0].clamp(-1, 1) / 2 + 0.5
+            self.folder.write(self.folder.file("images", own), partial(write_png, image))
+            self.folder.write(self.folder.file("grids", own), partial(write_png, result.grid))
+            self.folder.write(self.folder.file("codes", own), partial(result.inversion.save, images=False))
+        if "photographs" in self.folder.kinds and outcome.item.image is not None:
+            photograph = to_tensor(outcome.item.image)
+            for result in results:
+                photograph = result.inversion.paste(photograph)
+            self.folder.write(self.folder.file("photographs", name), partial(write_png, photograph / 2 + 0.5))
+        metrics = {key: mean(result.metrics[key] for result in results) for key in results[0].metrics}
+        return {
+            "photograph": path,
+            "name": name,
+            **metrics,
+            "seconds": round(outcome.seconds, 4),
+            "faces": len(results),
+            "settings": self.settings,
+        }
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Merges the records, once all processes are through."""
+        trainer.strategy.barrier("padinv results")
+        if trainer.is_global_zero:
+            self.folder.merge()
+
+
+def write_png(image: Tensor, path: Path) -> None:
+    """Writes (3, H, W) in [0, 1]."""
+    save_image(image, path, format="png")

@@ -1,0 +1,129 @@
+"""``padinv edit PHOTO… --direction NAME --strength S -o OUT``: codes moved along directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from padinv.bulk import Task, run
+from padinv.checkpoints import fingerprint
+from padinv.codes import InversionCode
+from padinv.commands.options import add_photographs, bulk_options, photograph_parser
+from padinv.editing import Direction, load_directions, parse_layers, truncate
+from padinv.exceptions import CheckpointError, ConfigError
+from padinv.networks import Generator
+
+
+class Edit(Task):
+    """Moves codes along directions, one after the other, and pulls them to the mean.
+
+    Args:
+        steps: directions, and how far along each.
+        layers: which latents to move, such as "0-7,9"; those of each direction if not given.
+        truncation: psi of :func:`padinv.editing.truncate`, done first; 1 for none.
+    """
+
+    def __init__(
+        self, steps: Sequence[tuple[Direction, float]], layers: str | None = None, truncation: float = 1.0
+    ) -> None:
+        named = [[identify(direction), strength] for direction, strength in steps]
+        super().__init__("edit", {"steps": named, "layers": layers, "truncation": truncation})
+        self.steps = steps
+        self.layers = layers
+        self.truncation = truncation
+        self.generator: Generator | None = None
+
+    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
+        """Checks that directions and layers are for this generator.
+
+        Raises:
+            PadInvError: if they are not.
+        """
+        check_directions([direction for direction, _ in self.steps], generator)
+        parse_layers(self.layers, generator.num_layers)
+        self.generator = generator
+
+    def apply(self, code: InversionCode) -> InversionCode:
+        """Moves the latents, and the padding of directions that know how."""
+        if self.truncation != 1 and self.generator is not None:
+            code = truncate(code, self.generator, self.truncation)
+        for direction, strength in self.steps:
+            code = direction.apply(code, strength, self.layers)
+        return code
+
+
+def identify(direction: Direction) -> list[Any]:
+    """Plain values that are equal for directions that do the same."""
+    tensors = [direction.vector, *(direction.padding.tensors() if direction.padding is not None else ())]
+    content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)
+    return [direction.name, sha256(content).hexdigest(), direction.layers]
+
+
+def check_directions(directions: Sequence[Direction], generator: Generator) -> None:
+    """Raises CheckpointError if one of them is for another generator."""
+    own = fingerprint(generator)
+    for direction in directions:
+        if direction.generator not in (None, own):
+            raise CheckpointError(
+                f"The direction {direction.name!r} is for the generator {direction.generator}, not for {own}: find "
+                "directions of this generator with padinv directions."
+            )
+
+
+def main(args: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        args: the words behind ``padinv edit``.
+
+    Returns:
+        0, or 1 if a photograph failed.
+
+    Raises:
+        PadInvError: if nothing could be done at all.
+    """
+    parser = photograph_parser("edit", "Change one property of faces, along a direction of the latent space.")
+    add_photographs(parser)
+    edits = parser.add_argument_group("edit")
+    edits.add_argument(
+        "--direction", action="append", default=[], metavar="NAME", help="what to change; more than once for several"
+    )
+    edits.add_argument(
+        "--strength",
+        action="append",
+        default=[],
+        type=float,
+        metavar="S",
+        help="how much, one for each direction, in standard deviations; negative for the contrary (default: 1)",
+    )
+    edits.add_argument(
+        "--directions",
+        metavar="FILE",
+        help="where directions are: .safetensors, .npy, a bundled model (default: --model)",
+    )
+    edits.add_argument(
+        "--keep", action="append", default=[], metavar="NAME", help="a direction along which nothing may change"
+    )
+    edits.add_argument("--layers", metavar="0-7,9", help="which latents to move (default: those of the direction)")
+    edits.add_argument(
+        "--truncation",
+        type=float,
+        default=1.0,
+        metavar="PSI",
+        help="pull to the mean first: 0 is the mean (default: 1)",
+    )
+    options = parser.parse_args(args)
+    strengths = options.strength or [1.0] * len(options.direction)
+    if len(strengths) != len(options.direction):
+        raise ConfigError(
+            f"--strength must be given once for each --direction, not {len(strengths)} times for "
+            f"{len(options.direction)}."
+        )
+    if not options.direction and options.truncation == 1:
+        raise ConfigError("There is nothing to edit: give --direction, or --truncation.")
+    known = load_directions(options.directions or options.model) if options.direction else {}
+    kept = [known[name] for name in options.keep]
+    steps = [(known[name].conditioned_on(*kept), s) for name, s in zip(options.direction, strengths, strict=True)]
+    task = Edit(steps, options.layers, options.truncation)
+    return run(task, options.photographs, bulk_options(options)).exit_code

@@ -1,0 +1,118 @@
+"""The options that all commands on photographs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from padinv.bulk.options import BulkOptions
+from padinv.exceptions import ConfigError
+
+
+def photograph_parser(command: str, description: str, output_required: bool = True) -> argparse.ArgumentParser:
+    """A parser with the shared options; the command adds what it takes, and its own.
+
+    Args:
+        command: its name.
+        description: what it does, in a sentence.
+        output_required: whether it always writes results.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"padinv {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    defaults = BulkOptions(output=Path())
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "-o", "--output", type=Path, required=output_required, metavar="OUT", help="folder for the results"
+    )
+    results.add_argument("--overwrite", action="store_true", help="make again what is already there")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model",
+        default=defaults.model,
+        help="name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint "
+        "(default: %(default)s)",
+    )
+    model.add_argument("--refine", type=int, default=0, metavar="N", help="optimize each code for N steps (default: 0)")
+    faces = parser.add_argument_group("faces")
+    faces.add_argument("--align", action="store_true", help="find the face, and paste the result back")
+    faces.add_argument("--landmarks", type=Path, metavar="JSON", help="align by these, and look for none")
+    faces.add_argument(
+        "--detector",
+        default=defaults.detector,
+        metavar="PACK",
+        help="what finds faces: a model pack of InsightFace, a folder, or an .onnx file (default: %(default)s)",
+    )
+    faces.add_argument(
+        "--faces", default="largest", metavar="largest|all|N", help="which faces of a photograph (default: largest)"
+    )
+    speed = parser.add_argument_group("speed")
+    speed.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    speed.add_argument("--devices", type=int, default=1, metavar="N", help="how many of them (default: 1)")
+    speed.add_argument("--num-nodes", type=int, default=1, metavar="N", help="of a cluster (default: 1)")
+    speed.add_argument(
+        "--batch-size", type=int, default=defaults.batch_size, metavar="N", help="(default: %(default)s)"
+    )
+    speed.add_argument("--precision", choices=["32", "bf16", "16"], default="32", help="(default: %(default)s)")
+    speed.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode (default: as many as are of use)"
+    )
+    return parser
+
+
+def add_photographs(
+    parser: argparse.ArgumentParser, name: str = "photographs", metavar: str = "PHOTO", nargs: str = "+"
+) -> None:
+    """Adds the argument that names any number of photographs.
+
+    Args:
+        parser: of :func:`photograph_parser`.
+        name: of the attribute.
+        metavar: how the usage line calls it.
+        nargs: "*" if there may be none.
+    """
+    parser.add_argument(
+        name,
+        metavar=metavar,
+        nargs=nargs,
+        help="file, saved code (.safetensors), folder, pattern such as 'photos/*.jpg', zip file or bundled data set",
+    )
+
+
+def add_photograph(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds the argument that names a single photograph.
+
+    Args:
+        parser: of :func:`photograph_parser`.
+        name: of the attribute, and in the usage line.
+    """
+    parser.add_argument(name, metavar=name.upper(), help="file, or saved code (.safetensors)")
+
+
+def bulk_options(options: argparse.Namespace) -> BulkOptions:
+    """The shared options that were parsed.
+
+    Raises:
+        ConfigError: if ``--faces`` is something else.
+    """
+    faces = options.faces
+    if faces not in ("largest", "all"):
+        if not faces.isdecimal():
+            raise ConfigError(f"--faces must be largest, all, or a number from 0 on, not {faces!r}.")
+        faces = int(faces)
+    return BulkOptions(
+        output=options.output,
+        model=options.model,
+        align=options.align,
+        landmarks=options.landmarks,
+        detector=options.detector,
+        faces=faces,
+        refine=options.refine,
+        device=options.device,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        workers=options.workers,
+        overwrite=options.overwrite,
+    )

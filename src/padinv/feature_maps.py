@@ -1,0 +1,125 @@
+"""What the padded convolutions read, as pictures: the generator's feature maps with the rings around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.utils import make_grid
+
+from padinv.codes import InversionCode
+from padinv.networks import Generator
+from padinv.ops import pad_with_ring, ring_positions
+
+
+@torch.no_grad()
+def padded_maps(generator: Generator, code: InversionCode) -> dict[int, Tensor]:
+    """The input of each stride-1 convolution of the synthesis: the map after modulation, with its ring.
+
+    Without a ring the border is zero. As in the convolution, no style multiplies the ring.
+
+    Args:
+        generator: the network; it is left as it is.
+        code: of B images.
+
+    Returns:
+        {R: (B, C_R, R + 2, R + 2)} for each resolution R of the generator, ascending.
+
+    Raises:
+        ConfigError: if the code is of another generator.
+    """
+    maps: dict[int, Tensor] = {}
+    with _watching(generator, maps):
+        generator.synthesis(*code.parts)
+    return maps
+
+
+@contextmanager
+def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
+    """Fills the maps whenever the generator runs inside the context."""
+
+    def remember(resolution: int, conv: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        x, w = args
+        style: Any = conv.style
+        ring = options.get("ring")
+        if ring is None:
+            ring = x.new_zeros(*x.shape[:2], ring_positions(resolution))
+        maps[resolution] = pad_with_ring(x * style(w)[:, :, None, None], ring)
+
+    handles = []
+    for name, block in generator.synthesis.blocks.items():
+        conv: Any = block.conv
+        handles.append(conv.register_forward_pre_hook(partial(remember, int(name)), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def heat_map(values: Tensor, tile: int = 256, framed: bool = False) -> Tensor:
+    """Draws the mean of |values| over channels, from dark (0) to bright (the largest in each map).
+
+    Args:
+        values: (B, C, H, H).
+        tile: height of the picture in pixels, of which a position takes at least one.
+        framed: whether a white line parts the outermost positions, the ring, from the rest.
+
+    Returns:
+        (B, 3, tile, tile) in [0, 1].
+
+    >>> heat_map(torch.ones(2, 5, 6, 6), tile=64).shape
+    torch.Size([2, 3, 64, 64])
+    """
+    from kornia.color import ColorMap, apply_colormap
+
+    heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
+    heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
+    colours: Tensor = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256)).float()
+    picture = F.interpolate(colours, size=(tile, tile), mode="nearest")
+    if framed:
+        near = round(tile / values.shape[-1])
+        far = tile - near
+        for line in (slice(near - 1, near + 1), slice(far - 1, far + 1)):
+            picture[:, :, line, near - 1 : far + 1] = 1
+            picture[:, :, near - 1 : far + 1, line] = 1
+    return picture
+
+
+def draw_code(
+    generator: Generator, code: InversionCode, images: Sequence[Tensor] = (), tile: int = 256, gap: int = 4
+) -> Tensor:
+    """Draws codes, a row for each sample: images, the constant, then for each padded resolution map and ring.
+
+    A ring is drawn around the feature maps that it pads (:func:`padded_maps`), with a white line between; the colour is
+    the mean of |value| over channels, of ring and map on one scale.
+
+    Args:
+        generator: what the code is for.
+        code: of B images.
+        images: to be drawn before, each (B, 3, H, W) in [-1, 1].
+        tile: height of a picture in pixels.
+        gap: pixels between pictures.
+
+    Returns:
+        (3, H', W') in [0, 1].
+
+    Raises:
+        ConfigError: if the code is of another generator.
+    """
+    tiles = [
+        F.interpolate(image.detach().float().cpu().clamp(-1, 1) / 2 + 0.5, size=tile, mode="bicubic").clamp(0, 1)
+        for image in images
+    ]
+    maps = padded_maps(generator, code)
+    padding = code.padding
+    if padding is not None and padding.const is not None:
+        tiles.append(heat_map(padding.const, tile))
+    tiles += [heat_map(maps[r], tile, framed=True) for r in (padding.padded_resolutions if padding else sorted(maps))]
+    grid: Tensor = make_grid(torch.stack(tiles, dim=1).flatten(0, 1), nrow=len(tiles), padding=gap, pad_value=1.0)
+    return grid

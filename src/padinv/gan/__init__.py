@@ -1,0 +1,6 @@
+"""Training a generator for a domain of one's own: StyleGAN2 with adaptive augmentation."""
+
+from padinv.gan.augmentation import AdaptiveAugmentation
+from padinv.gan.module import StyleGAN2Module
+
+__all__ = ["AdaptiveAugmentation", "StyleGAN2Module"]

@@ -1,0 +1,305 @@
+"""StyleGAN2's training, with adaptive augmentation, as a LightningModule (Karras et al. 2019 and 2020).
+
+One batch is one step of the generator, then one of the discriminator. Both regularizations are lazy: every k batches
+their gradient, times k, is added to the step's own. The published code makes an optimizer step of its own for each, and
+makes up for these k + 1 steps in k batches by the factor c = k / (k + 1) on the learning rate, and as exponent of the
+betas (section 3.1). Here k batches are k steps, so rates and betas are meant as they are: lr here is lr there.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.cli import OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from padinv.checkpoints import load_discriminator, load_generator
+from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
+from padinv.exceptions import ConfigError
+from padinv.gan.augmentation import AdaptiveAugmentation
+from padinv.gan.ema import average_decay, update_average
+from padinv.gan.regularization import mix_styles, path_lengths
+from padinv.losses import AdversarialLoss
+from padinv.metrics import FrechetDistance
+from padinv.networks import Discriminator, Generator
+from padinv.training.alternating import AlternatingModule, is_plain
+from padinv.training.distributed import allow_unused_parameters
+
+W_AVG_DECAY = 0.998  # a step, as published
+PATH_MEAN_DECAY = 0.99  # a measurement, as published
+SAMPLES_AT_ONCE = 16  # for the Fréchet distance
+
+
+def default_optimizer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Adam with learning rate 0.002, β₁ = 0 and β₂ = 0.99, as published for both networks."""
+    return torch.optim.Adam(parameters, lr=0.002, betas=(0.0, 0.99), eps=1e-8)
+
+
+class StyleGAN2Module(AlternatingModule):
+    """Trains a generator and its discriminator, from nothing or from any readable checkpoint.
+
+    The generator to use, ``generator_ema``, is a moving average; ``load_generator`` takes it from a run's checkpoint.
+    All that is random in a step follows from ``seed``, the rank and the step: a resumed run is the same run.
+
+    Args:
+        generator: name of a bundled generator, checkpoint of one, or a Generator; in a config ``class_path:
+            padinv.Generator`` with its size as ``init_args`` starts from nothing.
+        discriminator: the same for the discriminator; None for a new one of the generator's channels.
+        augmentation: of all that the discriminator sees; None for none.
+        adversarial_loss: AdversarialLoss(r1_gamma=10, r1_every=16) if not given. StyleGAN2-ADA's rule of thumb for γ is
+            0.0002·resolution² / batch, with more where images are few.
+        path_length_weight: of the path length regularization; 0 for none. Published: 2.
+        path_length_every: batches from one to the next. Published: 4.
+        path_length_shrink: the regularization is computed on a batch smaller by this factor. Published: 2.
+        style_mixing: probability that a sample is mixed from two latents. Published: 0.9.
+        ema_images: half-life of the moving average in images. Published: 10,000 to 20,000.
+        ema_ramp_up: keeps the half-life below this share of the images seen; None for not, as for fine-tuning.
+            Published: 0.05 or none.
+        freeze_d: how many of the discriminator's blocks stay as they are, from the highest resolution down (FreezeD,
+            Mo et al. 2020).
+        optimizer_g: makes the generator's optimizer.
+        optimizer_d: makes the discriminator's.
+        clip_norm: clips the gradient of each network to this norm; None for not.
+        accumulate: parts that each batch is worked through in; same step, less memory.
+        channels_last: keeps images and weights in this order, which is faster on many devices.
+        compile: compiles both networks with ``torch.compile``, but for the regularizations, which differentiate twice.
+        fid: FrechetDistance("random") if not given: its features need no weights. It compares validation images, as
+            they are, with samples of the moving average.
+        fid_samples: how many samples. Published: 50,000.
+        seed: of latents, noise, mixing and augmentation.
+
+    Raises:
+        ConfigError: if options do not fit each other.
+        CheckpointError: if a network cannot be loaded.
+    """
+
+    path_mean: Tensor
+    path_measurements: Tensor
+
+    def __init__(
+        self,
+        generator: str | Generator,
+        discriminator: str | Discriminator | None = None,
+        augmentation: AdaptiveAugmentation | None = None,
+        adversarial_loss: AdversarialLoss | None = None,
+        path_length_weight: float = 2.0,
+        path_length_every: int = 4,
+        path_length_shrink: int = 2,
+        style_mixing: float = 0.9,
+        ema_images: float = 20_000,
+        ema_ramp_up: float | None = 0.05,
+        freeze_d: int = 0,
+        optimizer_g: OptimizerCallable = default_optimizer,
+        optimizer_d: OptimizerCallable = default_optimizer,
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        channels_last: bool = False,
+        compile: bool = False,
+        fid: FrechetDistance | None = None,
+        fid_samples: int = 5000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(clip_norm)
+        with warnings.catch_warnings():
+            # Lightning advises against saving modules; they are taken out again in the next line.
+            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
+            self.save_hyperparameters(logger=False)
+        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not is_plain(value)])
+        for name, number, least in (
+            ("path_length_weight", path_length_weight, 0),
+            ("path_length_every", path_length_every, 1),
+            ("path_length_shrink", path_length_shrink, 1),
+            ("accumulate", accumulate, 1),
+            ("fid_samples", fid_samples, 2),
+        ):
+            if number < least:
+                raise ConfigError(f"{name} must be {least} or more, not {number}.")
+        if not 0 <= style_mixing <= 1:
+            raise ConfigError(f"style_mixing is a probability, from 0 to 1, not {style_mixing}.")
+        if ema_images <= 0:
+            raise ConfigError(f"ema_images must be more than 0, not {ema_images}.")
+        self.optimizer_callables = (optimizer_g, optimizer_d)
+        self.augmentation = augmentation or nn.Identity()
+        self.adversarial_loss = adversarial_loss or AdversarialLoss(r1_gamma=10.0, r1_every=16)
+        self.lambdas = {"path": path_length_weight * path_length_every}
+        self.path_length_every = path_length_every
+        self.path_length_shrink = path_length_shrink
+        self.style_mixing = style_mixing
+        self.ema_images, self.ema_ramp_up = ema_images, ema_ramp_up
+        self.accumulate = accumulate
+        self.channels_last = channels_last
+        self.compile_networks = compile
+        self.seed = seed
+        self.register_buffer("path_mean", torch.zeros(()))
+        self.register_buffer("path_measurements", torch.zeros((), dtype=torch.int64))
+        self.configure_models(generator, discriminator, freeze_d)
+        self.fid = fid or FrechetDistance("random", self.generator.resolution)
+        self.fid_samples = fid_samples
+
+    # What is trained ------------------------------------------------------------------------------------------------
+
+    def configure_models(
+        self, generator: str | Generator, discriminator: str | Discriminator | None, freeze_d: int
+    ) -> None:
+        """Builds the networks; those of a resumed run are replaced by its own later."""
+        self.generator = load_generator(generator) if isinstance(generator, str) else generator
+        self.generator.requires_grad_().train()
+        if discriminator is None:
+            discriminator = Discriminator(self.generator.resolution, channels=self.generator.config["channels"])
+        self.discriminator = load_discriminator(discriminator) if isinstance(discriminator, str) else discriminator
+        self.discriminator.requires_grad_().train()
+        if self.discriminator.resolution != self.generator.resolution:
+            raise ConfigError(
+                f"The discriminator scores images of {self.discriminator.resolution} px, but the generator's are of "
+                f"{self.generator.resolution} px; give those of one GAN, or leave the discriminator out."
+            )
+        freeze_highest(self.discriminator, freeze_d)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        # Functions, not modules: compiled ones would give the parameters other names.
+        self.synthesize, self.score = self.generator.synthesis.forward, self.discriminator.forward
+
+    # One step -------------------------------------------------------------------------------------------------------
+
+    def forward(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+        """Samples images (B, 3, H, W) from z (B, z_dim) with the generator to use."""
+        images: Tensor = self.generator_ema(z, truncation_psi)
+        return images
+
+    def sample_latents(self, count: int) -> Tensor:
+        """Draws latents (B, L, w_dim), some of them mixed."""
+        z = torch.randn(2 * count, self.generator.config["z_dim"], device=self.device)
+        with torch.autocast(self.device.type, enabled=False):  # they set the precision of the image, and cost little
+            one, other = self.generator.broadcast(self.generator.mapping(z)).chunk(2)
+        return mix_styles(one, other, self.style_mixing)
+
+    def discriminate(self, images: Tensor) -> Tensor:
+        """Scores images (B, 3, H, W) as they are: (B, 1)."""
+        return self.score(self._order(images)).float()
+
+    def generator_losses(self, count: int) -> dict[str, Tensor]:
+        """Both terms of the generator's loss, ``path`` when it is due: {"g": …, "path": …}. Moves the mean latent."""
+        w_plus = self.sample_latents(count)
+        mean = self._mean_over_ranks(w_plus[:, 0].detach().mean(dim=0))  # the first layer's is never mixed in
+        self.generator.w_avg.lerp_(mean, 1 - W_AVG_DECAY)
+        scores = self.discriminate(self.augmentation(self.synthesize(w_plus, noise="random")))
+        terms = {"g": self.adversarial_loss.encoder(scores)}
+        if self.lambdas["path"] > 0 and int(self.steps) % self.path_length_every == 0:
+            terms["path"] = self.path_length_penalty(max(1, count // self.path_length_shrink))
+        return terms
+
+    def path_length_penalty(self, count: int) -> Tensor:
+        """E(‖Jᵀy‖ - a)² with a the mean of all ‖Jᵀy‖ so far: a plain one at first, then a moving one."""
+        w_plus = self.sample_latents(count)
+        lengths = path_lengths(self.generator.synthesis(w_plus, noise="random"), w_plus)
+        self.path_measurements += 1
+        share = max(1 - PATH_MEAN_DECAY, 1 / int(self.path_measurements))
+        self.path_mean.lerp_(self._mean_over_ranks(lengths.detach().mean()), share)
+        return (lengths - self.path_mean).square().mean()
+
+    def discriminator_losses(self, images: Tensor) -> dict[str, Tensor]:
+        """Both terms of the discriminator's loss, ``r1`` when it is due: {"d": …, "r1": …}. Adapts the augmentation."""
+        with torch.no_grad():
+            fakes = self.augmentation(self.synthesize(self.sample_latents(len(images)), noise="random"))
+            reals = self.augmentation(images)
+        real_scores, fake_scores = self.discriminate(reals), self.discriminate(fakes)
+        terms = {"d": self.adversarial_loss.discriminator(real_scores, fake_scores)}
+        if self.adversarial_loss.r1_gamma > 0 and int(self.steps) % self.adversarial_loss.r1_every == 0:
+            terms["r1"] = self.adversarial_loss.penalty(self.discriminator, self._order(reals), int(self.steps))
+        if isinstance(self.augmentation, AdaptiveAugmentation):
+            self.augmentation.update(real_scores.detach())
+        return terms
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Steps the generator, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
+        torch.manual_seed(self._seed(int(self.steps)))
+        images = batch["image"]
+        total = len(images) * self.trainer.world_size
+        parts = self.split_batch(images, self.accumulate)
+        optimizer_g, optimizer_d = self.optimizer_list()
+        logs = self.take_step(optimizer_g, lambda i: self.generator_losses(len(parts[i])), parts, batch)
+        decay = average_decay(total, self.ema_images, int(self.images_seen), self.ema_ramp_up)
+        update_average(self.generator_ema, self.generator, decay)
+        logs |= self.take_step(optimizer_d, lambda i: self.discriminator_losses(parts[i]), parts, batch)
+        self.images_seen += total
+        self.steps += 1
+        values = {f"loss/{name}": value for name, value in logs.items()}
+        if isinstance(self.augmentation, AdaptiveAugmentation):
+            values["augmentation/probability"] = self.augmentation.probability
+            values["augmentation/overfitting"] = self.augmentation.overfitting
+        self.log_at_images(values, len(images))
+
+    def _seed(self, step: int) -> int:
+        sequence = np.random.SeedSequence([self.seed, self.global_rank, step])
+        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def _mean_over_ranks(self, values: Tensor) -> Tensor:
+        mean: Tensor = self.trainer.strategy.reduce(values, reduce_op="mean")
+        return mean
+
+    def _order(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    # Validation -----------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Takes real images {"image": (B, 3, H, W) in [-1, 1]} for the Fréchet distance."""
+        self.fid.update(batch["image"], real=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Draws samples, the same on however many processes and at each validation, and logs their ``val/fid``."""
+        random = torch.Generator().manual_seed(self.seed)
+        z = torch.randn(self.fid_samples, self.generator.config["z_dim"], generator=random)
+        for own in torch.split(z[self.global_rank :: self.trainer.world_size], SAMPLES_AT_ONCE):
+            self.fid.update(self(own.to(self.device)), real=False)
+        self.log_at_images({"val/fid": self.fid.compute()})
+        self.fid.reset()
+
+    # Optimizers and checkpoints -------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer for the generator, one for what is not frozen of the discriminator."""
+        return [
+            make([parameter for parameter in network.parameters() if parameter.requires_grad])
+            for network, make in zip((self.generator, self.discriminator), self.optimizer_callables, strict=True)
+        ]
+
+    def setup(self, stage: str) -> None:
+        """Orders and compiles the networks, and lets DDP alternate."""
+        allow_unused_parameters(self.trainer.strategy)
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self.compile_networks:
+            self.synthesize, self.score = torch.compile(self.synthesize), torch.compile(self.score)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what makes the networks usable without this module."""
+        checkpoint[LIGHTNING_KEY] = {
+            "Generator": self.generator_ema.config,
+            "Discriminator": self.discriminator.config,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of other networks."""
+        check_state(self, checkpoint["state_dict"], "The checkpoint")
+
+
+def freeze_highest(discriminator: Discriminator, blocks: int) -> None:
+    """Freezes the first blocks of a discriminator, and what reads the image (FreezeD, Mo et al. 2020).
+
+    Raises:
+        ConfigError: if there are not so many.
+    """
+    if not 0 <= blocks <= len(discriminator.blocks):
+        raise ConfigError(
+            f"freeze_d must be from 0 to {len(discriminator.blocks)}, the blocks there are, not {blocks}."
+        )
+    if blocks:
+        discriminator.from_rgb.requires_grad_(False)
+    for block in list(discriminator.blocks.values())[:blocks]:
+        block.requires_grad_(False)

@@ -1,0 +1,101 @@
+"""What a run of the generator leaves behind on its way: pictures, and networks to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torchvision.utils import save_image
+
+from padinv.checkpoints.native import save_network
+from padinv.exceptions import ConfigError
+from padinv.gan.module import StyleGAN2Module
+from padinv.networks import Generator
+from padinv.pictures import contact_sheet
+from padinv.training.pictures import log_image
+from padinv.training.report import RunReport
+from padinv.training.run import make_run_directory
+
+
+class SamplePictures(Callback):
+    """At each validation, draws what the generator makes of the same z: ``pictures/samples-IMAGES.png``.
+
+    With a logger that takes images (W&B, TensorBoard) they are logged, too. Noise is constant.
+
+    Args:
+        rows: of the sheet.
+        columns: of the sheet.
+        truncation_psi: 1 shows all that the generator makes, less its better half.
+        seed: of z.
+        tile: smallest height of a sample in pixels.
+    """
+
+    def __init__(
+        self, rows: int = 4, columns: int = 8, truncation_psi: float = 1.0, seed: int = 0, tile: int = 64
+    ) -> None:
+        if rows < 1 or columns < 1:
+            raise ConfigError(f"rows and columns of SamplePictures must be 1 or more, not {rows} and {columns}.")
+        self.rows, self.columns, self.truncation_psi, self.seed, self.tile = rows, columns, truncation_psi, seed, tile
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws, writes and logs."""
+        folder = make_run_directory(trainer) / "pictures"
+        if not isinstance(pl_module, StyleGAN2Module) or not trainer.is_global_zero:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        images = int(pl_module.images_seen)
+        sheet = self.draw(pl_module.generator_ema)
+        save_image(sheet, folder / f"samples-{images:08d}.png")
+        for logger in trainer.loggers:
+            log_image(logger, "pictures/samples", sheet, images)
+
+    @torch.inference_mode()
+    def draw(self, generator: Generator) -> Tensor:
+        """Draws a sheet (3, H', W') in [0, 1]."""
+        random = torch.Generator().manual_seed(self.seed)
+        z = torch.randn(self.rows, self.columns, generator.config["z_dim"], generator=random)
+        return contact_sheet([generator(row.to(generator.w_avg.device), self.truncation_psi) for row in z], self.tile)
+
+
+class NetworkFiles(Callback):
+    """At each validation, writes ``networks/generator.safetensors``, the average, and ``discriminator.safetensors``.
+
+    They are what ``load_generator`` and ``load_discriminator``, and so all of padinv's commands, take.
+
+    Args:
+        keep: also writes ``generator-IMAGES.safetensors``, to choose from later.
+    """
+
+    def __init__(self, keep: bool = False) -> None:
+        self.keep = keep
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes."""
+        folder = make_run_directory(trainer) / "networks"
+        if not isinstance(pl_module, StyleGAN2Module) or not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        networks: dict[str, nn.Module] = {
+            "generator": pl_module.generator_ema,
+            "discriminator": pl_module.discriminator,
+        }
+        if self.keep:
+            networks[f"generator-{int(pl_module.images_seen):08d}"] = pl_module.generator_ema
+        for name, network in networks.items():
+            unfinished = save_network(network, folder / f"{name}.part")
+            unfinished.replace(folder / f"{name}.safetensors")
+
+
+class GanReport(RunReport):
+    """The report of a run that made a generator."""
+
+    def files(self, folder: Path) -> dict[str, Path]:
+        """The files that a run may have written, by what they are."""
+        pictures = sorted((folder / "pictures").glob("samples-*.png"))
+        return {
+            **super().files(folder),
+            "picture": pictures[-1] if pictures else folder / "pictures",
+            "generator": folder / "networks" / "generator.safetensors",
+        }

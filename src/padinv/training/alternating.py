@@ -1,0 +1,123 @@
+"""What trainings of two networks in turn have in common: steps by hand, counted in images, checked to be finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import ParallelStrategy
+from torch import Tensor, nn
+
+from padinv.exceptions import NonFiniteLossError
+
+
+class AlternatingModule(LightningModule):
+    """A module whose networks take turns under manual optimization, one step of each optimizer a batch.
+
+    Args:
+        clip_norm: clips the gradient of each network to this norm; None for not.
+
+    Attributes:
+        images_seen: how many images the run has trained on, on all ranks together.
+        steps: how many batches.
+        lambdas: weights of the terms of the losses; 1 for those that are not named.
+    """
+
+    images_seen: Tensor
+    steps: Tensor
+    lambdas: Mapping[str, float]
+
+    def __init__(self, clip_norm: float | None = None) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.clip_norm = clip_norm
+        self.lambdas = {}
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def split_batch(self, images: Tensor, parts: int) -> list[Tensor]:
+        """Deals images (B, 3, H, W) out in turn: the groups of the minibatch standard deviation stay the same."""
+        return [images[i::parts] for i in range(min(parts, len(images)))]
+
+    def take_step(
+        self,
+        optimizer: LightningOptimizer,
+        losses: Callable[[int], dict[str, Tensor]],
+        parts: Sequence[Tensor],
+        batch: Mapping[str, Any],
+    ) -> dict[str, Tensor]:
+        """One optimizer step over all parts of a batch, with the other optimizers' networks frozen.
+
+        Args:
+            optimizer: whose networks learn.
+            losses: the terms of a part, by its number.
+            parts: of the batch.
+            batch: for the names of its files.
+
+        Returns:
+            The batch mean of each term, unweighted.
+
+        Raises:
+            NonFiniteLossError: on all ranks, if a term is not finite on any.
+        """
+        total = sum(len(part) for part in parts)
+        means: dict[str, Tensor] = {}
+        with self.toggled_optimizer(optimizer):
+            for i, part in enumerate(parts):
+                terms = losses(i)
+                share = len(part) / total
+                loss = torch.stack([self.lambdas.get(name, 1.0) * term for name, term in terms.items()]).sum()
+                self.check_finite(loss, terms, batch)
+                with nullcontext() if i == len(parts) - 1 else self._no_sync():
+                    self.manual_backward(loss * share)
+                for name, term in terms.items():
+                    means[name] = means.get(name, 0.0) + term.detach() * share
+            optimizer.step()
+            optimizer.zero_grad()
+        return means
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clips here, where gradients are already unscaled under 16-mixed."""
+        if self.clip_norm is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+
+    def check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
+        """Raises NonFiniteLossError, naming the step, the term and the batch's files, unless the loss is finite."""
+        # Decided by all ranks: one that stopped by itself would leave the others waiting for it.
+        if self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
+            return
+        where = f"at step {int(self.steps)} ({int(self.images_seen)} images seen)"
+        bad = next(((name, term.item()) for name, term in terms.items() if not torch.isfinite(term)), None)
+        if bad is None:
+            raise NonFiniteLossError(f"A loss is not finite {where} on another process, which names the batch's files.")
+        raise NonFiniteLossError(
+            f"loss/{bad[0]} is {bad[1]} {where}; the batch's files are {', '.join(batch.get('name', ['unnamed']))}. "
+            "Lower the learning rate, set clip_norm, or, under 16-mixed, use bf16-mixed."
+        )
+
+    def log_at_images(self, values: Mapping[str, Any], batch_size: int = 1, *, sync_dist: bool = False) -> None:
+        """Logs against images seen: Lightning takes the metric called "step" for the logger's axis."""
+        self.log_dict({**values, "step": self.images_seen.float()}, batch_size=batch_size, sync_dist=sync_dist)
+
+    def optimizer_list(self) -> list[LightningOptimizer]:
+        """All optimizers, also if there is only one."""
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def _no_sync(self) -> AbstractContextManager[None]:
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a hyper-parameter can stand in a checkpoint that is loaded with ``weights_only=True``."""
+    if isinstance(value, Mapping):
+        return all(map(is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,146 @@
+"""edit, blend and transfer do what the functions of padinv.editing do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from command_files import Command, files, pixels, records, size
+from padinv import InversionCode, Inverter
+from padinv.editing import blend, load_directions, mix, transfer, truncate
+
+A, B, C = "{folder}/a.png", "{folder}/b.jpg", "{folder}/c.png"
+
+
+@pytest.fixture
+def inverter(model: Path) -> Inverter:
+    return Inverter.from_pretrained(model, device="cpu")
+
+
+def edited(padinv: Command, args: list[Any], photographs: Path, out: Path) -> Callable[[Inverter, str], InversionCode]:
+    words = [str(word).format(folder=photographs) for word in args]
+    assert padinv(*words, "-o", out) == 0
+    return lambda inverter, name: inverter.load(out / "codes" / f"{name}.safetensors").code
+
+
+def assert_equal(code: InversionCode, expected: InversionCode) -> None:
+    named, wanted = code.named_tensors(), expected.named_tensors()
+    assert list(named) == list(wanted)
+    for name, tensor in named.items():
+        torch.testing.assert_close(tensor, wanted[name], atol=1e-4, rtol=1e-4)
+
+
+def test_edit(padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter, directions_file: Path) -> None:
+    out = tmp_path / "out"
+    args = ["edit", A, B, "--directions", directions_file, "--direction", "sefa-1", "--strength", "-2"]
+    load = edited(padinv, [*args, "--direction", "sefa-0", "--strength", "1", "--layers", "2-4"], photographs, out)
+    known = load_directions(directions_file)
+    for name in ("a.png", "b.jpg"):
+        code = inverter.invert(photographs / name).code
+        expected = known["sefa-0"].apply(known["sefa-1"].apply(code, -2, "2-4"), 1, "2-4")
+        assert_equal(load(inverter, name[0]), expected)
+    assert [record["name"] for record in records(out)] == ["a", "b"]
+    assert all(record["mse"] > 0 for record in records(out))
+    assert size(out / "grids" / "a.png") == (3 * 132 + 4, 136)  # photograph, reconstruction, result
+
+
+def test_edit_with_conditions_and_truncation(
+    padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter, directions_file: Path
+) -> None:
+    args = ["edit", A, "--directions", directions_file, "--direction", "sefa-0", "--keep", "sefa-2"]
+    load = edited(padinv, [*args, "--truncation", "0.5"], photographs, tmp_path / "out")
+    known = load_directions(directions_file)
+    code = truncate(inverter.invert(photographs / "a.png").code, inverter.generator, 0.5)
+    assert_equal(load(inverter, "a"), known["sefa-0"].conditioned_on(known["sefa-2"]).apply(code))
+
+
+def test_directions_in_the_folder_of_the_model_are_found(
+    padinv: Command, photographs: Path, tmp_path: Path, model: Path, directions_file: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copy(directions_file, tmp_path / "model" / "directions.safetensors")
+    args = ["edit", photographs / "a.png", "--direction", "sefa-0", "--model", tmp_path / "model"]
+    assert padinv(*args, "-o", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], lambda contour, details: blend(contour, details)),
+        (["--rings", "4,8"], lambda contour, details: blend(contour, details, rings=[4, 8])),
+        (["--rings", "none"], lambda contour, details: blend(contour, details, rings=[])),
+        (["--no-const"], lambda contour, details: blend(contour, details, const=False)),
+        (
+            ["--layers", "4-", "--rings", "4"],
+            lambda contour, details: blend(
+                contour, InversionCode(mix(contour, details, "4-").w_plus, details.padding), rings=[4]
+            ),
+        ),
+    ],
+)
+def test_blend(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    inverter: Inverter,
+    options: list[str],
+    expected: Callable[[InversionCode, InversionCode], InversionCode],
+) -> None:
+    out = tmp_path / "out"
+    load = edited(padinv, ["blend", A, B, C, *options], photographs, out)
+    contour = inverter.invert(photographs / "a.png").code
+    for name in ("b.jpg", "c.png"):
+        assert_equal(load(inverter, name[0]), expected(contour, inverter.invert(photographs / name).code))
+    assert [name for name in files(out) if name.startswith("images")] == ["images/b.png", "images/c.png"]
+    assert size(out / "grids" / "b.png")[0] == 4 * 132 + 4  # the contour goes before
+
+
+def test_transfer(padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter) -> None:
+    out = tmp_path / "out"
+    args = ["transfer", A, B, C, A, "--strength", "0.5", "--padding-strength", "2"]
+    load = edited(padinv, args, photographs, out)
+    a, b, c = (inverter.invert(photographs / name).code for name in ("a.png", "b.jpg", "c.png"))
+    assert_equal(load(inverter, "c"), transfer(a, b, c, 0.5, 2))
+    assert_equal(load(inverter, "a"), transfer(a, b, a, 0.5, 2))
+    assert size(out / "grids" / "c.png")[0] == 5 * 132 + 4
+
+
+def test_codes_go_in_place_of_photographs(
+    padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter
+) -> None:
+    padinv("invert", photographs, "-o", tmp_path / "codes")
+    codes = tmp_path / "codes" / "codes"
+    out = tmp_path / "out"
+    assert padinv("blend", codes / "a.safetensors", codes / "b.safetensors", "-o", out) == 0
+    contour, details = (inverter.load(codes / f"{name}.safetensors").code for name in "ab")
+    assert_equal(inverter.load(out / "codes" / "b.safetensors").code, blend(contour, details))
+
+
+def test_another_reference_is_another_command(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    a, b, c = (photographs / name for name in ("a.png", "b.jpg", "c.png"))
+    assert padinv("blend", a, c, "-o", out) == 0
+    assert padinv("blend", b, c, "-o", out) == 1
+    assert "choose another --output" in capsys.readouterr().err
+    assert padinv("blend", a, c, "-o", out) == 0
+    assert "1 of 1 were done already" in capsys.readouterr().out
+
+
+def test_aligned_edits_are_pasted_back(padinv: Command, tmp_path: Path, directions_file: Path) -> None:
+    raw = Path(__file__).parents[1] / "data" / "raw-portraits"
+    photograph = raw / "A000378.jpg"
+    for strength in (0, 3):
+        args = ["--directions", directions_file, "--direction", "sefa-0", "--strength", strength]
+        out = tmp_path / str(strength)
+        assert padinv("edit", photograph, *args, "-o", out, "--landmarks", raw / "landmarks.json") == 0
+    still, moved = (pixels(tmp_path / s / "photographs" / "A000378.png") for s in ("0", "3"))
+    assert (still != moved).any()
+    assert (still[:2] == moved[:2]).all()  # away from the face

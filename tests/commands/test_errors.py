@@ -1,0 +1,105 @@
+"""Whatever a user gives that cannot work is one sentence and exit code 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import image_files
+from command_files import Command, files
+
+BAD = {
+    "text.png": (b"a text\n" * 20, "it is not an image"),
+    "empty.png": (b"", "the file is empty"),
+    "cut.jpg": (image_files.BROKEN["cut.jpg"], "truncated"),
+    "dot.png": (image_files.encode(Image.new("RGB", (1, 1))), "it has 1×1 pixels, and the smallest has 8×8"),
+    "bomb.png": (image_files.png_header(20_000, 20_000), "larger than the limit of 89,478,485 pixels"),
+    "text.txt": (b"a text", "it is not an image"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, reason = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    assert padinv("invert", tmp_path / name, "-o", tmp_path / "out") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("padinv: ")]
+    assert line.startswith(f"padinv: {tmp_path / name} cannot be read: ")
+    assert reason in line
+    assert files(tmp_path / "out") == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["invert", "{empty}"], "no images under"),
+        (["invert", "{empty}/*.png"], "No file matches"),
+        (["invert", "{empty}/a.png"], "There is no file"),
+        (["invert", "{photo}", "-o", "{photo}"], "Nothing can be written to"),
+        (["invert", "{photo}", "-o", "{photo}/out"], "Nothing can be written to"),
+        (["invert", "{photo}", "--batch-size", "0"], "--batch-size must be 1 or more"),
+        (["invert", "{photo}", "--refine", "-1"], "--refine must be 0 or more"),
+        (["invert", "{photo}", "--device", "tpu"], "--device must be one of"),
+        (["invert", "{photo}", "--device", "cuda"], "there is none on this machine"),
+        (["invert", "{photo}", "--precision", "16"], "--precision 16 needs a CUDA device"),
+        (["invert", "{photo}", "--faces", "some"], "--faces must be largest, all"),
+        (["invert", "{photo}", "--landmarks", "{empty}/none.json"], "none.json cannot be read"),
+        (["invert", "{photo}", "--model", "nothing"], "nothing"),
+        (["edit", "{photo}"], "There is nothing to edit"),
+        (["edit", "{photo}", "--direction", "age", "--directions", "{empty}"], "There are no directions"),
+        (["edit", "{photo}", "--direction", "age", "--directions", "{directions}"], "There is no direction 'age'"),
+        (["edit", "{photo}", "--direction", "sefa-0", "--strength", "1", "--strength", "2"], "once for each"),
+        (["edit", "{photo}", "--truncation", "0.5", "--layers", "99"], "layers must be among 0-7"),
+        (["blend", "{photo}", "{photo}", "--rings", "x"], "--rings must be resolutions"),
+        (["blend", "{photo}", "{photo}", "--rings", "64"], "rings names [64] px"),
+        (["blend", "{empty}", "{photo}"], "no images under"),
+        (["blend", "{empty}/text.png", "{photo}"], "There is no file"),
+        (["interpolate", "{photo}"], "Two photographs or more"),
+        (["interpolate", "{photo}", "{photo}", "--frames", "1"], "--frames must be 2 or more"),
+        (["show", "{photo}", "--tile", "8"], "--tile must be 64 or more"),
+        (["show", "{other}"], "was made with the generator"),
+        (["invert", "{directions}"], "holds no inversion"),
+        (["directions", "--find", "linear"], "--find linear needs photographs"),
+        (["directions", "--find", "sefa"], "--output must be given"),
+        (["directions", "--find", "sefa", "--count", "99"], "count must be from 1 to 16"),
+    ],
+)
+def test_bad_options(
+    padinv: Command,
+    args: list[str],
+    reason: str,
+    photographs: Path,
+    other_code: Path,
+    directions_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = {"photo": photographs / "a.png", "empty": empty, "other": other_code, "directions": directions_file}
+    words = [word.format(**places) for word in args]
+    needs_output = "-o" not in words and "--output" not in reason and "needs photographs" not in reason
+    capsys.readouterr()
+    assert padinv(words[0], *words[1:], *(["-o", tmp_path / "out"] if needs_output else [])) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("padinv: ")]
+    assert reason in line
+
+
+@pytest.mark.parametrize("command", ["invert", "edit", "blend", "transfer", "interpolate", "directions", "show"])
+def test_help(command: str, padinv: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        padinv(command, "--help")
+    assert end.value.code == 0
+    assert f"usage: padinv {command}" in capsys.readouterr().out
+
+
+def test_a_folder_that_becomes_unwritable(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "images").write_text("a file where the folder should be")
+    assert padinv("invert", photographs / "a.png", "-o", out) == 1
+    assert f"{out / 'images' / 'a.png'} cannot be written" in capsys.readouterr().err

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from command_files import Command, files, pixels, records
+from detection_model import write_detection_model
+from padinv import Inversion, Inverter
+from padinv.bulk.module import BulkInversion
+from padinv.inversion import FaceDetector
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+RAW = Path(__file__).parents[1] / "data" / "raw-portraits"
+
+
+def test_what_is_written(padinv: Command, photographs: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert padinv("invert", photographs, "-o", out) == 0
+    kinds = [("codes", ".safetensors"), ("grids", ".png"), ("images", ".png")]
+    expected = [f"{kind}/{name}{suffix}" for kind, suffix in kinds for name in "abc"]
+    assert files(out) == sorted([*expected, "grid.png", "metrics.jsonl"])
+
+    inverter = Inverter.from_pretrained(model, device="cpu", batch_size=1)
+    for record, photograph in zip(records(out), sorted(photographs.iterdir()), strict=True):
+        inversion = inverter.invert(photograph)
+        assert record["photograph"] == str(photograph)
+        assert record["name"] == photograph.stem
+        assert record["mse"] == pytest.approx((inversion.images - inversion.targets).square().mean().item(), rel=1e-3)
+        assert set(record) == {"photograph", "name", "mse", "psnr", "ms_ssim", "seconds", "faces", "settings"}
+        loaded = inverter.load(out / "codes" / f"{photograph.stem}.safetensors")
+        assert torch.allclose(loaded.code.w_plus, inversion.code.w_plus, atol=1e-5)
+        assert loaded.crop == inversion.crop
+        image = (inversion.images[0].clamp(-1, 1) * 127.5 + 127.5).permute(1, 2, 0).numpy()
+        assert np.abs(pixels(out / "images" / f"{photograph.stem}.png") - image).max() <= 1
+    assert pixels(out / "grids" / "a.png").shape == (136, 2 * 132 + 4, 3)  # two tiles of 128 px and gaps of 4
+    assert pixels(out / "grid.png").shape == (3 * 136, 2 * 132 + 4, 3)
+
+
+def test_one_at_a_time_or_together(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    for size in (1, 16):
+        padinv("invert", photographs, "-o", tmp_path / str(size), "--batch-size", size)
+    for name in "abc":
+        one, many = (pixels(tmp_path / size / "images" / f"{name}.png") for size in ("1", "16"))
+        assert np.abs(one - many).max() <= 1
+
+
+def test_quoted_patterns_and_equal_names(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    shutil.copytree(photographs, tmp_path / "others")
+    shutil.copy(photographs / "c.png", tmp_path / "others" / "a.png")
+    out = tmp_path / "out"
+    assert padinv("invert", tmp_path / "*" / "a.png", photographs, "-o", out) == 0
+    assert [record["name"] for record in records(out)] == ["others-a", "photographs-a", "b", "c"]
+    assert (pixels(out / "images" / "others-a.png") != pixels(out / "images" / "photographs-a.png")).any()
+
+
+def test_what_is_done_is_left(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    padinv("invert", photographs / "a.png", photographs / "b.jpg", "-o", out)
+    times = {name: (out / "images" / name).stat().st_mtime_ns for name in ("a.png", "b.png")}
+    (out / "codes" / "b.safetensors").unlink()
+    capsys.readouterr()
+    assert padinv("invert", photographs, "-o", out) == 0
+    assert "1 of 3 were done already" in capsys.readouterr().out
+    changed = {name: (out / "images" / name).stat().st_mtime_ns != time for name, time in times.items()}
+    assert changed == {"a.png": False, "b.png": True}
+    assert len(records(out)) == 3
+
+    assert padinv("invert", photographs, "-o", out, "--overwrite") == 0
+    assert (out / "images" / "a.png").stat().st_mtime_ns != times["a.png"]
+
+
+@pytest.mark.parametrize("option", [["--refine", 1], ["--precision", "bf16"]])
+def test_results_of_other_options_are_kept(
+    option: list[Any], padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    padinv("invert", photographs / "a.png", "-o", out)
+    before = (out / "codes" / "a.safetensors").read_bytes()
+    assert padinv("invert", photographs, "-o", out, *option) == 1
+    assert "of another command, model or options" in capsys.readouterr().err
+    assert (out / "codes" / "a.safetensors").read_bytes() == before
+    assert padinv("invert", photographs, "-o", out, *option, "--overwrite") == 0
+    assert (out / "codes" / "a.safetensors").read_bytes() != before
+
+
+def test_an_interrupted_run_goes_on(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    step = BulkInversion.predict_step
+
+    def interrupted(self: BulkInversion, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 2:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BulkInversion, "predict_step", interrupted)
+    with pytest.raises(SystemExit) as end:
+        padinv("invert", photographs, "-o", out, "--batch-size", 1)
+    assert end.value.code == 1
+    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    with (out / "metrics-000.jsonl").open("a") as shard:
+        shard.write('\n{"photograph": "half a li')
+    times = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    assert len(times) == 2
+
+    assert padinv("invert", photographs, "-o", out) == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert [record["name"] for record in records(out)] == ["a", "b", "c"]
+    assert not list(out.glob("metrics-*"))
+
+
+def test_one_bad_file_is_reported_and_the_others_go_on(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "bad.png").write_text("a text")
+    out = tmp_path / "out"
+    assert padinv("invert", photographs, photographs / "missing.png", "-o", out) == 1
+    printed = capsys.readouterr()
+    assert f"{photographs / 'bad.png'} cannot be read: it is not an image." in printed.err
+    assert f"{photographs / 'missing.png'} cannot be read: No such file or directory." in printed.err
+    assert "3 photographs" in printed.out
+    assert "2 failed" in printed.out
+    assert ["error" in record for record in records(out)] == [False, False, True, False, True]
+
+    Image.new("RGB", (32, 32)).save(photographs / "bad.png")  # mended
+    (photographs / "missing.png").symlink_to(photographs / "a.png")
+    assert padinv("invert", photographs, "-o", out) == 0
+    assert "3 of 5 were done already" in capsys.readouterr().out
+    assert not any("error" in record for record in records(out))
+
+
+def test_refinement_comes_nearer(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    for steps in (0, 10):
+        assert padinv("invert", photographs / "a.png", "-o", tmp_path / str(steps), "--refine", steps) == 0
+    (before,), (after,) = records(tmp_path / "0"), records(tmp_path / "10")
+    assert after["mse"] < 0.9 * before["mse"]
+
+
+def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    photograph = RAW / "A000378.jpg"
+    assert padinv("invert", photograph, "-o", out, "--landmarks", RAW / "landmarks.json") == 0
+    pasted, original = pixels(out / "photographs" / "A000378.png"), pixels(photograph)
+    assert pasted.shape == original.shape
+    assert (pasted[0] == original[0]).all()
+    height, width = original.shape[:2]
+    middle = slice(height // 2 - 10, height // 2 + 10), slice(width // 2 - 10, width // 2 + 10)
+    assert (pasted[middle] != original[middle]).any()
+    (record,) = records(out)
+    assert record["faces"] == 1
+
+
+def blocks(path: Path, count: int) -> Path:
+    """Red blocks of 8 px, which the detector of the tests takes for faces, on black."""
+    image = Image.new("RGB", (128, 128))
+    for i in range(count):
+        image.paste((255, 0, 0), (32 * i + 16, 48, 32 * i + 24, 56))
+    image.save(path)
+    return path
+
+
+def test_faces_are_found(
+    padinv: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("padinv.bulk.running.FaceDetector", partial(FaceDetector, sizes=[128]))
+    detector = write_detection_model(tmp_path / "detector.onnx")
+    two, none = blocks(tmp_path / "two.png", 2), blocks(tmp_path / "none.png", 0)
+    out = tmp_path / "out"
+    assert padinv("invert", two, none, "-o", out, "--align", "--detector", detector, "--faces", "all") == 1
+    assert f"No face was found in {none}" in capsys.readouterr().err
+    error, record = records(out)
+    assert (error["photograph"], record["faces"]) == (str(none), 2)
+    assert [name for name in files(out) if name.startswith(("codes", "photo"))] == [
+        "codes/two/1.safetensors",
+        "codes/two/2.safetensors",
+        "photographs/two.png",
+    ]
+    inverter = Inverter.from_pretrained(model, device="cpu")
+    crops = [inverter.load(out / "codes" / "two" / f"{i}.safetensors").crop[0] for i in (1, 2)]
+    assert abs(crops[0].quad[0][0] - crops[1].quad[0][0]) == pytest.approx(32, abs=1)
+    assert padinv("invert", two, "-o", out, "--align", "--detector", detector, "--faces", "all") == 0
+    assert "1 of 1 were done already" in capsys.readouterr().out
+
+
+def test_a_saved_code_is_read_and_made_again(
+    padinv: Command, photographs: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    padinv("invert", photographs, "-o", tmp_path / "first")
+    assert padinv("invert", tmp_path / "first" / "codes", "-o", tmp_path / "second") == 0
+    for name in "abc":
+        first, second = (pixels(tmp_path / folder / "images" / f"{name}.png") for folder in ("first", "second"))
+        assert np.abs(first - second).max() <= 1
+    assert all("mse" not in record for record in records(tmp_path / "second"))
+    # There is no photograph to paste it into, and it is done nevertheless.
+    args = [tmp_path / "first" / "codes", "-o", tmp_path / "third", "--landmarks", RAW / "landmarks.json"]
+    assert padinv("invert", *args) == padinv("invert", *args) == 0
+    assert "3 of 3 were done already" in capsys.readouterr().out
+    generator = Inverter.from_pretrained(model, device="cpu").generator
+    assert isinstance(Inversion.load(tmp_path / "second" / "codes" / "a.safetensors", generator), Inversion)
+
+
+def test_a_single_file_takes_few_pixels_at_once(
+    padinv: Command, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    invert = Inverter.invert
+
+    def counted(self: Inverter, images: Any, **options: Any) -> Inversion:
+        counts.append(len(images))
+        return invert(self, images, **options)
+
+    monkeypatch.setattr(Inverter, "invert", counted)
+    monkeypatch.setattr("padinv.bulk.module.PIXELS_AT_ONCE", 40 * 40 + 64 * 48)
+    assert padinv("invert", photographs, "-o", tmp_path / "out") == 0
+    assert counts == [2, 1]
+
+
+def test_workers_decode(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    assert padinv("invert", photographs, "-o", tmp_path / "out", "--workers", 1) == 0
+    assert len(records(tmp_path / "out")) == 3
+
+
+@pytest.mark.slow
+def test_most_of_the_time_is_imports(model: Path, photographs: Path, tmp_path: Path) -> None:
+    """In seconds of the processor, of which busy machines take more: so next to what the libraries alone take.
+
+    On two quiet cores the libraries took 4.3 s, and the command 5.6 s in all.
+    """
+
+    def seconds(*words: str) -> float:
+        before = os.times()
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, env=ENVIRONMENT)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    libraries = seconds("-c", "import torch, torchvision, torchmetrics, pytorch_lightning")
+    args = ["invert", str(photographs / "a.png"), "-o", str(tmp_path / "out"), "--model", str(model)]
+    code = (
+        f"import sys; from padinv.cli import main; main({args}); heavy = ['kornia', 'insightface', 'onnxruntime', "
+        "'onnx2torch', 'wandb', 'sklearn', 'lpips', 'jsonargparse']; sys.exit(any(m in sys.modules for m in heavy))"
+    )
+    assert seconds("-c", code) < 2 * libraries
+
+
+def done(output: Path) -> list[dict[str, Any]]:
+    return [record for record in records(output) if "name" in record]
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_two_processes_share_the_work(padinv: Command, model: Path, photographs: Path, tmp_path: Path) -> None:
+    padinv("invert", photographs, "-o", tmp_path / "one")
+    (photographs / "bad.png").write_text("a text")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "padinv", "invert", str(photographs), "-o", str(out), "--model", str(model)]
+    for photographs_left in (3, 1):
+        result = subprocess.run(
+            [*command, "--device", "cpu", "--devices", "2", "--batch-size", "1"],
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            timeout=600,
+        )
+        assert result.returncode == 1, result.stderr
+        assert "bad.png cannot be read" in result.stderr
+        assert [record.get("name") for record in records(out)] == ["a", "b", None, "c"]
+        for record, alone in zip(done(out), records(tmp_path / "one"), strict=True):
+            assert record["mse"] == pytest.approx(alone["mse"], rel=1e-4)
+        assert (f"{4 - photographs_left} of 4 were done" in result.stdout) == (photographs_left == 1)
+    assert json.loads((out / "metrics.jsonl").read_text().splitlines()[2])["error"].startswith(str(photographs))

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from command_files import Command, size
+
+
+def test_show_photographs_and_codes(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    padinv("invert", photographs / "b.jpg", "-o", tmp_path / "first")
+    code = tmp_path / "first" / "codes" / "b.safetensors"
+    out = tmp_path / "out"
+    assert padinv("show", photographs / "a.png", code, "-o", out, "--tile", 64) == 0
+    # Images, the constant, and the rings at 4, 8, 16 and 32 px.
+    assert size(out / "grids" / "a.png") == (7 * 68 + 4, 72)
+    assert size(out / "grids" / "b.png") == (6 * 68 + 4, 72)
+    assert size(out / "grid.png") == (7 * 68 + 4, 144)
