@@ -20,14 +20,14 @@ TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the slow ones; ``nox -s tests -- -m slow`` and the like choose others."""
-    session.install(".[editing,lmdb,tensorboard,video,test]")
+    session.install(".[editing,export,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: two processes, compiled networks, ten thousand damaged files."""
-    session.install(".[editing,lmdb,tensorboard,video,test]")
+    session.install(".[editing,export,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
@@ -66,7 +66,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Runs each benchmark in a process of its own and writes benchmarks/results/."""
-    session.install(".")
+    session.install(".[export]")
     results = Path("benchmarks/results")
     results.mkdir(exist_ok=True)
     for script in sorted(Path("benchmarks").glob("*.py")):

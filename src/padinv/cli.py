@@ -23,6 +23,7 @@ COMMANDS = {
     "interpolate": ("padinv.commands.interpolate", "go from one photograph to the next, as GIF or MP4"),
     "directions": ("padinv.commands.directions", "find, list and draw directions of editing"),
     "show": ("padinv.commands.show", "draw codes, rings around feature maps"),
+    "export": ("padinv.commands.export", "write networks as files that run without padinv"),
     "convert": ("padinv.commands.convert", "write a network of any readable checkpoint as safetensors"),
     "inspect": ("padinv.commands.inspect", "tell what a checkpoint holds"),
 }

@@ -110,10 +110,9 @@ class PaddingCode(_Code):
                     f"The ring at {resolution} px has shape (B, C, {ring_positions(resolution)}), not "
                     f"{tuple(ring.shape)}; make rings from maps with PaddingCode.from_maps."
                 )
-        if len({len(tensor) for tensor in self.tensors()}) != 1:
-            raise ConfigError(
-                f"All parts of a PaddingCode need one batch size, not {[len(tensor) for tensor in self.tensors()]}."
-            )
+        sizes = [tensor.shape[0] for tensor in self.tensors()]  # not len(), and no set: they are symbols when exported
+        if any(size != sizes[0] for size in sizes):
+            raise ConfigError(f"All parts of a PaddingCode need one batch size, not {sizes}.")
 
     @property
     def padded_resolutions(self) -> list[int]:
@@ -181,7 +180,7 @@ class InversionCode(_Code):
     def __post_init__(self) -> None:
         if self.w_plus.ndim != 3:
             raise ConfigError(f"Style latents have shape (B, L, 512), not {tuple(self.w_plus.shape)}.")
-        if self.padding is not None and len(self.padding) != len(self.w_plus):
+        if self.padding is not None and next(self.padding.tensors()).shape[0] != self.w_plus.shape[0]:
             raise ConfigError(f"{len(self.w_plus)} latents cannot go with the padding of {len(self.padding)} images.")
 
     @property

@@ -64,6 +64,21 @@ def test_quoted_patterns_and_equal_names(padinv: Command, photographs: Path, tmp
     assert (pixels(out / "images" / "others-a.png") != pixels(out / "images" / "photographs-a.png")).any()
 
 
+@pytest.mark.parametrize(("option", "asked"), [([], 1), (["--no-keep-memory"], 0)])
+def test_freed_memory_is_kept(
+    option: list[str],
+    asked: int,
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr("padinv.inversion.inverter.keep_freed_memory", lambda: calls.append(True))
+    assert padinv("invert", photographs / "a.png", "-o", tmp_path / "out", *option) == 0
+    assert len(calls) == asked
+
+
 def test_what_is_done_is_left(
     padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

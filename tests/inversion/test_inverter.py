@@ -150,6 +150,20 @@ def test_codes_can_be_optimized_afterwards(inverter: Inverter) -> None:
     assert code.w_plus.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("options", "asked"), [({}, 1), ({"keep_memory": False}, 0), ({"device": "meta"}, 0)])
+def test_freed_memory_is_kept_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    encoder: PadInvEncoder,
+    generator: Generator,
+    options: dict[str, object],
+    asked: int,
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: calls.append(True))
+    Inverter(encoder, generator, **{"device": "cpu", **options})
+    assert len(calls) == asked
+
+
 # Alignment -----------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, load_generator
-from padinv.checkpoints.registry import resolve
 from padinv.data.bundled import bundled_path
 from padinv.data.sources import open_source
 from padinv.exceptions import ConfigError
@@ -72,7 +71,6 @@ def test_portraits_on_the_bundled_generator() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not resolve("congress64", "PadInvEncoder").is_file(), reason="the bundled encoder is being trained")
 def test_portraits_from_the_bundled_encoder() -> None:
     source = open_source(str(bundled_path("congress64-val")))
     portraits = torch.stack([load_tensor(source.read(i), 64) for i in range(4)])

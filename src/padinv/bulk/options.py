@@ -38,6 +38,7 @@ class BulkOptions:
         batch_size: photographs that go through the networks at once, on each device.
         precision: "32", "bf16" or "16".
         workers: processes that decode photographs, for each device; chosen if not given.
+        keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.allocation.keep_freed_memory`).
         overwrite: make again what is already there.
 
     Raises:
@@ -57,6 +58,7 @@ class BulkOptions:
     batch_size: int = 16
     precision: str = "32"
     workers: int | None = None
+    keep_memory: bool = True
     overwrite: bool = False
 
     def __post_init__(self) -> None:

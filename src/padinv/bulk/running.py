@@ -105,7 +105,14 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
 
     trainer = _trainer(options, [ResultWriter(folder, settings), PhotographProgressBar(len(waiting))])
     device = trainer.strategy.root_device
-    inverter = Inverter(encoder, generator, device=device, batch_size=options.batch_size, detector=detector)
+    inverter = Inverter(
+        encoder,
+        generator,
+        device=device,
+        batch_size=options.batch_size,
+        detector=detector,
+        keep_memory=options.keep_memory,
+    )
     if trainer.is_global_zero and len(waiting) < len(given):
         print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
     if waiting:

@@ -57,6 +57,12 @@ def photograph_parser(command: str, description: str, output_required: bool = Tr
     speed.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode (default: as many as are of use)"
     )
+    speed.add_argument(
+        "--no-keep-memory",
+        action="store_false",
+        dest="keep_memory",
+        help="on a CPU, give freed memory back at once, which is slower",
+    )
     return parser
 
 
@@ -114,5 +120,6 @@ def bulk_options(options: argparse.Namespace) -> BulkOptions:
         batch_size=options.batch_size,
         precision=options.precision,
         workers=options.workers,
+        keep_memory=options.keep_memory,
         overwrite=options.overwrite,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from padinv.allocation import keep_freed_memory
 from padinv.checkpoints import fingerprint
 from padinv.codes import CodeShape, InversionCode
 from padinv.exceptions import ConfigError
@@ -36,6 +37,9 @@ from padinv.typing import PathLike
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from padinv.export import ExportedPair
+
+Backend: TypeAlias = Literal["torch", "onnxruntime"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -54,9 +58,17 @@ class Inverter:
         batch_size: images that go through the networks at once.
         recipe: how faces are cropped with ``align=True``: as the generator's training images were.
         detector: finds the faces then; :class:`FaceDetector()` if not given, made when it is first needed.
+        backend: what runs the networks; refinement, which needs gradients, is always torch's. "onnxruntime" exports
+            them first (:class:`padinv.export.ExportedPair`), which takes a while.
+        exported: folder for those files, to be found there the next time; one in padinv's cache if not given.
+        keep_memory: whether this process keeps the memory that it frees, if the device is a CPU, which is faster
+            (:func:`padinv.allocation.keep_freed_memory`).
 
     Raises:
-        ConfigError: if encoder and generator do not fit each other, or ``batch_size`` is not positive.
+        ConfigError: if encoder and generator do not fit each other, ``batch_size`` is not positive, or there is no
+            such backend.
+        CheckpointError: if ``exported`` has files of other networks, or that cannot be read or written.
+        MissingPackageError: if the backend needs a package that is missing.
 
     Attributes:
         encoder: the copy of the encoder.
@@ -79,14 +91,26 @@ class Inverter:
         batch_size: int = 16,
         recipe: Recipe = PORTRAIT,
         detector: Detector | None = None,
+        backend: Backend = "torch",
+        exported: PathLike | None = None,
+        keep_memory: bool = True,
     ) -> None:
         _check(encoder, generator, batch_size)
+        if backend not in (backends := get_args(Backend)):
+            raise ConfigError(f"backend must be one of {', '.join(backends)}, not {backend!r}.")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.encoder = _prepare(encoder, self.device)
         self.generator = _prepare(generator, self.device)
         self.batch_size = batch_size
         self.recipe = recipe
         self._detector = detector
+        self._exported: ExportedPair | None = None
+        if keep_memory and self.device.type == "cpu":
+            keep_freed_memory()
+        if backend == "onnxruntime":
+            from padinv.export import ExportedPair  # torch.export takes half a second to import
+
+            self._exported = ExportedPair(self.encoder, self.generator, exported, self.device)
 
     @classmethod
     def from_pretrained(
@@ -98,6 +122,9 @@ class Inverter:
         batch_size: int = 16,
         recipe: Recipe = PORTRAIT,
         detector: Detector | None = None,
+        backend: Backend = "torch",
+        exported: PathLike | None = None,
+        keep_memory: bool = True,
     ) -> Self:
         """Loads an encoder and its generator.
 
@@ -111,6 +138,9 @@ class Inverter:
             batch_size: as for the class.
             recipe: as for the class.
             detector: as for the class.
+            backend: as for the class.
+            exported: as for the class.
+            keep_memory: as for the class.
 
         Raises:
             CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
@@ -119,7 +149,16 @@ class Inverter:
             ConfigError: if encoder and generator do not fit each other.
         """
         pair = load_pair(source, generator)
-        return cls(*pair, device=device, batch_size=batch_size, recipe=recipe, detector=detector)
+        return cls(
+            *pair,
+            device=device,
+            batch_size=batch_size,
+            recipe=recipe,
+            detector=detector,
+            backend=backend,
+            exported=exported,
+            keep_memory=keep_memory,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -198,9 +237,10 @@ class Inverter:
 
     def encode(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R."""
+        encode = self.encoder if self._exported is None else self._exported.encode
         with torch.inference_mode():
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-            codes = [self.encoder(part) for part in torch.split(images, self.batch_size)]
+            codes = [encode(part) for part in torch.split(images, self.batch_size)]
         # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.
         return InversionCode.cat(codes).to(torch.float32)
 
@@ -210,10 +250,11 @@ class Inverter:
         Raises:
             ConfigError: if the codes are not for this generator.
         """
+        synthesize = self.generator.synthesis if self._exported is None else self._exported.synthesize
         with torch.inference_mode():
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
-            images = [self.generator.synthesis(*part.parts) for part in parts]
+            images = [synthesize(*part.parts) for part in parts]
         return torch.cat(images).float().contiguous()
 
     def load(self, path: PathLike) -> Inversion:

@@ -216,7 +216,7 @@ class SynthesisNetwork(nn.Module):
                 f"{self.channels[4]}; encode for this generator."
             )
         x = self.const if padding is None or padding.const is None else padding.const
-        x = x.to(w_plus.dtype).expand(len(w_plus), *self.const.shape[1:])
+        x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
         image = None
         for k, (name, block) in enumerate(self.blocks.items()):

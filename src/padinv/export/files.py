@@ -1,0 +1,126 @@
+"""Writes parts to files, and reads what the files say of themselves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from padinv.exceptions import CheckpointError, MissingPackageError
+from padinv.export.description import METADATA_KEY, Description
+from padinv.export.parts import Part
+from padinv.export.quantization import describe, loss_of_quality, quantize
+from padinv.export.resizing import SeparableResizing
+from padinv.export.session import Session
+from padinv.typing import PathLike
+
+DESCRIPTION_FILE = f"{METADATA_KEY}.json"
+"""Name of the description inside a .pt2."""
+
+
+def export_torch(part: Part, path: PathLike) -> Description:
+    """Writes a program of ``torch.export``, which ``torch.export.load(path).module()`` runs without padinv.
+
+    Args:
+        part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
+        path: the file, ending in .pt2.
+
+    Returns:
+        What the file says of itself.
+
+    Raises:
+        CheckpointError: if the file cannot be written, or has another ending.
+    """
+    with _writing(path, ".pt2") as target:
+        torch.export.save(trace(part), target, extra_files={DESCRIPTION_FILE: part.description.to_json()})
+    return part.description
+
+
+def export_onnx(part: Part, path: PathLike, *, int8: bool = False) -> Description:
+    """Writes an ONNX file.
+
+    Args:
+        part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
+        path: the file, ending in .onnx; what does not fit into 2 GB goes into a second file beside it.
+        int8: store weights in 8 bits, and compute with them (:func:`padinv.export.quantization.quantize`).
+
+    Returns:
+        What the file says of itself; with ``int8`` that is also how much worse its images are.
+
+    Raises:
+        CheckpointError: if the file cannot be written, or has another ending.
+        MissingPackageError: if onnx or onnxscript is missing.
+    """
+    if not all(map(find_spec, ("onnx", "onnxscript"))):
+        raise MissingPackageError('ONNX files are written with onnx and onnxscript: pip install "padinv[export]"')
+    description = part.description
+    with torch.no_grad(), _writing(path, ".onnx") as target:
+        inputs = part.sample(1)
+        with SeparableResizing():
+            graph = trace(part)
+        exported = torch.onnx.export(
+            graph,
+            dynamo=True,
+            verbose=False,
+            input_names=["images"] if isinstance(inputs, Tensor) else list(inputs),
+            output_names=list(part.module(inputs)),
+        )
+        program = cast(torch.onnx.ONNXProgram, exported)  # it is None only where torch writes the file itself
+        program.model.metadata_props[METADATA_KEY] = description.to_json()
+        program.save(target)
+        if int8:
+            quantize(target)
+            description = replace(description, int8=loss_of_quality(part, target))
+            describe(target, description)
+    return description
+
+
+def trace(part: Part) -> ExportedProgram:
+    """The graph of a part, for any number of images."""
+    batch = Dim("batch", min=1)
+    with torch.inference_mode(False), torch.no_grad():
+        inputs = part.sample(2)  # of a batch of 1 the graph would be one for 1 alone
+        shapes = {0: batch} if isinstance(inputs, Tensor) else {name: {0: batch} for name in inputs}
+        return torch.export.export(part.module, (inputs,), dynamic_shapes=(shapes,))
+
+
+def read_description(path: PathLike) -> Description:
+    """Reads what an exported file says of itself.
+
+    Raises:
+        CheckpointError: if it is none of padinv's, or damaged.
+        MissingPackageError: if it is an ONNX file, and onnxruntime is missing.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return Session(path).description
+    extra = {DESCRIPTION_FILE: ""}
+    try:
+        torch.export.load(path, extra_files=extra)
+        return Description.from_json(extra[DESCRIPTION_FILE])
+    except Exception as error:
+        raise CheckpointError(f"{path} is no program that padinv has exported ({error}).") from error
+
+
+@contextmanager
+def _writing(path: PathLike, suffix: str) -> Iterator[Path]:
+    """A file of that name in a folder that vanishes; in the end it moves to its place, with what lies beside it."""
+    path = Path(path).expanduser()
+    if path.suffix != suffix:
+        raise CheckpointError(f"{path} must end in {suffix}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            yield Path(scratch) / path.name
+            for file in Path(scratch).iterdir():
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written ({error}).") from error

@@ -1,0 +1,100 @@
+"""An encoder and its generator, run by onnxruntime: a backend of the Inverter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from padinv._version import __version__
+from padinv.checkpoints import fingerprint
+from padinv.checkpoints.sources import cache_folder
+from padinv.codes import InversionCode, PaddingCode
+from padinv.exceptions import CheckpointError
+from padinv.export.description import Description
+from padinv.export.files import export_onnx
+from padinv.export.parts import encoder_part, generator_part
+from padinv.export.session import Session
+from padinv.networks import Generator
+from padinv.typing import PathLike
+
+FILES = {"encoder": "encoder.onnx", "generator": "generator.onnx"}
+"""What a folder of exported networks holds."""
+
+
+class ExportedPair:
+    """An encoder and its generator, run by onnxruntime; what the files do not take is left to the networks themselves.
+
+    Args:
+        encoder: in evaluation mode, as for :func:`encoder_part`.
+        generator: the one that it was trained for.
+        folder: with the :data:`FILES` of these networks; those that are missing are written. If not given, it is a
+            folder in padinv's cache.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: if the folder has files of other networks, or files cannot be read or written.
+        ConfigError: if onnxruntime cannot compute on the device.
+        MissingPackageError: if a package is missing that writes or reads the files.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        generator: Generator,
+        folder: PathLike | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.encoder = encoder
+        self.generator = generator
+        names = {"encoder": fingerprint(encoder), "generator": fingerprint(generator)}
+        folder = _cached(encoder, names) if folder is None else Path(folder).expanduser()
+        paths = {part: folder / file for part, file in FILES.items()}
+        if not paths["encoder"].exists():
+            export_onnx(encoder_part(encoder, generator), paths["encoder"])
+        self.encode_session = Session(paths["encoder"], device)
+        if not paths["generator"].exists():
+            outputs = self.encode_session.outputs
+            rings = [int(name.removeprefix("ring_")) for name in outputs if name.startswith("ring_")]
+            export_onnx(generator_part(generator, rings, "const" in outputs), paths["generator"])
+        self.generate_session = Session(paths["generator"], device)
+        for session, part in ((self.encode_session, "encoder"), (self.generate_session, "generator")):
+            _check(session.description, part, names, paths[part])
+
+    def encode(self, images: Tensor) -> InversionCode:
+        """What ``encoder(images)`` gives, for images (B, 3, R, R) in [-1, 1]."""
+        inputs = {"images": images}
+        if not self.encode_session.takes(inputs):
+            code: InversionCode = self.encoder(images)
+            return code
+        return InversionCode.from_named_tensors(self.encode_session(inputs))
+
+    def synthesize(self, w_plus: Tensor, padding: PaddingCode | None = None) -> Tensor:
+        """What ``generator.synthesis(w_plus, padding)`` gives, (B, 3, H, W)."""
+        inputs = InversionCode(w_plus, padding).named_tensors()
+        if not self.generate_session.takes(inputs):
+            images: Tensor = self.generator.synthesis(w_plus, padding)
+            return images
+        return self.generate_session(inputs)["images"]
+
+
+def _cached(encoder: nn.Module, names: Mapping[str, str]) -> Path:
+    """The folder for these weights, this architecture, and these versions of what writes the files."""
+    parts = [names, repr(getattr(encoder, "config", encoder)), __version__, torch.__version__]
+    return cache_folder() / "exported" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _check(description: Description, part: str, names: Mapping[str, str], path: Path) -> None:
+    if description.part != part:
+        raise CheckpointError(f"{path} holds the part {description.part!r}, not {part!r}: export it anew.")
+    for network, expected in names.items():
+        found = getattr(description, network)
+        if found not in (None, expected):
+            raise CheckpointError(
+                f"{path} was exported from the {network} {found}, but this one is {expected}: "
+                "delete it, or give another folder."
+            )

@@ -1,0 +1,166 @@
+"""The parts of a model that can be exported, as modules that take and give nothing but tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padinv.checkpoints import fingerprint
+from padinv.codes import InversionCode, PaddingCode
+from padinv.exceptions import ConfigError
+from padinv.export.description import Description
+from padinv.networks import Generator
+from padinv.networks.encoder import PADDED_RESOLUTIONS
+
+Named: TypeAlias = dict[str, Tensor]
+Inputs: TypeAlias = Tensor | Named
+"""Images (B, 3, R, R), or the tensors of a code by name (:meth:`padinv.InversionCode.named_tensors`)."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+TRUNCATION = 0.7
+"""Of the images on which the loss of quality is measured: what is far from the mean is no measure of anything."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is exported, and how to try it.
+
+    Args:
+        module: maps inputs to named tensors.
+        sample: makes the inputs of a number of typical images, always the same.
+        draw: makes images (B, 3, R, R) of what the module gives.
+        description: what its file will say of it.
+    """
+
+    module: nn.Module
+    sample: Callable[[int], Inputs]
+    draw: Callable[[Named], Tensor]
+    description: Description
+
+
+class _Encode(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Named:
+        code: InversionCode = self.encoder(images)
+        return code.named_tensors()
+
+
+class _Generate(nn.Module):
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.synthesis = generator.synthesis
+
+    def forward(self, code: Named) -> Named:
+        return {"images": self.synthesis(*InversionCode.from_named_tensors(code).parts)}
+
+
+class _Reconstruct(nn.Module):
+    def __init__(self, encoder: nn.Module, generator: Generator) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.synthesis = generator.synthesis
+
+    def forward(self, images: Tensor) -> Named:
+        code: InversionCode = self.encoder(images)
+        return {"reconstructions": self.synthesis(*code.parts), **code.named_tensors()}
+
+
+def encoder_part(encoder: nn.Module, generator: Generator) -> Part:
+    """Images to codes: ``images`` → ``w_plus``, ``const``, ``ring_R`` for each padded resolution R.
+
+    Args:
+        encoder: a :class:`~padinv.PadInvEncoder`, or any module with a ``resolution`` that maps images to codes.
+        generator: the one that it was trained for; it is not exported, but named in the file.
+    """
+    encoder, generator = _frozen(encoder), _frozen(generator)
+    size = cast(int, encoder.resolution)
+    return Part(
+        _Encode(encoder),
+        lambda count: _images(generator, count, size),
+        lambda named: _synthesize(generator, named),
+        Description("encoder", fingerprint(generator), fingerprint(encoder), reads=size),
+    )
+
+
+def generator_part(
+    generator: Generator, padded_resolutions: Sequence[int] | None = None, replace_const: bool = True
+) -> Part:
+    """Codes to images: ``w_plus``, ``const``, ``ring_R`` → ``images``. The noise images are part of it.
+
+    A ring of zeros is no ring, and ``generator.synthesis.const`` is the constant that stands for none.
+
+    Args:
+        generator: the generator.
+        padded_resolutions: where rings go in; those of 4, 8, 16 and 32 px that it has if not given.
+        replace_const: whether the constant goes in.
+
+    Raises:
+        ConfigError: if the generator has no such resolution.
+    """
+    generator = _frozen(generator)
+    channels = generator.synthesis.channels
+    if padded_resolutions is None:
+        padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in channels]
+    if unknown := sorted(set(padded_resolutions) - set(channels)):
+        raise ConfigError(f"rings names {unknown} px, but this generator has layers at {sorted(channels)} px.")
+
+    def sample(count: int) -> Named:
+        padding: PaddingCode | None = None
+        if replace_const or padded_resolutions:
+            const = generator.synthesis.const.expand(count, -1, -1, -1).clone() if replace_const else None
+            rings = {r: torch.zeros(count, channels[r], 4 * r + 4) for r in sorted(padded_resolutions)}
+            padding = PaddingCode(const, rings)
+        return InversionCode(_latents(generator, count), padding).named_tensors()
+
+    description = Description("generator", fingerprint(generator), writes=generator.resolution)
+    return Part(_Generate(generator), sample, lambda named: named["images"], description)
+
+
+def joined_part(encoder: nn.Module, generator: Generator) -> Part:
+    """Images to their reconstructions, and codes: ``images`` → ``reconstructions``, ``w_plus``, ``const``, ``ring_R``.
+
+    Args:
+        encoder: as for :func:`encoder_part`.
+        generator: the one that it was trained for.
+    """
+    encoder, generator = _frozen(encoder), _frozen(generator)
+    size = cast(int, encoder.resolution)
+    return Part(
+        _Reconstruct(encoder, generator),
+        lambda count: _images(generator, count, size),
+        lambda named: named["reconstructions"],
+        Description("both", fingerprint(generator), fingerprint(encoder), size, generator.resolution),
+    )
+
+
+def _frozen(network: Network) -> Network:
+    """A copy for inference, in plain layout on the CPU: a file shall not depend on where its network was."""
+    with torch.inference_mode(False):
+        copied = copy.deepcopy(network).requires_grad_(False).eval().cpu().float()
+        return copied.to(memory_format=torch.contiguous_format)
+
+
+def _latents(generator: Generator, count: int) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(count, generator.config["z_dim"], generator=random)
+    return generator.broadcast(generator.truncate(generator.mapping(z), TRUNCATION)).clone()
+
+
+def _images(generator: Generator, count: int, size: int) -> Tensor:
+    images: Tensor = generator.synthesis(_latents(generator, count)).clamp(-1, 1)
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
+def _synthesize(generator: Generator, named: Named) -> Tensor:
+    images: Tensor = generator.synthesis(*InversionCode.from_named_tensors(named).parts)
+    return images

@@ -1,0 +1,79 @@
+"""Runs an exported ONNX file by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError
+from padinv.export.description import METADATA_KEY, Description
+from padinv.typing import PathLike
+
+
+class Session:
+    """An exported ONNX file, loaded: named tensors in, named tensors out, with as many threads as torch has.
+
+    Args:
+        path: the file.
+        device: where to compute; the tensors themselves may be anywhere.
+
+    Raises:
+        CheckpointError: if it is damaged, or not of padinv.
+        ConfigError: if onnxruntime cannot compute there.
+        MissingPackageError: if onnxruntime is missing.
+
+    Attributes:
+        description: what the file says of itself.
+    """
+
+    def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingPackageError("ONNX files are run by onnxruntime: pip install onnxruntime") from error
+        self.device = torch.device(device)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors; it warns of every weight that it folds
+        providers = [_provider(self.device, onnxruntime.get_available_providers())]
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            text = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+            self.description = Description.from_json(text)
+        except Exception as error:  # onnxruntime's own have no common class
+            raise CheckpointError(f"{path} is no ONNX file that padinv has exported, or damaged ({error}).") from error
+        self.shapes = {node.name: tuple(node.shape[1:]) for node in self.session.get_inputs()}
+        self.outputs = [node.name for node in self.session.get_outputs()]
+
+    def takes(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether these are the inputs of the network, of the right shapes, in a batch of any size."""
+        return {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()} == self.shapes
+
+    def __call__(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Runs the network.
+
+        Args:
+            tensors: its inputs by name, float32.
+
+        Returns:
+            Its outputs by name, on the device of the session.
+        """
+        arrays = {name: tensor.detach().float().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+        results = self.session.run(self.outputs, arrays)
+        return {
+            name: torch.from_numpy(result).to(self.device) for name, result in zip(self.outputs, results, strict=True)
+        }
+
+
+def _provider(device: torch.device, available: list[str]) -> str | tuple[str, dict[str, Any]]:
+    if device.type == "cpu":
+        return "CPUExecutionProvider"
+    if device.type != "cuda" or "CUDAExecutionProvider" not in available:
+        raise ConfigError(
+            f"onnxruntime, as it is installed, cannot compute on {device}: use the CPU, or on CUDA devices "
+            "pip install onnxruntime-gpu."
+        )
+    return "CUDAExecutionProvider", {"device_id": device.index or 0}
