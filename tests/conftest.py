@@ -19,6 +19,11 @@ settings.load_profile("padinv")
 CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that fork come first: after a backward pass in this process, its children cannot have one."""
+    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
+
+
 @pytest.fixture(scope="session")
 def generator_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(1)

@@ -28,8 +28,7 @@ def test_freed_memory_is_used_again() -> None:
         int(subprocess.check_output([sys.executable, "-c", FAULTS.format(call=call)], text=True))
         for call in ("assert keep_freed_memory()", "")
     )
-    assert with_it < 20
-    assert without > 20 * 32  # one for every page of 4 KiB, or for every huge one of 2 MiB
+    assert with_it < without / 4  # a page fault for every 4 KiB, or for every huge page
 
 
 def test_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:

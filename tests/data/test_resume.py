@@ -263,6 +263,7 @@ class WriteNames(Callback):
 
 
 @pytest.mark.ddp
+@pytest.mark.forks
 def test_two_processes_and_then_one(folder: Path, whole: Recorder) -> None:
     notes = WriteNames(folder.parent)
     uneven = write_folder(folder.parent / "uneven", 9)  # five and four images: three batches and two

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from padinv.exceptions import ConfigError
 from padinv.gan.augmentation import BLIT, COLOUR, GEOMETRIC, AdaptiveAugmentation
 from padinv.losses.adversarial import gradient_penalty
+from two_ranks import rank_of_two
 
 CHANGES = BLIT + GEOMETRIC + COLOUR
 
@@ -215,15 +216,6 @@ def test_resumes_between_two_moves() -> None:
 def test_refuses_options_that_cannot_work(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AdaptiveAugmentation(**options)
-
-
-def rank_of_two(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    augment = AdaptiveAugmentation(probability=0.5, every=2, images_to_one=100, target=0.2)
-    for _ in range(2):
-        augment.update(torch.full((5, 1), 1.0 if rank else -0.5))  # r = 0 over both: below the target
-    torch.save((augment.overfitting, augment.probability), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.ddp
