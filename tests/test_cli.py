@@ -59,6 +59,16 @@ def test_commands_are_listed(args: list[str], code: int, capsys: pytest.CaptureF
     assert main(args) == code
     printed = capsys.readouterr()
     assert all(f"  {name} " in (printed.err if code else printed.out) for name in COMMANDS)
+    assert ("padinv: there is no command 'nonsense'." in printed.err) == (args == ["nonsense"])
+
+
+def test_a_command_that_is_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padinv.cli.import_module", stopped)  # what takes longest
+    assert main(["invert"]) == 130
+    assert capsys.readouterr().err == "padinv: stopped.\n"
 
 
 def test_convert_and_inspect(generator_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

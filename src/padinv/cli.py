@@ -37,12 +37,15 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words behind ``padinv``; those of the process if not given.
 
     Returns:
-        0; 1 after an error of the user's, which is printed as one sentence; 2 if there is no such command.
+        0; 1 after an error of the user's, which is printed as one sentence; 2 if there is no such command; 130 if
+        Ctrl+C has stopped it.
     """
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
         print(f"padinv {__version__}")
         return 0
+    if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        print(f"padinv: there is no command {args[0]!r}.", file=sys.stderr)
     if not args or args[0] not in COMMANDS:
         lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
         print(
@@ -52,6 +55,9 @@ def main(args: Sequence[str] | None = None) -> int:
     module, _ = COMMANDS[args[0]]
     try:
         code: int = import_module(module).main(args if module == "padinv.training.cli" else args[1:])
+    except KeyboardInterrupt:
+        print("padinv: stopped.", file=sys.stderr)
+        return 130
     except Exception as error:
         if (reason := _reason(error)) is None:
             raise

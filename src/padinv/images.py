@@ -19,6 +19,9 @@ MAX_PIXELS = 89_478_485
 MAX_BYTES = 1 << 28
 """The largest encoded image that is read (256 MiB): a larger one is a mistake or an attack."""
 
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+"""What such files begin with, behind four bytes and "ftyp": telephones write them, and Pillow may not read them."""
+
 
 def read_bytes(path: str) -> bytes:
     """The bytes of an image file.
@@ -67,6 +70,8 @@ def decode(data: bytes, resolution: int | None = None) -> Image.Image:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(_too_large("it")) from error
         except UnidentifiedImageError as error:
+            if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+                raise DataError("it is a HEIC or AVIF image, which is not read here; save it as JPEG or PNG") from error
             raise DataError("it is not an image") from error
         except DataError:
             raise

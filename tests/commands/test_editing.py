@@ -11,7 +11,7 @@ import torch
 
 from command_files import Command, files, pixels, records, size
 from padinv import InversionCode, Inverter
-from padinv.editing import blend, load_directions, mix, transfer, truncate
+from padinv.editing import Direction, blend, load_directions, mix, save_directions, transfer, truncate
 
 A, B, C = "{folder}/a.png", "{folder}/b.jpg", "{folder}/c.png"
 
@@ -48,6 +48,18 @@ def test_edit(padinv: Command, photographs: Path, tmp_path: Path, inverter: Inve
     assert size(out / "grids" / "a.png") == (3 * 132 + 4, 136)  # photograph, reconstruction, result
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], -2.0), (["--padding-strength", "0.5"], 0.5)])
+def test_edit_moves_padding_by_a_strength_of_its_own(
+    padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter, options: list[str], expected: float
+) -> None:
+    code = inverter.invert(photographs / "a.png").code
+    direction = Direction("wider", torch.ones(16), padding=code.padding.map(torch.ones_like))
+    file = save_directions([direction], tmp_path / "directions.safetensors")
+    args = ["edit", A, "--directions", file, "--direction", "wider", "--strength", "-2", *options]
+    load = edited(padinv, args, photographs, tmp_path / "out")
+    assert_equal(load(inverter, "a"), direction.apply(code, -2.0, padding_strength=expected))
+
+
 def test_edit_with_conditions_and_truncation(
     padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter, directions_file: Path
 ) -> None:
@@ -76,6 +88,7 @@ def test_directions_in_the_folder_of_the_model_are_found(
         (["--rings", "4,8"], lambda contour, details: blend(contour, details, rings=[4, 8])),
         (["--rings", "none"], lambda contour, details: blend(contour, details, rings=[])),
         (["--no-const"], lambda contour, details: blend(contour, details, const=False)),
+        (["--layers", "4-"], lambda contour, details: mix(contour, details, "4-")),
         (
             ["--layers", "4-", "--rings", "4"],
             lambda contour, details: blend(

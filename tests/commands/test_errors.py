@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ BAD = {
     "empty.png": (b"", "the file is empty"),
     "cut.jpg": (image_files.BROKEN["cut.jpg"], "truncated"),
     "dot.png": (image_files.encode(Image.new("RGB", (1, 1))), "it has 1×1 pixels, and the smallest has 8×8"),
+    "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is a HEIC or AVIF image"),
     "bomb.png": (image_files.png_header(20_000, 20_000), "larger than the limit of 89,478,485 pixels"),
     "text.txt": (b"a text", "it is not an image"),
 }
@@ -51,6 +54,10 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         (["edit", "{photo}", "--direction", "age", "--directions", "{empty}"], "There are no directions"),
         (["edit", "{photo}", "--direction", "age", "--directions", "{directions}"], "There is no direction 'age'"),
         (["edit", "{photo}", "--direction", "sefa-0", "--strength", "1", "--strength", "2"], "once for each"),
+        (
+            ["edit", "{photo}", "--direction", "sefa-0", "--padding-strength", "1", "--padding-strength", "2"],
+            "once for",
+        ),
         (["edit", "{photo}", "--truncation", "0.5", "--layers", "99"], "layers must be among 0-7"),
         (["blend", "{photo}", "{photo}", "--rings", "x"], "--rings must be resolutions"),
         (["blend", "{photo}", "{photo}", "--rings", "64"], "rings names [64] px"),
@@ -93,6 +100,22 @@ def test_help(command: str, padinv: Command, capsys: pytest.CaptureFixture[str])
         padinv(command, "--help")
     assert end.value.code == 0
     assert f"usage: padinv {command}" in capsys.readouterr().out
+
+
+def test_a_folder_to_read_only(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("padinv.bulk.outputs.TemporaryFile", refuse)  # root may write where permissions forbid it
+    assert padinv("invert", photographs / "a.png", "-o", tmp_path / "out") == 1
+    assert f"Nothing can be written to {tmp_path / 'out'} (Read-only file system)" in capsys.readouterr().err
+    assert files(tmp_path) == ["photographs/a.png", "photographs/b.jpg", "photographs/c.png"]
 
 
 def test_a_folder_that_becomes_unwritable(

@@ -185,6 +185,15 @@ def test_landmarks_from_a_file(tmp_path: Path, inverter: Inverter) -> None:
     assert inversion.crop == (face_square(FACE, (48, 60)),)
 
 
+def test_names_find_landmarks(inverter: Inverter) -> None:
+    image = noise((48, 60))
+    inversion = inverter.invert([image], align=True, landmarks={"photo.png": FACE}, names=["folder/photo.png"])
+    assert inversion.names == ("folder/photo.png",)
+    assert inversion.crop == (face_square(FACE, (48, 60)),)
+    with pytest.raises(DataError, match=r"no entry for other\.png"):
+        inverter.invert(image, align=True, landmarks={"photo.png": FACE}, names=["other.png"])
+
+
 def test_found_faces(encoder: PadInvEncoder, generator: Generator) -> None:
     def detect(photograph: Tensor) -> Tensor:
         return torch.stack([FACE, 0.5 * FACE])[: 1 + (photograph.shape[-1] > 48)]

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from image_files import BROKEN, encode, noise, png_header
-from padinv.exceptions import DataError
+from padinv.exceptions import ConfigError, DataError
 from padinv.images import MAX_PIXELS
 from padinv.inversion.photographs import read_photographs
 
@@ -36,6 +36,16 @@ def test_all_kinds_of_one_photograph_are_the_same_bytes(file: Path) -> None:
     expected = torch.from_numpy(array.copy()).permute(2, 0, 1) / 127.5 - 1
     for kind in (file, str(file), image, array, expected, expected[None], [file], [[array][0]]):
         assert torch.equal(only(kind), expected)
+
+
+def test_names_of_ones_own(file: Path) -> None:
+    images = [file, torch.zeros(2, 3, 9, 8)]
+    assert read_photographs(images, ["a", "b", "c"])[1] == ["a", "b", "c"]
+    with pytest.raises(DataError, match="b cannot be read: it has 3×9 pixels"):
+        read_photographs([file, torch.zeros(3, 9, 3)], ["a", "b"])
+    for names in (["a"], ["a"] * 4, []):
+        with pytest.raises(ConfigError, match=f"There are {len(names)} names for 3 photographs"):
+            read_photographs(images, names)
 
 
 def test_a_list_of_all_kinds_keeps_order_and_names(file: Path) -> None:

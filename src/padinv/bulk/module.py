@@ -13,7 +13,7 @@ from torch import Tensor
 from padinv.bulk.dataset import Item
 from padinv.bulk.task import Task
 from padinv.exceptions import DataError, PadInvError
-from padinv.inversion import Inversion, Inverter, given_landmarks
+from padinv.inversion import Inversion, Inverter
 from padinv.inversion.landmarks import Faces
 from padinv.metrics import reconstruction_metrics
 
@@ -108,8 +108,8 @@ class BulkInversion(LightningModule):
             except DataError:
                 alone += photographs
             else:
-                # What is no file is named by its place.
-                yield [photographs[int(name.removeprefix("image-"))] for name in inversion.names], inversion
+                named = {item.photograph.path: item for item in photographs}
+                yield [named[name] for name in inversion.names], inversion
         for item in alone:
             try:
                 inversion = self._invert_one(item)
@@ -127,22 +127,17 @@ class BulkInversion(LightningModule):
         path = item.photograph.path
         if item.problem:
             raise DataError(item.problem)
-        if item.image is None:
-            return self.inverter.load(path)
-        try:
-            return self._invert_photographs([item])
-        except DataError as error:
-            raise DataError(str(error).replace("image-0", path)) from error
+        return self.inverter.load(path) if item.image is None else self._invert_photographs([item])
 
     def _invert_photographs(self, items: Sequence[Item]) -> Inversion:
-        paths = [item.photograph.path for item in items]
-        landmarks = None
-        faces = self.faces
-        if self.landmarks is not None:
-            points = given_landmarks(self.landmarks, paths, faces)
-            landmarks, faces = {f"image-{i}": chosen for i, chosen in enumerate(points)}, "all"
-        images = [item.image for item in items]
-        return self.inverter.invert(images, align=self.align, landmarks=landmarks, faces=faces, refine=self.refine)
+        return self.inverter.invert(
+            [item.image for item in items],
+            align=self.align,
+            landmarks=self.landmarks,
+            faces=self.faces,
+            refine=self.refine,
+            names=[item.photograph.path for item in items],
+        )
 
     def _results(self, inversion: Inversion) -> Iterator[Result]:
         code = self.task.apply(inversion.code)

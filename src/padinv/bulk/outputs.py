@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from shutil import rmtree
 from tempfile import TemporaryFile
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 from padinv.bulk.inputs import is_code
 from padinv.exceptions import ConfigError
@@ -117,9 +117,8 @@ class OutputFolder:
         Raises:
             ConfigError: if it cannot be written.
         """
-        part = self.path / ".part" / target.relative_to(self.path)
+        part = self.path / f".part-{uuid4().hex}{target.suffix}"
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             write(part)
             return part.replace(target)
@@ -144,9 +143,8 @@ class OutputFolder:
         part = self.path / "metrics.jsonl.part"
         part.write_text("".join(json.dumps(self.records[path]) + "\n" for path in sorted(self.records)), "utf-8")
         part.replace(self.path / "metrics.jsonl")
-        for shard in shards:
-            shard.unlink()
-        rmtree(self.path / ".part", ignore_errors=True)  # with what an interrupted run was at
+        for done in [*shards, *self.path.glob(".part-*")]:  # these are what an interrupted run was at
+            done.unlink()
 
 
 def _read(file: Path) -> list[Record]:

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import PurePath
 from statistics import mean
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
@@ -90,18 +92,16 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
     landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
     detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
     encoder, generator = load_pair(options.model)
-    settings = digest(
-        {
-            "task": [task.name, task.settings, [_content(path) for path in task.references]],
-            "networks": [fingerprint(encoder), fingerprint(generator)],
-            "refine": options.refine,
-            "precision": options.precision,
-            "faces": [options.faces, str(options.detector)] if options.aligned else None,
-            "landmarks": None if landmarks is None else {name: points.tolist() for name, points in landmarks.items()},
-        }
-    )
+    common = {
+        "task": [task.name, task.settings, [_content(path) for path in task.references]],
+        "networks": [fingerprint(encoder), fingerprint(generator)],
+        "refine": options.refine,
+        "precision": options.precision,
+        "faces": [options.faces, str(options.detector)] if options.aligned else None,
+    }
     given = _photographs(source, folder)
-    waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, settings)]
+    settings = {one.path: digest({**common, "landmarks": _own(landmarks, one.path)}) for one in given}
+    waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, settings[one.path])]
 
     trainer = _trainer(options, [ResultWriter(folder, settings), PhotographProgressBar(len(waiting))])
     device = trainer.strategy.root_device
@@ -127,9 +127,9 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
         )
         try:
             trainer.predict(module, _loader(source, waiting, trainer.world_size, options), return_predictions=False)
-        except SystemExit:  # what Lightning makes of Ctrl+C
+        except SystemExit as stop:  # what Lightning makes of Ctrl+C, and its writer of SIGTERM
             print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
-            raise
+            raise SystemExit(1) from stop
     elif trainer.is_global_zero:
         folder.merge()
     records = [folder.records[one.path] for one in given if one.path in folder.records]
@@ -146,6 +146,13 @@ def _photographs(source: Source, folder: OutputFolder) -> list[Photograph]:
     paths = sorted(indices, key=lambda path: indices[path])
     names = output_names(paths, folder.names)
     return [Photograph(indices[path], path, names[path]) for path in paths]
+
+
+def _own(landmarks: Mapping[str, Tensor] | None, path: str) -> Any:
+    """What a table of landmarks says of one photograph: what it says of others makes no difference to its results."""
+    table = landmarks or {}
+    points = table.get(path, table.get(PurePath(path).name))
+    return landmarks is not None if points is None else points.tolist()
 
 
 def _loader(source: Source, waiting: Sequence[Photograph], processes: int, options: BulkOptions) -> DataLoader[Any]:

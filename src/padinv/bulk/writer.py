@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
-from torchvision.utils import save_image
 from tqdm import tqdm
 
 from padinv.bulk.module import Outcome
@@ -25,10 +26,10 @@ class ResultWriter(BasePredictionWriter):
 
     Args:
         folder: where to.
-        settings: digest of the options that the results depend on.
+        settings: of each photograph, by path, a digest of the options that its results depend on.
     """
 
-    def __init__(self, folder: OutputFolder, settings: str) -> None:
+    def __init__(self, folder: OutputFolder, settings: Mapping[str, str]) -> None:
         super().__init__(write_interval="batch")
         self.folder = folder
         self.settings = settings
@@ -47,11 +48,14 @@ class ResultWriter(BasePredictionWriter):
 
         Raises:
             ConfigError: if a file cannot be written.
+            SIGTERMException: if the process is asked to end; Lightning's loop looks only in training and validation.
         """
         for outcome in prediction:
             if outcome.problem:
                 tqdm.write(f"padinv: {outcome.problem}", file=sys.stderr)  # beside the progress bar, not into it
             self.folder.add(self._write(outcome), trainer.global_rank)
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
     def _write(self, outcome: Outcome) -> Record:
         _, path, name = outcome.item.photograph
@@ -75,7 +79,7 @@ class ResultWriter(BasePredictionWriter):
             **metrics,
             "seconds": round(outcome.seconds, 4),
             "faces": len(results),
-            "settings": self.settings,
+            "settings": self.settings[path],
         }
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,5 +90,6 @@ class ResultWriter(BasePredictionWriter):
 
 
 def write_png(image: Tensor, path: Path) -> None:
-    """Writes (3, H, W) in [0, 1]."""
-    save_image(image, path, format="png")
+    """Writes (3, H, W) in [0, 1], compressed a little less than usual, which takes a third of the time."""
+    pixels = image.detach().mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(pixels).save(path, "PNG", compress_level=3)

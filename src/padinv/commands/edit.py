@@ -19,15 +19,15 @@ class Edit(Task):
     """Moves codes along directions, one after the other, and pulls them to the mean.
 
     Args:
-        steps: directions, and how far along each.
+        steps: directions, and how far along each: latents, then padding.
         layers: which latents to move, such as "0-7,9"; those of each direction if not given.
         truncation: psi of :func:`padinv.editing.truncate`, done first; 1 for none.
     """
 
     def __init__(
-        self, steps: Sequence[tuple[Direction, float]], layers: str | None = None, truncation: float = 1.0
+        self, steps: Sequence[tuple[Direction, float, float]], layers: str | None = None, truncation: float = 1.0
     ) -> None:
-        named = [[identify(direction), strength] for direction, strength in steps]
+        named = [[identify(direction), *strengths] for direction, *strengths in steps]
         super().__init__("edit", {"steps": named, "layers": layers, "truncation": truncation})
         self.steps = steps
         self.layers = layers
@@ -40,7 +40,7 @@ class Edit(Task):
         Raises:
             PadInvError: if they are not.
         """
-        check_directions([direction for direction, _ in self.steps], generator)
+        check_directions([direction for direction, *_ in self.steps], generator)
         parse_layers(self.layers, generator.num_layers)
         self.generator = generator
 
@@ -48,8 +48,8 @@ class Edit(Task):
         """Moves the latents, and the padding of directions that know how."""
         if self.truncation != 1 and self.generator is not None:
             code = truncate(code, self.generator, self.truncation)
-        for direction, strength in self.steps:
-            code = direction.apply(code, strength, self.layers)
+        for direction, strength, padding_strength in self.steps:
+            code = direction.apply(code, strength, self.layers, padding_strength)
         return code
 
 
@@ -98,6 +98,14 @@ def main(args: Sequence[str]) -> int:
         help="how much, one for each direction, in standard deviations; negative for the contrary (default: 1)",
     )
     edits.add_argument(
+        "--padding-strength",
+        action="append",
+        default=[],
+        type=float,
+        metavar="S",
+        help="the same for the padding, where the direction moves it, too (default: --strength)",
+    )
+    edits.add_argument(
         "--directions",
         metavar="FILE",
         help="where directions are: .safetensors, .npy, a bundled model (default: --model)",
@@ -115,15 +123,18 @@ def main(args: Sequence[str]) -> int:
     )
     options = parser.parse_args(args)
     strengths = options.strength or [1.0] * len(options.direction)
-    if len(strengths) != len(options.direction):
-        raise ConfigError(
-            f"--strength must be given once for each --direction, not {len(strengths)} times for "
-            f"{len(options.direction)}."
-        )
+    padding_strengths = options.padding_strength or strengths
+    for option, numbers in (("--strength", strengths), ("--padding-strength", padding_strengths)):
+        if len(numbers) != len(options.direction):
+            raise ConfigError(
+                f"{option} must be given once for each --direction, not {len(numbers)} times for "
+                f"{len(options.direction)}."
+            )
     if not options.direction and options.truncation == 1:
         raise ConfigError("There is nothing to edit: give --direction, or --truncation.")
     known = load_directions(options.directions or options.model) if options.direction else {}
     kept = [known[name] for name in options.keep]
-    steps = [(known[name].conditioned_on(*kept), s) for name, s in zip(options.direction, strengths, strict=True)]
+    chosen = [known[name].conditioned_on(*kept) for name in options.direction]
+    steps = list(zip(chosen, strengths, padding_strengths, strict=True))
     task = Edit(steps, options.layers, options.truncation)
     return run(task, options.photographs, bulk_options(options)).exit_code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -180,6 +180,7 @@ class Inverter:
         faces: Faces = "largest",
         refine: int = 0,
         progress: bool = False,
+        names: Sequence[str] | None = None,
     ) -> Inversion:
         """Inverts photographs of any size.
 
@@ -192,19 +193,22 @@ class Inverter:
             faces: which of several faces, for ``align``: "largest", "all", or a number.
             refine: steps of optimization, starting from the encoder's code (:func:`~padinv.inversion.refine`).
             progress: whether to show a progress bar.
+            names: of the photographs, for landmarks, messages and the inversion; if not given as
+                :func:`~padinv.inversion.read_photographs` names them.
 
         Returns:
             The inversion of all squares, in the order of the photographs, on the device of the networks.
 
         Raises:
             DataError: if a photograph cannot be read, or has no face or no landmarks; it is named.
-            ConfigError: if ``landmarks`` are given without ``align``, or ``refine`` is negative.
+            ConfigError: if ``landmarks`` are given without ``align``, ``refine`` is negative, or there is not one name
+                for each photograph.
         """
         if refine < 0:
             raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
         if landmarks is not None and not align:
             raise ConfigError("landmarks are for aligning faces: set align=True, or leave them out.")
-        photographs, names = read_photographs(images)
+        photographs, names = read_photographs(images, names)
         sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
         if align:
             found = enumerate(self._landmarks(photographs, names, landmarks, faces))

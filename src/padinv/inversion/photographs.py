@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from padinv.exceptions import DataError
+from padinv.exceptions import ConfigError, DataError
 from padinv.images import MAX_PIXELS, decode, read_bytes, to_tensor, upright_rgb
 from padinv.inversion.alignment import clamped
 from padinv.typing import PathLike
@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 """How far a tensor may reach beyond [-1, 1]: as far as the rounding of 16-bit floats takes it."""
 
 
-def read_photographs(images: Photographs) -> tuple[list[Tensor], list[str]]:
+def read_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[Tensor], list[str]]:
     """Reads photographs of any size into RGB tensors.
 
     - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, what is transparent laid on white).
@@ -41,12 +41,14 @@ def read_photographs(images: Photographs) -> tuple[list[Tensor], list[str]]:
 
     Args:
         images: the photographs.
+        names: one for each. If not given, a path's is the path, all others are called ``image-0``, ``image-1`` …, by
+            their place among the photographs.
 
     Returns:
-        Tensors (3, H, W) in [-1, 1], float32, and names: a path's is the path, all others are called ``image-0``,
-        ``image-1`` …, by their place among the photographs.
+        Tensors (3, H, W) in [-1, 1], float32, and names.
 
     Raises:
+        ConfigError: if there is not one name for each.
         DataError: if there is none, or one cannot be read, is smaller than 8 px on a side, larger than
             :data:`padinv.images.MAX_PIXELS`, or out of range: it is named.
 
@@ -55,20 +57,24 @@ def read_photographs(images: Photographs) -> tuple[list[Tensor], list[str]]:
     ([(3, 9, 16), (3, 8, 8), (3, 8, 8)], ['image-0', 'image-1', 'image-2'])
     """
     photographs: list[Tensor] = []
-    names: list[str] = []
+    called: list[str] = []
+    given = iter(names or ())
     for image in images if isinstance(images, list | tuple) else [images]:
         for photograph in _split(image):
-            name = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else f"image-{len(names)}"
+            own = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else f"image-{len(called)}"
+            name = next(given, own)
             try:
                 tensor = _read(photograph)
                 _check_size(tensor)
             except DataError as error:
                 raise DataError(f"{name} cannot be read: {error}") from error
             photographs.append(tensor)
-            names.append(name)
+            called.append(name)
     if not photographs:
         raise DataError("There are no photographs: the list is empty.")
-    return photographs, names
+    if names is not None and len(names) != len(photographs):
+        raise ConfigError(f"There are {len(names)} names for {len(photographs)} photographs: give one for each.")
+    return photographs, called
 
 
 def _split(image: Any) -> Iterator[Any]:
