@@ -29,7 +29,7 @@ Run = Callable[..., int]
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path) -> list[str]:
     """Options for a short run of small networks in a temporary folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("padinv.gan.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
+    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
     return [
         "--model.fid_samples=4",
         f"--data.train={picture_folder}",

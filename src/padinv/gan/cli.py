@@ -8,7 +8,6 @@ from typing import ClassVar
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from padinv.allocation import keep_freed_memory
 from padinv.gan.snapshots import GanReport, NetworkFiles, SamplePictures
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, cli
 
@@ -42,5 +41,4 @@ def main(args: Sequence[str]) -> int:
     Returns:
         0.
     """
-    keep_freed_memory()  # on a CPU it saves an eighth of the time
     return cli.main(["fit", *args], GanCLI)

@@ -133,7 +133,6 @@ class StyleGAN2Module(AlternatingModule):
         self.style_mixing = style_mixing
         self.ema_images, self.ema_ramp_up = ema_images, ema_ramp_up
         self.accumulate = accumulate
-        self.channels_last = channels_last
         self.compile_networks = compile
         self.seed = seed
         self.register_buffer("path_mean", torch.zeros(()))
@@ -180,7 +179,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def discriminate(self, images: Tensor) -> Tensor:
         """Scores images (B, 3, H, W) as they are: (B, 1)."""
-        return self.score(self._order(images)).float()
+        return self.score(self.order(images)).float()
 
     def generator_losses(self, count: int) -> dict[str, Tensor]:
         """Both terms of the generator's loss, ``path`` when it is due: {"g": …, "path": …}. Moves the mean latent."""
@@ -210,7 +209,7 @@ class StyleGAN2Module(AlternatingModule):
         real_scores, fake_scores = self.discriminate(reals), self.discriminate(fakes)
         terms = {"d": self.adversarial_loss.discriminator(real_scores, fake_scores)}
         if self.adversarial_loss.r1_gamma > 0 and int(self.steps) % self.adversarial_loss.r1_every == 0:
-            terms["r1"] = self.adversarial_loss.penalty(self.discriminator, self._order(reals), int(self.steps))
+            terms["r1"] = self.adversarial_loss.penalty(self.discriminator, self.order(reals), int(self.steps))
         if isinstance(self.augmentation, AdaptiveAugmentation):
             self.augmentation.update(real_scores.detach())
         return terms
@@ -242,9 +241,6 @@ class StyleGAN2Module(AlternatingModule):
         mean: Tensor = self.trainer.strategy.reduce(values, reduce_op="mean")
         return mean
 
-    def _order(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
-
     # Validation -----------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
@@ -271,9 +267,8 @@ class StyleGAN2Module(AlternatingModule):
 
     def setup(self, stage: str) -> None:
         """Orders and compiles the networks, and lets DDP alternate."""
+        super().setup(stage)
         allow_unused_parameters(self.trainer.strategy)
-        if self.channels_last:
-            self.to(memory_format=torch.channels_last)
         if self.compile_networks:
             self.synthesize, self.score = torch.compile(self.synthesize), torch.compile(self.score)
 

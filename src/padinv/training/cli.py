@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from padinv.allocation import keep_freed_memory
 from padinv.exceptions import ConfigError
 from padinv.training import (
     ImageProgressBar,
@@ -141,11 +142,19 @@ class PadInvCLI(LightningCLI):
                 if self.config[self.config["subcommand"]]["trainer"][option] not in (None, off):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         check_writable(self.trainer)
+        if self.config[self.config["subcommand"]]["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and sets the defaults."""
         for key, callback in self.callbacks.items():
             parser.add_lightning_class_args(callback, key)
+        parser.add_argument(
+            "--keep_memory",
+            type=bool,
+            default=True,
+            help="On a CPU, keep freed memory for what comes next (padinv.allocation).",
+        )
         parser.set_defaults(self.defaults)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
-from padinv.checkpoints import fingerprint, load_discriminator, load_generator
+from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
 from padinv.codes import CodeShape, InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
@@ -35,6 +35,7 @@ from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.training.alternating import AlternatingModule, is_plain
 from padinv.training.distributed import allow_unused_parameters
+from padinv.training.recomputation import recompute_activations
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
 """Builds an encoder for a generator; in a config its ``class_path``, with its other arguments as ``init_args``."""
@@ -79,6 +80,11 @@ class PadInvModule(AlternatingModule):
         accumulate: parts that each batch is worked through in; same step, less memory. BatchNorm sees the parts.
         ema_images: half-life, in images, of a moving average of the encoder, which is then what is validated and saved
             for use; None for none.
+        encoder_weights: what the encoder starts from, as for :func:`padinv.load_encoder` ("congress64", a checkpoint);
+            it must be of the same kind and size. Random weights if not given.
+        channels_last: keeps weights and images in this order, which is faster on most devices.
+        checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
+            keeping them (:mod:`padinv.training.recomputation`): less memory, more time.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
 
     Raises:
@@ -109,9 +115,12 @@ class PadInvModule(AlternatingModule):
         clip_norm: float | None = None,
         accumulate: int = 1,
         ema_images: float | None = None,
+        encoder_weights: str | None = None,
+        channels_last: bool = False,
+        checkpoint_activations: bool = False,
         compile: bool = False,
     ) -> None:
-        super().__init__(clip_norm)
+        super().__init__(clip_norm, channels_last)
         with warnings.catch_warnings():
             # Lightning advises against saving modules; they are taken out again in the next line.
             warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
@@ -131,9 +140,12 @@ class PadInvModule(AlternatingModule):
         self.scheduler_images = scheduler_images
         self.accumulate = accumulate
         self.ema_images = ema_images
+        self.checkpoint_activations = checkpoint_activations
         self.compile_networks = compile
 
         self.configure_models(generator, discriminator, encoder)
+        if encoder_weights is not None:
+            self.start_encoder(encoder_weights)
         self.configure_losses(pixel_loss, perceptual_loss, identity_loss, adversarial_loss)
         self.configure_metrics()
 
@@ -166,6 +178,19 @@ class PadInvModule(AlternatingModule):
         if self.ema_images is not None:
             self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=_average(0.5), use_buffers=True)
             self.encoder_ema.requires_grad_(False)
+
+    def start_encoder(self, source: str) -> None:
+        """Copies another encoder's weights into the encoder, and into its moving average."""
+        start = load_encoder(source)
+        config = getattr(self.encoder, "config", None)
+        if config != start.config:
+            other = {key: value for key, value in start.config.items() if (config or {}).get(key) != value}
+            raise ConfigError(
+                f"encoder_weights names {source!r}, an encoder with {other}, where this run's has "
+                f"{ {key: (config or {}).get(key) for key in other} }; set model.encoder's arguments to those."
+            )
+        for network in filter(None, (self.encoder, self.encoder_ema and self.encoder_ema.module)):
+            network.load_state_dict(start.state_dict())
 
     def configure_losses(
         self,
@@ -210,7 +235,7 @@ class PadInvModule(AlternatingModule):
 
     def forward(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, H, W) in [-1, 1] with the encoder to use."""
-        code: InversionCode = self.inference_encoder(images)
+        code: InversionCode = self.inference_encoder(self.order(images))
         return code
 
     def reconstruct(self, code: InversionCode) -> Tensor:
@@ -239,7 +264,7 @@ class PadInvModule(AlternatingModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the encoder, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
-        images = batch["image"]
+        images = self.order(batch["image"])
         parts = self.split_batch(images, self.accumulate)
         reconstructions: list[Tensor] = []
         logs: dict[str, Tensor] = {}
@@ -317,9 +342,13 @@ class PadInvModule(AlternatingModule):
         return optimizers, schedulers
 
     def setup(self, stage: str) -> None:
-        """Compiles in place, which leaves the names of parameters as they are; lets DDP alternate."""
+        """Orders, checkpoints and compiles in place, which leaves the names of parameters as they are."""
+        super().setup(stage)
         if self.discriminator is not None:
             allow_unused_parameters(self.trainer.strategy)
+        if self.checkpoint_activations:
+            for network in (self.encoder, self.generator.synthesis):
+                recompute_activations(network)
         if self.compile_networks:
             self.encoder.compile()
             self.generator.synthesis.compile()

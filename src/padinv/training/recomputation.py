@@ -1,0 +1,67 @@
+"""Activation checkpointing (Chen et al. 2016): a layer keeps its input, and computes the rest again for its gradient.
+
+It saves memory for time: one more forward pass of the layers that do it. Those are the generator's convolutions and the
+encoder's bottlenecks. Whole blocks of the generator would keep less, but then need far more at once: the last one alone
+has a fourth of all activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from padinv.networks.backbone import Bottleneck
+from padinv.networks.generator import StyleConv, ToRGB
+
+RECOMPUTED = (StyleConv, ToRGB, Bottleneck)
+"""What is large between its input and its output, and cheap to compute."""
+
+
+def recompute_activations(network: nn.Module) -> None:
+    """Makes all layers of a network that are :data:`RECOMPUTED` compute their activations again in a backward pass.
+
+    In place, and in nothing else: parameters, buffers and their names stay as they are, as do outputs and gradients.
+    A copy of the network does the same. To do it twice is to do it once.
+
+    >>> layer = Bottleneck(2, 2)
+    >>> recompute_activations(layer)
+    >>> layer(torch.ones(2, 2, 4, 4)).sum().backward()
+    >>> layer.norm1.num_batches_tracked.item()  # it was computed twice, and has seen one batch
+    1
+    """
+    for module in network.modules():
+        if isinstance(module, RECOMPUTED):
+            module.forward = partial(_forward, module)  # type: ignore[method-assign]  # of this instance alone
+
+
+def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    forward = partial(type(module).forward, module)
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    if torch.compiler.is_compiling():  # writes to buffers once by itself
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_contexts, module), **kwargs)
+
+
+def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _buffers_kept(module)
+
+
+@contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Keeps BatchNorm from counting a batch again: what it writes, it writes to copies."""
+    layers = [layer for layer in module.modules() if layer.training]
+    kept = [layer._buffers for layer in layers]
+    for layer, buffers in zip(layers, kept, strict=True):
+        layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, kept, strict=True):
+            layer._buffers = buffers
