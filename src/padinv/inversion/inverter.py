@@ -32,6 +32,7 @@ from padinv.inversion.photographs import Photographs, read_photographs
 from padinv.inversion.pretrained import load_pair
 from padinv.inversion.refinement import refine as refine_codes
 from padinv.networks import Generator, PadInvEncoder
+from padinv.networks.folding import fold
 from padinv.typing import PathLike
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Inverter:
         exported: folder for those files, to be found there the next time; one in padinv's cache if not given.
         keep_memory: whether this process keeps the memory that it frees, if the device is a CPU, which is faster
             (:func:`padinv.allocation.keep_freed_memory`).
+        compile: whether to compile the networks with ``torch.compile``, which takes a minute or two at the first batch
+            of each size, and a compiler. Refinement is not compiled.
 
     Raises:
         ConfigError: if encoder and generator do not fit each other, ``batch_size`` is not positive, or there is no
@@ -94,6 +97,7 @@ class Inverter:
         backend: Backend = "torch",
         exported: PathLike | None = None,
         keep_memory: bool = True,
+        compile: bool = False,
     ) -> None:
         _check(encoder, generator, batch_size)
         if backend not in (backends := get_args(Backend)):
@@ -101,12 +105,17 @@ class Inverter:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.encoder = _prepare(encoder, self.device)
         self.generator = _prepare(generator, self.device)
+        self._encode = fold(self.encoder)
+        self._synthesize = fold(self.generator).synthesis
         self.batch_size = batch_size
         self.recipe = recipe
         self._detector = detector
         self._exported: ExportedPair | None = None
         if keep_memory and self.device.type == "cpu":
             keep_freed_memory()
+        if compile:
+            self._encode.compile()
+            self._synthesize.compile()
         if backend == "onnxruntime":
             from padinv.export import ExportedPair  # torch.export takes half a second to import
 
@@ -125,6 +134,7 @@ class Inverter:
         backend: Backend = "torch",
         exported: PathLike | None = None,
         keep_memory: bool = True,
+        compile: bool = False,
     ) -> Self:
         """Loads an encoder and its generator.
 
@@ -141,6 +151,7 @@ class Inverter:
             backend: as for the class.
             exported: as for the class.
             keep_memory: as for the class.
+            compile: as for the class.
 
         Raises:
             CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
@@ -158,6 +169,7 @@ class Inverter:
             backend=backend,
             exported=exported,
             keep_memory=keep_memory,
+            compile=compile,
         )
 
     @cached_property
@@ -241,7 +253,7 @@ class Inverter:
 
     def encode(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R."""
-        encode = self.encoder if self._exported is None else self._exported.encode
+        encode = self._encode if self._exported is None else self._exported.encode
         with torch.inference_mode():
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
             codes = [encode(part) for part in torch.split(images, self.batch_size)]
@@ -254,7 +266,7 @@ class Inverter:
         Raises:
             ConfigError: if the codes are not for this generator.
         """
-        synthesize = self.generator.synthesis if self._exported is None else self._exported.synthesize
+        synthesize = self._synthesize if self._exported is None else self._exported.synthesize
         with torch.inference_mode():
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from padinv.exceptions import ConfigError
+from padinv.ops.winograd import conv3x3
 
 STAGE_BLOCKS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -38,6 +39,29 @@ class SqueezeExcitation(nn.Module):
         return x * torch.sigmoid(gate)
 
 
+class Conv3x3(nn.Conv2d):
+    """3×3 convolution with "same" zero padding, without bias.
+
+    Args:
+        in_channels: of its input.
+        channels: of its output.
+        stride: 1 or 2.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.transformed: Tensor | None = None  # padinv.networks.folding sets it
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+        if self.stride != (1, 1):
+            return super().forward(x)
+        y = conv3x3(x, self.weight, padding=1, transformed=self.transformed)
+        if self.bias is not None:  # BatchNorm was folded into it
+            y = y.add_(self.bias[:, None, None])
+        return y
+
+
 class Bottleneck(nn.Module):
     """BatchNorm, 3×3, PReLU, 3×3 with the stride, BatchNorm, squeeze-and-excitation; plus the shortcut.
 
@@ -52,10 +76,10 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.conv1 = Conv3x3(in_channels, channels)
         self.prelu = nn.PReLU(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv2 = Conv3x3(channels, channels, stride)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels)
         self.se = SqueezeExcitation(channels)
         self.shortcut: nn.Module
         if in_channels == channels:

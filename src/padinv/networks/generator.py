@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.codes import CodeShape, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.ops.equalized import EqualizedLinear, scaled_leaky_relu
-from padinv.ops.modulated_conv import modulated_conv2d
+from padinv.ops.modulated_conv import FrozenWeight, modulated_conv1x1, modulated_conv2d
 from padinv.ops.resampling import fir_kernel, upsample
 from padinv.typing import Noise
 
@@ -94,16 +95,27 @@ class StyleConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
         self.register_buffer("kernel", fir_kernel(), persistent=False)
+        self.frozen: FrozenWeight | None = None  # padinv.networks.folding sets it
         self.up = up
 
     def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
-        x = modulated_conv2d(x, self.weight, self.style(w), ring=ring, upsample_kernel=self.kernel if self.up else None)
-        if noise == "const":
-            x = x + (self.noise * self.noise_strength).to(x.dtype)
-        elif noise == "random":
-            x = x + torch.randn_like(x[:, :1]) * self.noise_strength.to(x.dtype)
-        return scaled_leaky_relu(x + self.bias[:, None, None].to(x.dtype))
+        # The activation's gain √2 goes into what is small. Nothing is lost in place: no gradient needs these maps.
+        gain = math.sqrt(2)
+        x = modulated_conv2d(
+            x,
+            self.weight,
+            self.style(w),
+            ring=ring,
+            upsample_kernel=self.kernel if self.up else None,
+            bias=self.bias,
+            gain=gain,
+            frozen=self.frozen,
+        )
+        if noise != "none":
+            image = self.noise if noise == "const" else torch.randn_like(x[:, :1])
+            x = x.add_((image * (self.noise_strength * gain)).to(x.dtype))
+        return F.leaky_relu(x, 0.2, inplace=True)
 
 
 class ToRGB(nn.Module):
@@ -117,7 +129,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, 3, R, R)."""
-        x = modulated_conv2d(x, self.weight, self.style(w), demodulate=False)
+        x = modulated_conv1x1(x, self.weight, self.style(w))
         return x + self.bias[:, None, None].to(x.dtype)
 
 

@@ -4,12 +4,14 @@ from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_
 from padinv.ops.modulated_conv import demodulation, modulated_conv2d
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel, upsample
 from padinv.ops.ring import map_to_ring, pad_with_ring, ring_positions, ring_to_map
+from padinv.ops.winograd import conv3x3
 
 __all__ = [
     "EqualizedConv2d",
     "EqualizedLinear",
     "blur",
     "blur_downsample",
+    "conv3x3",
     "demodulation",
     "fir_kernel",
     "map_to_ring",

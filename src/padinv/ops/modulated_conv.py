@@ -1,7 +1,7 @@
 """The style-modulated convolution of StyleGAN2 (Karras et al. 2019, section 2.2), with the padding ring of PadInv.
 
-With s the style, w the weight and r the ring,  y = d · (w ∗ [x · s | r]),  where [· | r] lays the ring around the map
-*after* modulation, and d_o = 1 / √(Σ_ik (w_oik · s_i)² + ε) is the demodulation of output channel o.
+With s the style, w the weight and r the ring,  y = d · (w ∗ [x · s | r]) + b,  where [· | r] lays the ring around the
+map *after* modulation, and d_o = 1 / √(Σ_ik (w_oik · s_i)² + ε) is the demodulation of output channel o.
 
 Activations are scaled instead of the weight: the convolution then has one weight for the whole batch. d comes from a
 product of matrices, since Σ_ik (w_oik · s_i)² = Σ_i (Σ_k w_oik²) · s_i².
@@ -10,24 +10,49 @@ product of matrices, since Σ_ik (w_oik · s_i)² = Σ_i (Σ_k w_oik²) · s_i²
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import einsum
 from torch import Tensor
 
 from padinv.ops.resampling import blur
 from padinv.ops.ring import pad_with_ring
+from padinv.ops.transposed_conv import Taps, split_taps, transposed_conv3x3
+from padinv.ops.winograd import conv3x3, keep_transformed
 
 EPSILON = 1e-8
 
 
-def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON) -> Tensor:
+class FrozenWeight(NamedTuple):
+    """What is computed of a weight (O, I, 3, 3) at every call, to be kept when it no longer changes.
+
+    Args:
+        energy: Σ_k w_oik², (O, I).
+        transformed: in the form of :func:`padinv.ops.winograd.transform_weight`, if that is of use.
+        taps: :func:`padinv.ops.transposed_conv.split_taps`, if it is for doubling.
+    """
+
+    energy: Tensor
+    transformed: Tensor | None = None
+    taps: Taps | None = None
+
+    @classmethod
+    def of(cls, weight: Tensor, up: bool) -> FrozenWeight:
+        """Computes it; ``up`` says whether the weight is for doubling."""
+        energy = weight.float().square().sum(dim=(2, 3))
+        return cls(energy, taps=split_taps(weight)) if up else cls(energy, keep_transformed(weight))
+
+
+def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON, energy: Tensor | None = None) -> Tensor:
     """1 / √(Σ_ik (w_oik · s_i)² + ε), in float32 whatever autocast says: it is a sum of many squares.
 
     Args:
         weight: (O, I, k, k).
         style: (B, I).
         epsilon: keeps the root away from zero.
+        energy: Σ_k w_oik², (O, I), if it is at hand.
 
     Returns:
         (B, O), float32.
@@ -36,7 +61,8 @@ def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON) -> Ten
     0.1666666716337204
     """
     with torch.autocast(weight.device.type, enabled=False):
-        energy = weight.float().square().sum(dim=(2, 3))
+        if energy is None:
+            energy = weight.float().square().sum(dim=(2, 3))
         return (F.linear(style.float().square(), energy) + epsilon).rsqrt()
 
 
@@ -48,33 +74,57 @@ def modulated_conv2d(
     demodulate: bool = True,
     ring: Tensor | None = None,
     upsample_kernel: Tensor | None = None,
+    bias: Tensor | None = None,
+    gain: float = 1.0,
+    frozen: FrozenWeight | None = None,
 ) -> Tensor:
-    """Modulates, pads, convolves, demodulates.
+    """Modulates, pads, convolves, demodulates, and adds the bias.
 
     The style carries the factor 1/√fan_in of the equalized learning rate. Demodulation cancels it, but it keeps the
     sums inside the range of float16; the ring, which no style multiplies, gets the same factor.
 
     Args:
         x: (B, I, R, R).
-        weight: (O, I, k, k) as stored, k = 1 or 3.
+        weight: (O, I, 3, 3) as stored.
         style: (B, I).
-        demodulate: normalises each output channel; off in toRGB.
-        ring: (B, I, 4R + 4), the padding of a 3×3 convolution at stride 1; zeros if absent.
-        upsample_kernel: if given, a transposed convolution of stride 2 followed by this filter, (4, 4).
+        demodulate: whether to normalise each output channel.
+        ring: (B, I, 4R + 4), the padding; zeros if absent.
+        upsample_kernel: if given, a transposed convolution of stride 2, without ring, followed by this filter, (4, 4).
+        bias: (O,).
+        gain: factor on the result.
+        frozen: what was computed of the weight before.
 
     Returns:
         (B, O, R, R), or (B, O, 2R, 2R) when upsampling.
     """
-    gain = 1 / math.sqrt(weight[0].numel())
-    style = style * gain
+    energy, transformed, taps = frozen or (None, None, None)
+    scale = 1 / math.sqrt(weight[0].numel())
+    style = style * scale
     x = x * style[:, :, None, None].to(x.dtype)
     if upsample_kernel is not None:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-        x = blur(x, upsample_kernel, padding=1, gain=4)
+        doubled = transposed_conv3x3(x, weight, taps)
+        x = blur(doubled, upsample_kernel, padding=1, gain=4)[:, :, :-1, :-1]
     elif ring is not None:
-        x = F.conv2d(pad_with_ring(x, ring * gain), weight)
+        x = conv3x3(pad_with_ring(x, ring * scale), weight, transformed=transformed)
     else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        x = conv3x3(x, weight, padding=1, transformed=transformed)
     if demodulate:
-        x = x * demodulation(weight, style, EPSILON * gain**2)[:, :, None, None].to(x.dtype)
-    return x
+        x = x * (demodulation(weight, style, EPSILON * scale**2, energy) * gain)[:, :, None, None].to(x.dtype)
+    elif gain != 1:
+        x = x * gain
+    return x if bias is None else x.add_((bias * gain)[:, None, None].to(x.dtype))  # no gradient needs the map before
+
+
+def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
+    """The same for few outputs and without demodulation, as in toRGB: here it is the weight that is modulated.
+
+    Args:
+        x: (B, I, R, R).
+        weight: (O, I, 1, 1).
+        style: (B, I).
+
+    Returns:
+        (B, O, R, R).
+    """
+    modulated = weight.flatten(1) * (style[:, None] / math.sqrt(weight[0].numel()))
+    return einsum(x, modulated.to(x.dtype), "b i h w, b o i -> b o h w")

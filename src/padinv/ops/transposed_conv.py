@@ -1,0 +1,44 @@
+"""The transposed 3×3 convolution of stride 2 that doubles a map, as four convolutions where that is faster.
+
+PyTorch's reaches half of the speed of a convolution on CPUs. There, each of the four kinds of pixels of the result, of
+even or odd row and column, comes from a convolution with those taps of the weight that meet it: 2×2, 2×1, 1×2 and 1×1.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+Taps = list[list[Tensor]]
+
+
+def transposed_conv3x3(x: Tensor, weight: Tensor, taps: Taps | None = None) -> Tensor:
+    """Doubles a map.
+
+    Args:
+        x: (B, I, H, W).
+        weight: (O, I, 3, 3).
+        taps: :func:`split_taps` of the weight, if they are at hand.
+
+    Returns:
+        (B, O, 2H + 2, 2W + 2), whose last row and column are zero.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_exporting():
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, output_padding=1)
+    rows = []
+    for i, kernels in enumerate(taps or split_taps(weight)):
+        # Odd pixels are one fewer than even ones: theirs beyond the map are the zeros.
+        row = [F.conv2d(x, kernel, padding=1)[:, :, i:, j:] for j, kernel in enumerate(kernels)]
+        rows.append(rearrange(torch.cat(row, dim=1), "b (j o) h w -> b h (w j o)", j=2))
+    doubled = rearrange(torch.cat(rows, dim=-1), "b h (i w o) -> b (h i) w o", i=2, o=weight.shape[0])
+    return doubled.movedim(-1, 1)  # a permutation, after which PyTorch still takes one image for channels-last
+
+
+def split_taps(weight: Tensor) -> Taps:
+    """The kernels of (O, I, 3, 3) for even and odd rows, each for even and odd columns."""
+    taps = slice(0, 3, 2), slice(1, 2)
+    layout = torch.channels_last if weight.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    weight = weight.flip(2, 3)
+    return [[weight[:, :, i, j].contiguous(memory_format=layout) for j in taps] for i in taps]

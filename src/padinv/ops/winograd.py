@@ -1,0 +1,233 @@
+"""3×3 convolution by Winograd's algorithm F(4×4, 3×3) (Lavin and Gray 2016, section 4.3): a quarter of the products.
+
+The map is cut into tiles of 6×6 px that overlap by 2 and give 4×4 px each. With U the transformed weight,
+
+    Y = Aᵀ [ Σ_i U_i ⊙ (Bᵀ d_i B) ] A,
+
+where the sum over input channels is, for each of the 36 positions, a product of matrices (tiles × I) (I × O). All is
+bilinear in map and weight, and so is each of its gradients: three operators that are each other's derivatives.
+
+PyTorch's convolutions on CPUs do not use it. On GPUs cuDNN does, and this is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+def _matrix(rows: list[list[int]], divisor: int = 1) -> Tensor:
+    """A transform in two dimensions, for pixels in reading order, from that in one."""
+    one = torch.tensor(rows, dtype=torch.float64) / divisor
+    return torch.kron(one, one)
+
+
+# Of maps, weights and results, for the points 0, 1, -1, 2, -2 and ∞.
+_B_ROWS = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
+_B_ROWS += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
+_B_T = _matrix(_B_ROWS)
+_G = _matrix([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], divisor=24)
+_A_T = _matrix([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+MINIMUM_CHANNELS = 128
+"""Narrower maps take longer to transform than the products take that are saved."""
+
+MINIMUM_TILES = 64
+"""With fewer, to read the transformed weight takes longer than to multiply it."""
+
+STRIP_TILES = 128
+"""About how many tiles are worked on at once, so that their transforms stay in the processor's cache."""
+
+
+def conv3x3(x: Tensor, weight: Tensor, padding: int = 0, transformed: Tensor | None = None) -> Tensor:
+    """3×3 convolution of stride 1 without bias, by Winograd's algorithm where that pays.
+
+    Args:
+        x: (B, I, H, W).
+        weight: (O, I, 3, 3).
+        padding: zeros laid around the map on all sides.
+        transformed: :func:`transform_weight` of the weight, if it is at hand.
+
+    Returns:
+        (B, O, H + 2·padding - 2, W + 2·padding - 2). It differs from torch's by some 1e-5 of the largest value.
+    """
+    if not winograd_pays(x, weight, padding):
+        return F.conv2d(x, weight, padding=padding)
+    if transformed is None:
+        transformed = transform_weight(weight)
+    result: Tensor = winograd(F.pad(x, [padding] * 4) if padding else x, transformed)
+    return result
+
+
+def winograd_pays(x: Tensor, weight: Tensor, padding: int = 0) -> bool:
+    """Whether :func:`conv3x3` takes Winograd's algorithm: on CPUs, in float32, for wide enough maps of 4n×4m px.
+
+    An exported graph has convolutions: what runs it knows best how to do them.
+    """
+    height, width = (size + 2 * padding - 2 for size in x.shape[2:])
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_exporting()
+        and height % 4 == 0 == width % 4
+        and min(weight.shape[:2]) >= MINIMUM_CHANNELS
+        and x.shape[0] * height * width >= 16 * MINIMUM_TILES
+    )
+
+
+def keep_transformed(weight: Tensor) -> Tensor | None:
+    """:func:`transform_weight` of a weight that no longer changes; None where it is never used, to save memory."""
+    used = weight.device.type == "cpu" and min(weight.shape[:2]) >= MINIMUM_CHANNELS
+    return transform_weight(weight) if used else None
+
+
+def transform_weight(weight: Tensor) -> Tensor:
+    """The transformed weight G w Gᵀ of (O, I, 3, 3), (36, I, O)."""
+    product = _G.to(weight) @ rearrange(weight, "o i h w -> (h w) (i o)")
+    return product.view(36, weight.shape[1], weight.shape[0])
+
+
+@torch.library.custom_op("padinv::winograd", mutates_args=())
+def winograd(x: Tensor, u: Tensor) -> Tensor:
+    """Convolves.
+
+    Args:
+        x: (B, I, H + 2, W + 2), H and W multiples of 4.
+        u: (36, I, O).
+
+    Returns:
+        (B, O, H, W), in channels-last format.
+    """
+    maps = rearrange(x, "b i h w -> b h w i")
+    y = x.new_empty(x.shape[0], x.shape[2] - 2, x.shape[3] - 2, u.shape[2])
+    for tiles in _strips(y, u.shape[1]):
+        m = torch.bmm(_transform_tiles(maps, tiles), u)
+        y[:, 4 * tiles.start : 4 * tiles.stop] = _untransform(m, y.shape, tiles)
+    return rearrange(y, "b h w o -> b o h w")
+
+
+@torch.library.custom_op("padinv::winograd_input_gradient", mutates_args=())
+def winograd_input_gradient(g: Tensor, u: Tensor) -> Tensor:
+    """The gradient of a scalar to x, given that to the result.
+
+    Args:
+        g: (B, O, H, W).
+        u: (36, I, O).
+
+    Returns:
+        (B, I, H + 2, W + 2), in channels-last format.
+    """
+    grads = rearrange(g, "b o h w -> b h w o")
+    batch, height, width, _ = grads.shape
+    rows, columns = height // 4, width // 4
+    x = g.new_zeros(batch, rows + 1, 4, columns + 1, 4, u.shape[1])  # tile by tile, and a margin of one
+    for tiles in _strips(grads, u.shape[1]):
+        v = torch.bmm(_transform_gradient(grads, tiles), u.mT)
+        d = _B_T.to(v).T @ v.flatten(1)
+        shape = {"i": 6, "j": 6, "b": batch, "t": columns}
+        d = rearrange(d, "(i j) (b n t c) -> b n i t j c", n=tiles.stop - tiles.start, **shape)
+        here, below = slice(tiles.start, tiles.stop), slice(tiles.start + 1, tiles.stop + 1)
+        x[:, here, :, :-1] += d[:, :, :4, :, :4]
+        x[:, here, :, 1:, :2] += d[:, :, :4, :, 4:]
+        x[:, below, :2, :-1] += d[:, :, 4:, :, :4]
+        x[:, below, :2, 1:, :2] += d[:, :, 4:, :, 4:]
+    return rearrange(x, "b n i t j c -> b c (n i) (t j)")[:, :, : height + 2, : width + 2].clone()
+
+
+@torch.library.custom_op("padinv::winograd_weight_gradient", mutates_args=())
+def winograd_weight_gradient(x: Tensor, g: Tensor) -> Tensor:
+    """The gradient of a scalar to u, given that to the result.
+
+    Args:
+        x: (B, I, H + 2, W + 2).
+        g: (B, O, H, W).
+
+    Returns:
+        (36, I, O).
+    """
+    maps, grads = rearrange(x, "b i h w -> b h w i"), rearrange(g, "b o h w -> b h w o")
+    u = x.new_zeros(36, maps.shape[-1], grads.shape[-1])
+    for tiles in _strips(grads, maps.shape[-1]):
+        u.baddbmm_(_transform_tiles(maps, tiles).mT, _transform_gradient(grads, tiles))
+    return u
+
+
+def _strips(y: Tensor, channels: int) -> Iterator[slice]:
+    """Rows of tiles of (B, H, W, O) that are worked on together."""
+    batch, height, width, _ = y.shape
+    tiles = max(STRIP_TILES, channels // 2)  # the wider, the more the weight counts, which is read for each strip
+    step = max(1, tiles // (batch * (width // 4)))
+    return (slice(start, min(start + step, height // 4)) for start in range(0, height // 4, step))
+
+
+def _transform_tiles(maps: Tensor, tiles: slice) -> Tensor:
+    """Bᵀ d B of some rows of tiles of (B, H + 2, W + 2, I): (36, tiles, I)."""
+    d = maps[:, 4 * tiles.start : 4 * tiles.stop + 2].unfold(1, 6, 4).unfold(2, 6, 4)
+    d = rearrange(d, "b n t c i j -> (i j) (b n t c)")
+    return (_B_T.to(d) @ d).view(36, -1, maps.shape[-1])
+
+
+def _transform_gradient(grads: Tensor, tiles: slice) -> Tensor:
+    """A g Aᵀ of some rows of tiles of (B, H, W, O): (36, tiles, O)."""
+    g = rearrange(grads[:, 4 * tiles.start : 4 * tiles.stop], "b (n i) (t j) o -> (i j) (b n t o)", i=4, j=4)
+    return (_A_T.to(g).T @ g).view(36, -1, grads.shape[-1])
+
+
+def _untransform(m: Tensor, shape: torch.Size, tiles: slice) -> Tensor:
+    """Aᵀ m A of (36, tiles, O), as rows of pixels of a result of that shape (B, H, W, O)."""
+    y = _A_T.to(m) @ m.flatten(1)
+    sizes = {"i": 4, "j": 4, "b": shape[0], "t": shape[2] // 4}
+    return rearrange(y, "(i j) (b n t o) -> b (n i) (t j) o", n=tiles.stop - tiles.start, **sizes)
+
+
+@winograd.register_fake
+def _(x: Tensor, u: Tensor) -> Tensor:
+    size = x.shape[0], u.shape[2], x.shape[2] - 2, x.shape[3] - 2
+    return x.new_empty(size).contiguous(memory_format=torch.channels_last)
+
+
+@winograd_input_gradient.register_fake
+def _(g: Tensor, u: Tensor) -> Tensor:
+    size = g.shape[0], u.shape[1], g.shape[2] + 2, g.shape[3] + 2
+    return g.new_empty(size).contiguous(memory_format=torch.channels_last)
+
+
+@winograd_weight_gradient.register_fake
+def _(x: Tensor, g: Tensor) -> Tensor:
+    return x.new_empty(36, x.shape[1], g.shape[1])
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _winograd_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    x, u = ctx.saved_tensors
+    needs_x, needs_u = ctx.needs_input_grad
+    return (
+        winograd_input_gradient(g, u) if needs_x else None,
+        winograd_weight_gradient(x, g) if needs_u else None,
+    )
+
+
+def _input_gradient_backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
+    g, u = ctx.saved_tensors
+    needs_g, needs_u = ctx.needs_input_grad
+    return winograd(x, u) if needs_g else None, winograd_weight_gradient(x, g) if needs_u else None
+
+
+def _weight_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
+    x, g = ctx.saved_tensors
+    needs_x, needs_g = ctx.needs_input_grad
+    return winograd_input_gradient(g, u) if needs_x else None, winograd(x, u) if needs_g else None
+
+
+winograd.register_autograd(_winograd_backward, setup_context=_remember)
+winograd_input_gradient.register_autograd(_input_gradient_backward, setup_context=_remember)
+winograd_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_remember)
