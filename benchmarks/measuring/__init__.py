@@ -1,0 +1,101 @@
+"""What benchmarks share: a process for each point, five runs after a warm-up, their median, and the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent.parent / "results"
+RUNS, WARM_UP = 5, 1
+
+Point = Mapping[str, Any]
+
+
+def seconds(step: Callable[[], object], runs: int = RUNS, warm_up: int = WARM_UP) -> float:
+    """The median of five runs, after one to warm up."""
+    return statistics.median([_timed(step) for _ in range(warm_up + runs)][warm_up:])
+
+
+def _timed(step: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def megabytes(peak: bool = False) -> float:
+    """Resident memory of this process, now or at its peak; not a number where there is no /proc.
+
+    Not by `getrusage`, whose peak a process inherits from the one that started it.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return float("nan")
+    field = "VmHWM:" if peak else "VmRSS:"
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
+
+
+def in_own_process(script: str, point: Point) -> dict[str, Any]:
+    """What `script --point JSON` prints in its last line, as JSON.
+
+    Adds "others": how much of the machine other processes used meanwhile, from 0 to 1. Where that is not small, the
+    rest is not to be trusted.
+    """
+    command = [sys.executable, script, "--point", json.dumps(point)]
+    (busy, total), own = _machine_time(), _children_time()
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    (busy_after, total_after), own = _machine_time(), _children_time() - own
+    others = (busy_after - busy - own) / (total_after - total) if total_after > total else float("nan")
+    result: dict[str, Any] = {**json.loads(printed.splitlines()[-1]), "others": max(0.0, others)}
+    return result
+
+
+def _machine_time() -> tuple[float, float]:
+    """Seconds that all cores were busy, and that they have had, since the machine was started; zeros without /proc."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    except OSError:
+        return 0.0, 0.0
+    user, nice, system, idle, waiting, *rest = (int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in fields)
+    busy = user + nice + system + sum(rest)
+    return busy, busy + idle + waiting
+
+
+def _children_time() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, vector instructions, cores, torch."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"cpu": f"{model}, {capability}", "cores": os.cpu_count(), "torch": torch.__version__}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write(name: str, command: str, text: str) -> None:
+    """Prints a result, and writes it to benchmarks/results/ with the machine and the command it comes from."""
+    about = "{cpu}, {cores} cores, torch {torch}".format_map(machine())
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(f"`{command}`\n\n{about}\n\n{text}\n")
+    print(f"\n{about}\n\n{text}")

@@ -1,0 +1,194 @@
+"""How much of the processor the networks use.
+
+python benchmarks/utilisation.py [--rows "encoder 256 px, batch 1" …] [--variants Inverter …] [--threads 2]
+
+Utilisation is  operations of the published computation / time / best rate of a 3×3 convolution  (512 channels, 32×32,
+float32), which is measured in the same process. Operations that are saved raise it. The networks have the published
+size and random weights; "photograph" is one of 64 px, with the bundled model, from tensor to reconstruction.
+
+Variants of inference: "network" is the network by itself, in evaluation mode; "Inverter" is what
+:class:`padinv.Inverter` makes of it. Those of the E step (encoder, generator, pixel loss, LPIPS with AlexNet, backward,
+Adam; batch 2): "module" is :class:`padinv.PadInvModule`, "recomputed" the same with `checkpoint_activations`. What is
+called "given back" leaves the C library its way with freed memory, all others keep it (:mod:`padinv.allocation`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from measuring import in_own_process, megabytes, seconds, table, write
+from torch import Tensor, nn
+
+from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
+from padinv.allocation import keep_freed_memory
+from padinv.losses import PerceptualLoss
+from padinv.ops import ring_positions
+
+GFLOP = {"encoder 256": 166.7, "generator 256": 90.7, "generator 1024": 150.8, "E step 256": 686.6}
+"""Operations of the published computation for one image, multiplications and additions counted separately."""
+
+Step = Callable[[], object]
+
+INFERENCE = ("network, given back", "network", "Inverter, given back", "Inverter", "Inverter, bfloat16")
+COMPILED = (*INFERENCE, "Inverter, compiled")
+TRAINING = ("module, given back", "module", "module, recomputed", "module, bfloat16", "module, bfloat16, recomputed")
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "encoder 256 px, batch 1": COMPILED,
+    "encoder 256 px, batch 4": INFERENCE,
+    "generator 256 px, batch 1": COMPILED,
+    "generator 256 px, batch 4": INFERENCE,
+    "generator 1024 px, batch 1": COMPILED,
+    "E step 256 px, batch 2": TRAINING,
+    "photograph 64 px, batch 1": (*COMPILED[2:], "Inverter, onnxruntime"),
+}
+
+
+def convolution_rate() -> float:
+    """The best rate of a 3×3 convolution with 512 channels at 32×32 px, in GFLOP/s, over layouts and batches."""
+    best = 0.0
+    with torch.inference_mode():
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            conv = nn.Conv2d(512, 512, 3, padding=1, bias=False).to(memory_format=memory_format)
+            for batch in (1, 4):
+                x = torch.randn(batch, 512, 32, 32).contiguous(memory_format=memory_format)
+                best = max(best, batch * 2 * 9 * 512 * 512 * 32 * 32 / seconds(partial(conv, x)) / 1e9)
+    return best
+
+
+def published_generator(size: int) -> Generator:
+    generator = Generator(size).requires_grad_(False).eval()
+    for block in generator.synthesis.modules():  # at their initial strength of zero the noises would cost nothing
+        if isinstance(strength := getattr(block, "noise_strength", None), Tensor):
+            nn.init.constant_(strength, 0.1)
+    return generator
+
+
+def code_for(generator: Generator, batch: int) -> InversionCode:
+    """A random code with the published padding."""
+    channels = generator.code_shape.channels
+    rings = {r: torch.randn(batch, channels[r], ring_positions(r)) * 0.5 for r in (4, 8, 16, 32) if r in channels}
+    padding = PaddingCode(torch.randn(batch, channels[4], 4, 4) * 0.5, rings)
+    return InversionCode(torch.randn(batch, generator.num_layers, 512) * 0.5, padding)
+
+
+def inference(what: str, size: int, batch: int, variant: str) -> Step:
+    """Encoding or generating, by a network alone or by an Inverter."""
+    generator = published_generator(size)
+    encoder = PadInvEncoder(generator.code_shape).requires_grad_(False).eval()
+    images, code = torch.rand(batch, 3, 256, 256) * 2 - 1, code_for(generator, batch)
+    if variant.startswith("network"):
+        step = partial(encoder, images) if what == "encoder" else partial(generator.synthesis, *code.parts)
+        return torch.inference_mode()(step)
+    inverter = Inverter(encoder, generator, device="cpu", keep_memory=False, compile="compiled" in variant)
+    return partial(inverter.encode, images) if what == "encoder" else partial(inverter.reconstruct, code)
+
+
+def encoder_step(batch: int, variant: str) -> Step:
+    """E's part of a training step."""
+    import lpips
+
+    perceptual = PerceptualLoss.__new__(PerceptualLoss)  # with random weights: real ones are not on every machine
+    nn.Module.__init__(perceptual)
+    perceptual.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).requires_grad_(False)
+    module = PadInvModule(
+        published_generator(256),
+        encoder=PadInvEncoder,
+        perceptual_loss=perceptual,
+        lambda_reg=0.0,
+        channels_last=True,
+        checkpoint_activations="recomputed" in variant,
+    )
+    module.setup("fit")
+    optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
+    images = module.order(torch.rand(batch, 3, 256, 256) * 2 - 1)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in variant):
+            code = module.encoder(images)
+            terms = module.encoder_losses(code, module.reconstruct(code), images)
+            loss = torch.stack([module.lambdas[name] * term for name, term in terms.items()]).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def photograph(variant: str) -> Step:
+    """One photograph of 64 px with the bundled model, loaded: encoder and generator."""
+    backend = "onnxruntime" if "onnxruntime" in variant else "torch"
+    inverter = Inverter.from_pretrained(
+        "congress64", device="cpu", keep_memory=False, compile="compiled" in variant, backend=backend
+    )
+    return partial(inverter.invert, torch.rand(3, 64, 64) * 2 - 1)
+
+
+def make(row: str, variant: str) -> Step:
+    what, size, batch = row.split(" px")[0].rsplit(" ", 1)[0], int(row.split(" px")[0].split()[-1]), int(row[-1])
+    if what == "photograph":
+        step = photograph(variant)
+    elif what == "E step":
+        return encoder_step(batch, variant)
+    else:
+        step = inference(what, size, batch, variant)
+
+    def in_precision() -> object:
+        with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in variant):
+            return step()
+
+    return in_precision
+
+
+def measure(row: str, variant: str, threads: int) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    if "given back" not in variant:
+        keep_freed_memory()
+    torch.manual_seed(0)
+    step = make(row, variant)
+    before, taken = megabytes(), seconds(step, warm_up=2)
+    return {"seconds": taken, "before": before, "peak": megabytes(peak=True), "rate": convolution_rate()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="measure these alone, and write no file")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
+    options = parser.parse_args()
+    if options.point is not None:
+        print(json.dumps(measure(**options.point)))
+        return
+    lines: list[dict[str, Any]] = []
+    for row in options.rows:
+        first = None
+        for variant in options.variants or ROWS[row]:
+            r = in_own_process(__file__, {"row": row, "variant": variant, "threads": options.threads})
+            first = first or r["seconds"]
+            gflop = GFLOP.get(row.split(" px")[0], 0) * int(row[-1])
+            lines.append(
+                {
+                    "measure": row,
+                    "variant": variant,
+                    "s": f"{r['seconds']:.3f}",
+                    "times the first": f"{first / r['seconds']:.2f}",
+                    "utilisation": f"{gflop / r['seconds'] / r['rate']:.2f}" if gflop else "",
+                    "convolution, GFLOP/s": f"{r['rate']:.0f}",
+                    "peak GiB": f"{r['peak'] / 1024:.1f}",
+                    "before GiB": f"{r['before'] / 1024:.1f}",
+                    "other processes": f"{r['others']:.0%}",
+                }
+            )
+            print(*lines[-1].values(), sep="  ", flush=True)
+    if options.variants is None and options.rows == list(ROWS):
+        write("utilisation", "python benchmarks/utilisation.py", table(lines))
+
+
+if __name__ == "__main__":
+    main()
