@@ -30,6 +30,10 @@ def vector(module: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
+def filters(module: nn.Module) -> list[Tensor]:
+    return [parameter for parameter in module.parameters() if parameter.ndim == 4]
+
+
 def test_both_networks_learn_and_the_average_follows(build: Any, fit: Any) -> None:
     module = build(augmentation=AdaptiveAugmentation(probability=0.5), ema_ramp_up=None)
     before = [vector(part) for part in (module.generator, module.discriminator, module.generator_ema)]
@@ -246,6 +250,18 @@ def test_other_orders_and_precisions_learn_the_same(build: Any, fit: Any, option
     for name in ("g", "d", "r1"):
         assert metrics[f"loss/{name}"] == pytest.approx(expected[f"loss/{name}"], rel=0.1), name
     assert torch.cosine_similarity(direction, other, dim=0) > 0.95
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_channels_last_orders_weights_and_images(build: Any, fit: Any, channels_last: bool) -> None:
+    module = build(channels_last=channels_last)
+    images: list[Tensor] = []
+    module.discriminator.from_rgb.register_forward_pre_hook(lambda _, args: images.append(args[0].detach()))
+    fit(module, steps=1)
+    for tensors in ([image for image in images if len(image) > 1], *map(filters, module.children())):
+        if tensors:
+            ordered = [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors]
+            assert all(ordered) if channels_last else not all(ordered)
 
 
 @pytest.mark.parametrize("stop", [2, 5])

@@ -105,7 +105,7 @@ class StyleGAN2Module(AlternatingModule):
         fid_samples: int = 5000,
         seed: int = 0,
     ) -> None:
-        super().__init__(clip_norm)
+        super().__init__(clip_norm, channels_last)
         with warnings.catch_warnings():
             # Lightning advises against saving modules; they are taken out again in the next line.
             warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
