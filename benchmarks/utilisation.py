@@ -77,6 +77,17 @@ def code_for(generator: Generator, batch: int) -> InversionCode:
     return InversionCode(torch.randn(batch, generator.num_layers, 512) * 0.5, padding)
 
 
+def options(variant: str) -> dict[str, Any]:
+    """Of the Inverter."""
+    return {
+        "device": "cpu",
+        "keep_memory": False,  # this is seen to already, or not wanted
+        "compile": "compiled" in variant,
+        "precision": "bf16" if "bfloat16" in variant else "32",
+        "backend": "onnxruntime" if "onnxruntime" in variant else "torch",
+    }
+
+
 def inference(what: str, size: int, batch: int, variant: str) -> Step:
     """Encoding or generating, by a network alone or by an Inverter."""
     generator = published_generator(size)
@@ -85,7 +96,7 @@ def inference(what: str, size: int, batch: int, variant: str) -> Step:
     if variant.startswith("network"):
         step = partial(encoder, images) if what == "encoder" else partial(generator.synthesis, *code.parts)
         return torch.inference_mode()(step)
-    inverter = Inverter(encoder, generator, device="cpu", keep_memory=False, compile="compiled" in variant)
+    inverter = Inverter(encoder, generator, **options(variant))
     return partial(inverter.encode, images) if what == "encoder" else partial(inverter.reconstruct, code)
 
 
@@ -122,27 +133,17 @@ def encoder_step(batch: int, variant: str) -> Step:
 
 def photograph(variant: str) -> Step:
     """One photograph of 64 px with the bundled model, loaded: encoder and generator."""
-    backend = "onnxruntime" if "onnxruntime" in variant else "torch"
-    inverter = Inverter.from_pretrained(
-        "congress64", device="cpu", keep_memory=False, compile="compiled" in variant, backend=backend
-    )
+    inverter = Inverter.from_pretrained("congress64", **options(variant))
     return partial(inverter.invert, torch.rand(3, 64, 64) * 2 - 1)
 
 
 def make(row: str, variant: str) -> Step:
     what, size, batch = row.split(" px")[0].rsplit(" ", 1)[0], int(row.split(" px")[0].split()[-1]), int(row[-1])
     if what == "photograph":
-        step = photograph(variant)
-    elif what == "E step":
+        return photograph(variant)
+    if what == "E step":
         return encoder_step(batch, variant)
-    else:
-        step = inference(what, size, batch, variant)
-
-    def in_precision() -> object:
-        with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in variant):
-            return step()
-
-    return in_precision
+    return inference(what, size, batch, variant)
 
 
 def measure(row: str, variant: str, threads: int) -> dict[str, float]:

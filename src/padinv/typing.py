@@ -9,3 +9,6 @@ Noise: TypeAlias = Literal["const", "random", "none"]
 """Where the noise images of the synthesis network come from."""
 
 PathLike: TypeAlias = str | os.PathLike[str]
+
+Precision: TypeAlias = Literal["32", "bf16", "16"]
+"""Bits of a number in networks; half precision is mixed with single where it matters."""

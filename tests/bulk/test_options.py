@@ -13,11 +13,11 @@ from padinv.exceptions import ConfigError
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, {"accelerator": "auto", "devices": 1, "num_nodes": 1, "precision": "32-true"}),
-        ({"device": "cuda:2"}, {"accelerator": "gpu", "devices": [2], "num_nodes": 1, "precision": "32-true"}),
+        ({}, {"accelerator": "auto", "devices": 1, "num_nodes": 1}),
+        ({"device": "cuda:2"}, {"accelerator": "gpu", "devices": [2], "num_nodes": 1}),
         (
-            {"device": "cuda", "devices": 8, "num_nodes": 4, "precision": "16"},
-            {"accelerator": "gpu", "devices": 8, "num_nodes": 4, "precision": "16-mixed"},
+            {"device": "cuda", "devices": 8, "num_nodes": 4},
+            {"accelerator": "gpu", "devices": 8, "num_nodes": 4},
         ),
     ],
 )
@@ -25,9 +25,8 @@ def test_what_lightning_is_told(options: dict[str, Any], expected: dict[str, Any
     assert BulkOptions(Path("out"), **options).trainer_arguments() == expected
 
 
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_lightning_takes_it(precision: str) -> None:
-    options = BulkOptions(Path("out"), device="cpu", precision=precision)
+def test_lightning_takes_it() -> None:
+    options = BulkOptions(Path("out"), device="cpu")
     trainer = Trainer(**options.trainer_arguments(), logger=False, enable_checkpointing=False, barebones=True)
     assert trainer.strategy.root_device.type == "cpu"
 

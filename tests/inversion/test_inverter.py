@@ -164,6 +164,34 @@ def test_freed_memory_is_kept_on_a_cpu(
     assert len(calls) == asked
 
 
+def test_half_precision(inverter: Inverter, encoder: PadInvEncoder, generator: Generator) -> None:
+    half = Inverter(encoder, generator, device="cpu", precision="bf16")
+    expected, actual = (each.invert(photograph()) for each in (inverter, half))
+    assert actual.code.w_plus.dtype == actual.images.dtype == torch.float32
+    difference = (actual.images - expected.images).abs().max() / expected.images.abs().max()
+    assert 0 < difference < 0.05
+    refined = half.invert(photograph(), refine=10)
+    assert (refined.images - refined.targets).square().mean() < (actual.images - actual.targets).square().mean()
+
+
+@pytest.mark.parametrize("options", [{"precision": "8"}, {"precision": "bf16", "backend": "onnxruntime"}])
+def test_precisions_that_cannot_be(encoder: PadInvEncoder, generator: Generator, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="precision must be one of 32, bf16, 16, and 32 unless the backend is torch"):
+        Inverter(encoder, generator, **options)
+
+
+@pytest.mark.slow
+def test_compiled_networks_make_the_same_images(
+    inverter: Inverter, encoder: PadInvEncoder, generator: Generator
+) -> None:
+    compiled = Inverter(encoder, generator, device="cpu", compile=True)
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    expected, actual = inverter.invert(images), compiled.invert(images)
+    torch.testing.assert_close(actual.images, expected.images, rtol=0, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2
+
+
 # Alignment -----------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from conformance import GRADIENT, assert_agrees, make_input, published_output, published_state
 from padinv import Generator, PaddingCode, PadInvEncoder, load_discriminator, load_encoder, load_generator
+from padinv.networks.folding import fold
 from padinv.ops.ring import map_to_ring
 
 RINGS = (4, 8, 16, 32)
@@ -73,6 +74,22 @@ def test_encoder_in_evaluation(encoder: PadInvEncoder) -> None:
     assert_agrees(code.padding.const, published["const"])
     for r in RINGS:
         assert_agrees(code.padding.rings[r], map_to_ring(published[f"ring_{r}"]))
+
+
+def test_what_an_inverter_computes(generator: Generator, encoder: PadInvEncoder) -> None:
+    """By other algorithms, folded and in another layout."""
+    published = published_output("encoder")
+    images = make_input("image", (1, 3, 256, 256), 0.5).clamp(-1, 1)
+    for network in (generator, encoder):
+        network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        code = fold(encoder)(images)
+        assert_agrees(code.w_plus, published["style_latents"])
+        assert_agrees(code.padding.const, published["const"])
+        for r in RINGS:
+            assert_agrees(code.padding.rings[r], map_to_ring(published[f"ring_{r}"]))
+        image = fold(generator).synthesis(make_input("wp", (1, 14, 512), 0.5), padding_inputs())
+    assert_agrees(image, published_output("generator")["image_padded"])
 
 
 def test_encoder_in_training(encoder: PadInvEncoder) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from padinv.exceptions import ConfigError
 from padinv.inversion.landmarks import Faces
-
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""Our names and Lightning's."""
+from padinv.typing import Precision
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Our devices, which are torch's, and Lightning's."""
@@ -56,7 +54,7 @@ class BulkOptions:
     devices: int = 1
     num_nodes: int = 1
     batch_size: int = 16
-    precision: str = "32"
+    precision: Precision = "32"
     workers: int | None = None
     keep_memory: bool = True
     overwrite: bool = False
@@ -67,8 +65,8 @@ class BulkOptions:
                 raise ConfigError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(self, name)}.")
         if self.workers is not None and self.workers < 0:
             raise ConfigError(f"--workers must be 0 or more, not {self.workers}.")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
+        if self.precision not in (precisions := get_args(Precision)):
+            raise ConfigError(f"--precision must be one of {', '.join(precisions)}, not {self.precision!r}.")
         kind, _, number = self.device.partition(":")
         if kind not in ACCELERATORS or (number and (kind != "cuda" or not number.isdecimal() or self.devices > 1)):
             raise ConfigError(
@@ -99,7 +97,6 @@ class BulkOptions:
             "accelerator": ACCELERATORS[kind],
             "devices": [int(number)] if number else self.devices,
             "num_nodes": self.num_nodes,
-            "precision": PRECISIONS[self.precision],
         }
 
     def num_workers(self, photographs: int) -> int:

@@ -112,6 +112,7 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
         batch_size=options.batch_size,
         detector=detector,
         keep_memory=options.keep_memory,
+        precision=options.precision,
     )
     if trainer.is_global_zero and len(waiting) < len(given):
         print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -33,7 +34,7 @@ from padinv.inversion.pretrained import load_pair
 from padinv.inversion.refinement import refine as refine_codes
 from padinv.networks import Generator, PadInvEncoder
 from padinv.networks.folding import fold
-from padinv.typing import PathLike
+from padinv.typing import PathLike, Precision
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from padinv.export import ExportedPair
 
 Backend: TypeAlias = Literal["torch", "onnxruntime"]
+HALF = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -66,10 +68,11 @@ class Inverter:
             (:func:`padinv.allocation.keep_freed_memory`).
         compile: whether to compile the networks with ``torch.compile``, which takes a minute or two at the first batch
             of each size, and a compiler. Refinement is not compiled.
+        precision: "32"; or "bf16" or "16" for half precision, which is faster where the device has it.
 
     Raises:
         ConfigError: if encoder and generator do not fit each other, ``batch_size`` is not positive, or there is no
-            such backend.
+            such backend or precision.
         CheckpointError: if ``exported`` has files of other networks, or that cannot be read or written.
         MissingPackageError: if the backend needs a package that is missing.
 
@@ -98,15 +101,21 @@ class Inverter:
         exported: PathLike | None = None,
         keep_memory: bool = True,
         compile: bool = False,
+        precision: Precision = "32",
     ) -> None:
         _check(encoder, generator, batch_size)
         if backend not in (backends := get_args(Backend)):
             raise ConfigError(f"backend must be one of {', '.join(backends)}, not {backend!r}.")
+        if precision not in HALF or (precision != "32" and backend != "torch"):
+            raise ConfigError(
+                f"precision must be one of {', '.join(HALF)}, and 32 unless the backend is torch, not {precision!r}."
+            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.encoder = _prepare(encoder, self.device)
         self.generator = _prepare(generator, self.device)
-        self._encode = fold(self.encoder)
-        self._synthesize = fold(self.generator).synthesis
+        self._half = HALF[precision]
+        self._encode = fold(self.encoder, self._half)
+        self._synthesize = fold(self.generator, self._half).synthesis
         self.batch_size = batch_size
         self.recipe = recipe
         self._detector = detector
@@ -135,6 +144,7 @@ class Inverter:
         exported: PathLike | None = None,
         keep_memory: bool = True,
         compile: bool = False,
+        precision: Precision = "32",
     ) -> Self:
         """Loads an encoder and its generator.
 
@@ -152,6 +162,7 @@ class Inverter:
             exported: as for the class.
             keep_memory: as for the class.
             compile: as for the class.
+            precision: as for the class.
 
         Raises:
             CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
@@ -170,6 +181,7 @@ class Inverter:
             exported=exported,
             keep_memory=keep_memory,
             compile=compile,
+            precision=precision,
         )
 
     @cached_property
@@ -238,7 +250,8 @@ class Inverter:
                 squares = {r: torch.stack([take(*place, r).to(self.device) for place in batch]) for r in resolutions}
                 targets.append(squares[self.generator.resolution])
                 code = self.encode(squares[self.resolution])
-                codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
+                with self._precision():
+                    codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
                 bar.finish(start + len(batch))
         code = InversionCode.cat(codes)
         return Inversion(
@@ -254,7 +267,7 @@ class Inverter:
     def encode(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R."""
         encode = self._encode if self._exported is None else self._exported.encode
-        with torch.inference_mode():
+        with torch.inference_mode(), self._precision():
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
             codes = [encode(part) for part in torch.split(images, self.batch_size)]
         # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.
@@ -267,7 +280,7 @@ class Inverter:
             ConfigError: if the codes are not for this generator.
         """
         synthesize = self._synthesize if self._exported is None else self._exported.synthesize
-        with torch.inference_mode():
+        with torch.inference_mode(), self._precision():
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
             images = [synthesize(*part.parts) for part in parts]
@@ -280,6 +293,9 @@ class Inverter:
             CheckpointError: as there.
         """
         return read_inversion(path, self.generator, self.fingerprint)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
 
     def _landmarks(
         self,

@@ -19,7 +19,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def fold(network: Network) -> Network:
+def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
     """A copy for inference alone that computes the same in less time.
 
     BatchNorm goes into the convolution before it, and what depends on weights alone is kept: on a CPU also their
@@ -27,6 +27,8 @@ def fold(network: Network) -> Network:
 
     Args:
         network: an encoder or a generator, frozen and in evaluation mode. What does not change is not copied.
+        dtype: of the weights of convolutions, to run under ``torch.autocast`` of the same, which would cast them each
+            time; theirs if not given.
 
     Returns:
         The copy.
@@ -43,8 +45,10 @@ def fold(network: Network) -> Network:
                 module.shortcut = _fold_norm(module.shortcut)
     for module in network.modules():
         if isinstance(module, StyleConv):
-            module.frozen = FrozenWeight.of(module.weight, module.up)
-        elif isinstance(module, Conv3x3) and module.stride == (1, 1):
+            module.frozen = FrozenWeight.of(module.weight, module.up, dtype)
+        if isinstance(module, StyleConv | nn.Conv2d | nn.Conv1d) and dtype is not None:
+            module.weight = nn.Parameter(module.weight.to(dtype), requires_grad=False)
+        if isinstance(module, Conv3x3) and module.stride == (1, 1):
             module.transformed = keep_transformed(module.weight)
     return network
 

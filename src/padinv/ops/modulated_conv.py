@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import einsum
+from einops import rearrange
 from torch import Tensor
 
 from padinv.ops.resampling import blur
@@ -39,9 +39,10 @@ class FrozenWeight(NamedTuple):
     taps: Taps | None = None
 
     @classmethod
-    def of(cls, weight: Tensor, up: bool) -> FrozenWeight:
-        """Computes it; ``up`` says whether the weight is for doubling."""
+    def of(cls, weight: Tensor, up: bool, dtype: torch.dtype | None = None) -> FrozenWeight:
+        """Computes it; ``up`` says whether the weight is for doubling, ``dtype`` what it will be cast to."""
         energy = weight.float().square().sum(dim=(2, 3))
+        weight = weight.to(dtype)
         return cls(energy, taps=split_taps(weight)) if up else cls(energy, keep_transformed(weight))
 
 
@@ -127,4 +128,6 @@ def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
         (B, O, R, R).
     """
     modulated = weight.flatten(1) * (style[:, None] / math.sqrt(weight[0].numel()))
-    return einsum(x, modulated.to(x.dtype), "b i h w, b o i -> b o h w")
+    # Not einsum, which lays out the map anew.
+    y = rearrange(x, "b i h w -> b (h w) i") @ rearrange(modulated.to(x.dtype), "b o i -> b i o")
+    return rearrange(y, "b (h w) o -> b o h w", h=x.shape[2])

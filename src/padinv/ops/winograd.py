@@ -83,7 +83,7 @@ def winograd_pays(x: Tensor, weight: Tensor, padding: int = 0) -> bool:
 
 def keep_transformed(weight: Tensor) -> Tensor | None:
     """:func:`transform_weight` of a weight that no longer changes; None where it is never used, to save memory."""
-    used = weight.device.type == "cpu" and min(weight.shape[:2]) >= MINIMUM_CHANNELS
+    used = weight.device.type == "cpu" and weight.dtype == torch.float32 and min(weight.shape[:2]) >= MINIMUM_CHANNELS
     return transform_weight(weight) if used else None
 
 
