@@ -27,14 +27,25 @@ def test_it_is_the_convolution(b: int, i: int, o: int, n: int, m: int, channels_
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(o, i, 3, 3, dtype=torch.float64)
-    torch.testing.assert_close(winograd(x, transform_weight(weight)), F.conv2d(x, weight), rtol=0, atol=1e-11)
+    for transformed in (None, transform_weight(weight)):
+        actual = winograd(x, weight, transformed)
+        torch.testing.assert_close(actual, F.conv2d(x, weight), rtol=0, atol=1e-11)
 
 
 def test_gradients_of_first_and_second_order() -> None:
     x = torch.randn(2, 2, 10, 6, dtype=torch.float64, requires_grad=True)
-    u = torch.randn(36, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(winograd, (x, u))
-    assert torch.autograd.gradgradcheck(winograd, (x, u))
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(winograd, (x, weight))
+    assert torch.autograd.gradgradcheck(winograd, (x, weight))
+
+
+def test_a_frozen_weight_needs_no_map() -> None:
+    x, weight = torch.randn(1, 2, 10, 10, requires_grad=True), torch.randn(3, 2, 3, 3)
+    for frozen in (True, False):
+        saved: list[torch.Size] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=saved: s.append(t.shape), lambda _: None):
+            winograd(x, weight.clone().requires_grad_(not frozen))
+        assert (x.shape in saved) is not frozen
 
 
 def test_gradients_are_those_of_the_convolution() -> None:
@@ -56,13 +67,13 @@ def test_rounding_is_a_hundred_thousandth(channels: int, size: int) -> None:
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, u = torch.randn(1, 8, 34, 34, dtype=torch.float64), torch.randn(36, 8, 8, dtype=torch.float64)
-    x.requires_grad_(), u.requires_grad_()
+    x, weight = torch.randn(1, 8, 34, 34, dtype=torch.float64), torch.randn(8, 8, 3, 3, dtype=torch.float64)
+    x.requires_grad_(), weight.requires_grad_()
     results = []
     for strip in (STRIP_TILES, 1):
         monkeypatch.setattr("padinv.ops.winograd.STRIP_TILES", strip)
-        y = winograd(x, u)
-        results.append((y, *torch.autograd.grad(y.square().sum(), (x, u))))
+        y = winograd(x, weight)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (x, weight))))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -91,10 +102,11 @@ def test_autocast_takes_torchs() -> None:
 
 def test_in_a_compiled_graph() -> None:
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    x, u, g = torch.randn(2, 2, 10, 6), torch.randn(36, 2, 3), torch.randn(2, 3, 8, 4)
+    x, weight, g = torch.randn(2, 2, 10, 6), torch.randn(3, 2, 3, 3), torch.randn(2, 3, 8, 4)
     for operator, args in (
-        (winograd, (x, u)),
-        (winograd_input_gradient, (g, u)),
+        (winograd, (x, weight)),
+        (winograd, (x, weight, transform_weight(weight))),
+        (winograd_input_gradient, (g, weight)),
         (winograd_weight_gradient, (x, g)),
     ):
         torch.library.opcheck(operator, args, test_utils=checks)

@@ -58,9 +58,7 @@ def conv3x3(x: Tensor, weight: Tensor, padding: int = 0, transformed: Tensor | N
     """
     if not winograd_pays(x, weight, padding):
         return F.conv2d(x, weight, padding=padding)
-    if transformed is None:
-        transformed = transform_weight(weight)
-    result: Tensor = winograd(F.pad(x, [padding] * 4) if padding else x, transformed)
+    result: Tensor = winograd(F.pad(x, [padding] * 4) if padding else x, weight, transformed)
     return result
 
 
@@ -94,16 +92,18 @@ def transform_weight(weight: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("padinv::winograd", mutates_args=())
-def winograd(x: Tensor, u: Tensor) -> Tensor:
+def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
     """Convolves.
 
     Args:
         x: (B, I, H + 2, W + 2), H and W multiples of 4.
-        u: (36, I, O).
+        weight: (O, I, 3, 3).
+        transformed: :func:`transform_weight` of it, if it is at hand.
 
     Returns:
         (B, O, H, W), in channels-last format.
     """
+    u = transform_weight(weight) if transformed is None else transformed
     maps = rearrange(x, "b i h w -> b h w i")
     y = x.new_empty(x.shape[0], x.shape[2] - 2, x.shape[3] - 2, u.shape[2])
     for tiles in _strips(y, u.shape[1]):
@@ -113,16 +113,18 @@ def winograd(x: Tensor, u: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("padinv::winograd_input_gradient", mutates_args=())
-def winograd_input_gradient(g: Tensor, u: Tensor) -> Tensor:
+def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
     """The gradient of a scalar to x, given that to the result.
 
     Args:
         g: (B, O, H, W).
-        u: (36, I, O).
+        weight: (O, I, 3, 3).
+        transformed: :func:`transform_weight` of it, if it is at hand.
 
     Returns:
         (B, I, H + 2, W + 2), in channels-last format.
     """
+    u = transform_weight(weight) if transformed is None else transformed
     grads = rearrange(g, "b o h w -> b h w o")
     batch, height, width, _ = grads.shape
     rows, columns = height // 4, width // 4
@@ -142,20 +144,21 @@ def winograd_input_gradient(g: Tensor, u: Tensor) -> Tensor:
 
 @torch.library.custom_op("padinv::winograd_weight_gradient", mutates_args=())
 def winograd_weight_gradient(x: Tensor, g: Tensor) -> Tensor:
-    """The gradient of a scalar to u, given that to the result.
+    """The gradient of a scalar to the weight, given that to the result.
 
     Args:
         x: (B, I, H + 2, W + 2).
         g: (B, O, H, W).
 
     Returns:
-        (36, I, O).
+        (O, I, 3, 3).
     """
     maps, grads = rearrange(x, "b i h w -> b h w i"), rearrange(g, "b o h w -> b h w o")
     u = x.new_zeros(36, maps.shape[-1], grads.shape[-1])
     for tiles in _strips(grads, maps.shape[-1]):
         u.baddbmm_(_transform_tiles(maps, tiles).mT, _transform_gradient(grads, tiles))
-    return u
+    weight = _G.T.to(u) @ u.flatten(1)
+    return rearrange(weight, "(h w) (i o) -> o i h w", h=3, o=grads.shape[-1]).contiguous()
 
 
 def _strips(y: Tensor, channels: int) -> Iterator[slice]:
@@ -187,47 +190,57 @@ def _untransform(m: Tensor, shape: torch.Size, tiles: slice) -> Tensor:
 
 
 @winograd.register_fake
-def _(x: Tensor, u: Tensor) -> Tensor:
-    size = x.shape[0], u.shape[2], x.shape[2] - 2, x.shape[3] - 2
+def _(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+    size = x.shape[0], weight.shape[0], x.shape[2] - 2, x.shape[3] - 2
     return x.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
 @winograd_input_gradient.register_fake
-def _(g: Tensor, u: Tensor) -> Tensor:
-    size = g.shape[0], u.shape[1], g.shape[2] + 2, g.shape[3] + 2
+def _(g: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+    size = g.shape[0], weight.shape[1], g.shape[2] + 2, g.shape[3] + 2
     return g.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
 @winograd_weight_gradient.register_fake
 def _(x: Tensor, g: Tensor) -> Tensor:
-    return x.new_empty(36, x.shape[1], g.shape[1])
+    return x.new_empty(g.shape[1], x.shape[1], 3, 3)
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    map_, weight, transformed = inputs
+    ctx.save_for_backward(map_ if ctx.needs_input_grad[1] else None, weight, transformed)
 
 
 def _winograd_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    x, u = ctx.saved_tensors
-    needs_x, needs_u = ctx.needs_input_grad
+    x, weight, transformed = ctx.saved_tensors
     return (
-        winograd_input_gradient(g, u) if needs_x else None,
-        winograd_weight_gradient(x, g) if needs_u else None,
+        winograd_input_gradient(g, weight, transformed) if ctx.needs_input_grad[0] else None,
+        winograd_weight_gradient(x, g) if ctx.needs_input_grad[1] else None,
+        None,
     )
 
 
 def _input_gradient_backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
-    g, u = ctx.saved_tensors
-    needs_g, needs_u = ctx.needs_input_grad
-    return winograd(x, u) if needs_g else None, winograd_weight_gradient(x, g) if needs_u else None
+    g, weight, transformed = ctx.saved_tensors
+    return (
+        winograd(x, weight, transformed) if ctx.needs_input_grad[0] else None,
+        winograd_weight_gradient(x, g) if ctx.needs_input_grad[1] else None,
+        None,
+    )
 
 
-def _weight_gradient_backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
+def _remember_both(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _weight_gradient_backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
     x, g = ctx.saved_tensors
-    needs_x, needs_g = ctx.needs_input_grad
-    return winograd_input_gradient(g, u) if needs_x else None, winograd(x, u) if needs_g else None
+    return (
+        winograd_input_gradient(g, weight) if ctx.needs_input_grad[0] else None,
+        winograd(x, weight) if ctx.needs_input_grad[1] else None,
+    )
 
 
 winograd.register_autograd(_winograd_backward, setup_context=_remember)
 winograd_input_gradient.register_autograd(_input_gradient_backward, setup_context=_remember)
-winograd_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_remember)
+winograd_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_remember_both)
