@@ -18,6 +18,7 @@ from padinv.training.cli import presets, resolve_presets
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
     """Runs the quickstart preset in a temporary folder on the small GAN."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
     small = [
         f"--model.generator={generator_file}",
         "--model.encoder.resolution=32",
@@ -144,6 +145,16 @@ def test_saved_config_repeats_the_run(run: Any, tmp_path: Path) -> None:
         return [[value for i, value in enumerate(row) if i != speed] for row in rows]
 
     assert columns(metrics[0]) == columns(metrics[1])
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 1), (["--keep_memory=true"], 1), (["--keep_memory=false"], 0)])
+def test_freed_memory_is_kept_unless_told_otherwise(
+    run: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: int
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", lambda: calls.append(True))
+    assert run("fit", "--trainer.accelerator=cpu", "--trainer.fast_dev_run=true", *options) == 0
+    assert len(calls) == expected
 
 
 @pytest.mark.parametrize("preset", sorted(presets()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from padinv import ImageDataModule, InversionCode, PadInvEncoder, PadInvModule, load_encoder, load_generator
+from padinv.checkpoints import save_network
 from padinv.codes import CodeShape
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PixelLoss
@@ -181,6 +183,103 @@ def test_moving_average(build: Any, picture_folder: Path) -> None:
     torch.testing.assert_close(module.encoder_ema.module.dense.weight, expected)
     assert not torch.equal(start, first)
     assert module.inference_encoder is module.encoder_ema
+
+
+@pytest.mark.parametrize("lambda_adv", [0.0, 0.05])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_recomputed_activations_train_the_same(
+    build: Any, picture_folder: Path, tmp_path: Path, lambda_adv: float, accumulate: int
+) -> None:
+    def run(recompute: bool) -> tuple[PadInvModule, Recorder, int]:
+        module = build(
+            checkpoint_activations=recompute,
+            lambda_adv=lambda_adv,
+            accumulate=accumulate,
+            ema_images=8.0,
+            optimizer_e=partial(torch.optim.SGD, lr=0.01),
+        )
+        convolved: list[nn.Module] = []
+        module.encoder.backbone.stages[0][0].conv1.register_forward_hook(lambda conv, *_: convolved.append(conv))
+        trainer, recorder = fit(module, picture_folder, steps=3)
+        trainer.save_checkpoint(tmp_path / f"{recompute}.ckpt")
+        return module, recorder, len(convolved)
+
+    (plain, expected, once), (module, recorder, twice) = run(False), run(True)
+    assert (once, twice) == (3 * accumulate, 6 * accumulate)
+    for metrics, others in zip(recorder.metrics, expected.metrics, strict=True):
+        assert metrics == pytest.approx(others, rel=1e-5)
+    assert list(module.state_dict()) == list(plain.state_dict())
+    for key, tensor in plain.state_dict().items():
+        torch.testing.assert_close(module.state_dict()[key], tensor, rtol=1e-4, atol=1e-6, msg=key)
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(load_encoder(tmp_path / "True.ckpt")(images).w_plus, module.eval()(images).w_plus)
+
+
+@pytest.mark.parametrize("lambda_adv", [0.0, 0.05])
+def test_channels_last_trains_the_same(build: Any, picture_folder: Path, lambda_adv: float) -> None:
+    def last(tensors: Iterable[Tensor]) -> list[bool]:
+        return [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors if tensor.ndim == 4]
+
+    def run(channels_last: bool) -> tuple[PadInvModule, Recorder, list[bool]]:
+        module = build(
+            channels_last=channels_last,
+            lambda_adv=lambda_adv,
+            ema_images=8.0,
+            optimizer_e=partial(torch.optim.SGD, lr=0.01),
+        )
+        inputs: list[Tensor] = []
+        for encoder in (module.encoder, module.encoder_ema):
+            encoder.register_forward_pre_hook(lambda _, args: inputs.extend(args))
+        _, recorder = fit(module, picture_folder, steps=3, limit_val_batches=1, data={"val": str(picture_folder)})
+        return module, recorder, last(inputs)
+
+    (plain, expected, inputs), (module, recorder, ordered_inputs) = run(False), run(True)
+    assert not any(inputs)
+    assert all(ordered_inputs)
+    assert len(ordered_inputs) > 3  # of the moving average, too
+    for key, network in plain.named_children():
+        if any(parameter.ndim == 4 for parameter in network.parameters()):
+            assert not all(last(network.parameters())), key
+            assert all(last(module.get_submodule(key).parameters())), key
+    for metrics, others in zip(recorder.metrics, expected.metrics, strict=True):
+        assert metrics == pytest.approx(others, rel=1e-3)
+    for key, tensor in plain.state_dict().items():
+        torch.testing.assert_close(module.state_dict()[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+@pytest.mark.parametrize("ema_images", [None, 8.0])
+def test_starts_from_another_encoder(
+    build: Any, picture_folder: Path, tmp_path: Path, kind: str, ema_images: float | None
+) -> None:
+    trainer, _ = fit(build(optimizer_e=partial(torch.optim.Adam, lr=0.01)), picture_folder, steps=1)
+    trainer.save_checkpoint(path := tmp_path / "run.ckpt")
+    other = load_encoder(path)
+    if kind == "file":
+        path = save_network(other, tmp_path / "encoder.safetensors")
+    module = build(encoder_weights=str(path), ema_images=ema_images)
+    assert same(weights(other), weights(module.encoder))
+    assert same(weights(other), weights(getattr(module.inference_encoder, "module", module.encoder)))
+    assert not same(weights(other), weights(build().encoder))
+    assert all(parameter.requires_grad for parameter in module.encoder.parameters())
+    assert module.encoder.training
+
+
+@pytest.mark.parametrize(
+    ("encoder", "error", "message"),
+    [
+        (partial(ENCODER, width=8), ConfigError, r"an encoder with {'width': 4, .*}, but this run's has {'width': 8, "),
+        (partial(ENCODER, replace_const=False), ConfigError, "{'replace_const': True}.*{'replace_const': False}"),
+        (PlainEncoder, CheckpointError, "of another architecture: it has no 'dense.weight', which this PlainEncoder"),
+    ],
+)
+def test_another_kind_of_encoder_is_no_start(
+    build: Any, tmp_path: Path, encoder: Any, error: type[Exception], message: str
+) -> None:
+    path = save_network(build().encoder, tmp_path / "encoder.safetensors")
+    with pytest.raises(error, match=message) as raised:
+        build(encoder=encoder, encoder_weights=str(path))
+    assert "encoder.safetensors" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["pix", "id", "adv", "reg"])

@@ -133,16 +133,17 @@ class PadInvCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Fails before anything is computed if it could not be done, or its results not be kept."""
+        """Fails before anything is computed if it could not be done, or its results not be kept; keeps freed memory."""
+        options = self.config[self.config["subcommand"]]
         if not self.model.automatic_optimization:
             for option, off, ours in (
                 ("gradient_clip_val", 0, "clip_norm"),
                 ("accumulate_grad_batches", 1, "accumulate"),
             ):
-                if self.config[self.config["subcommand"]]["trainer"][option] not in (None, off):
+                if options["trainer"][option] not in (None, off):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         check_writable(self.trainer)
-        if self.config[self.config["subcommand"]]["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
+        if options["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

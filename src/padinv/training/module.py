@@ -182,15 +182,18 @@ class PadInvModule(AlternatingModule):
     def start_encoder(self, source: str) -> None:
         """Copies another encoder's weights into the encoder, and into its moving average."""
         start = load_encoder(source)
-        config = getattr(self.encoder, "config", None)
-        if config != start.config:
-            other = {key: value for key, value in start.config.items() if (config or {}).get(key) != value}
+        own = getattr(self.encoder, "config", start.config)
+        if differing := [key for key, value in start.config.items() if own.get(key) != value]:
+            theirs, ours = ({key: config.get(key) for key in differing} for config in (start.config, own))
             raise ConfigError(
-                f"encoder_weights names {source!r}, an encoder with {other}, where this run's has "
-                f"{ {key: (config or {}).get(key) for key in other} }; set model.encoder's arguments to those."
+                f"encoder_weights names {source!r}, an encoder with {theirs}, but this run's has {ours}; give "
+                "model.encoder the same arguments."
             )
-        for network in filter(None, (self.encoder, self.encoder_ema and self.encoder_ema.module)):
-            network.load_state_dict(start.state_dict())
+        state = start.state_dict()
+        check_state(self.encoder, state, f"The encoder {source!r}")
+        self.encoder.load_state_dict(state)
+        if self.encoder_ema is not None:
+            self.encoder_ema.module.load_state_dict(state)
 
     def configure_losses(
         self,
@@ -267,7 +270,6 @@ class PadInvModule(AlternatingModule):
         images = self.order(batch["image"])
         parts = self.split_batch(images, self.accumulate)
         reconstructions: list[Tensor] = []
-        logs: dict[str, Tensor] = {}
 
         def encoder_step(i: int) -> dict[str, Tensor]:
             code = self.encoder(parts[i])
@@ -276,7 +278,7 @@ class PadInvModule(AlternatingModule):
             return self.encoder_losses(code, reconstruction, parts[i])
 
         optimizers = self.optimizer_list()
-        logs |= self.take_step(optimizers[0], encoder_step, parts, batch)
+        logs = self.take_step(optimizers[0], encoder_step, parts, batch)
         self._update_ema(len(images) * self.trainer.world_size)
         if self.discriminator is not None:
             logs |= self.take_step(
@@ -342,7 +344,7 @@ class PadInvModule(AlternatingModule):
         return optimizers, schedulers
 
     def setup(self, stage: str) -> None:
-        """Orders, checkpoints and compiles in place, which leaves the names of parameters as they are."""
+        """Orders, checkpoints and compiles in place: parameters keep their names. Lets DDP alternate."""
         super().setup(stage)
         if self.discriminator is not None:
             allow_unused_parameters(self.trainer.strategy)

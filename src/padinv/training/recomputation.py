@@ -56,12 +56,11 @@ def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], Abstract
 @contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
     """Keeps BatchNorm from counting a batch again: what it writes, it writes to copies."""
-    layers = [layer for layer in module.modules() if layer.training]
-    kept = [layer._buffers for layer in layers]
-    for layer, buffers in zip(layers, kept, strict=True):
+    kept = {layer: layer._buffers for layer in module.modules() if layer.training}
+    for layer, buffers in kept.items():
         layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
     try:
         yield
     finally:
-        for layer, buffers in zip(layers, kept, strict=True):
+        for layer, buffers in kept.items():
             layer._buffers = buffers
