@@ -50,6 +50,14 @@ def test_what_cannot_be(options: dict[str, Any]) -> None:
         BulkOptions(Path("out"), **options)
 
 
+@pytest.mark.parametrize("options", [{"faces": "all"}, {"faces": 0}, {"detector": "pack"}])
+def test_faces_need_alignment(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="--faces and --detector are for aligning"):
+        BulkOptions(Path("out"), **options)
+    assert BulkOptions(Path("out"), align=True, **options).aligned
+    assert BulkOptions(Path("out"), landmarks=Path("a.json"), **options).aligned
+
+
 def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     options = BulkOptions(Path("out"), batch_size=16)

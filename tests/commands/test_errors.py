@@ -48,6 +48,7 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         (["invert", "{photo}", "--device", "cuda"], "there is none on this machine"),
         (["invert", "{photo}", "--precision", "16"], "--precision 16 needs a CUDA device"),
         (["invert", "{photo}", "--faces", "some"], "--faces must be largest, all"),
+        (["invert", "{photo}", "--faces", "all"], "--faces and --detector are for aligning"),
         (["invert", "{photo}", "--landmarks", "{empty}/none.json"], "none.json cannot be read"),
         (["invert", "{photo}", "--model", "nothing"], "nothing"),
         (["edit", "{photo}"], "There is nothing to edit"),

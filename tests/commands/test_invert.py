@@ -190,6 +190,32 @@ def test_one_bad_file_is_reported_and_the_others_go_on(
     assert not any("error" in record for record in records(out))
 
 
+def test_results_are_not_taken_for_photographs(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (photographs / "out", photographs):
+        assert padinv("invert", photographs / "[abc].*", "-o", out) == 0
+        written = files(out)
+        for argument in (photographs, photographs / "**" / "*.png"):
+            capsys.readouterr()
+            assert padinv("invert", argument, "-o", out) == 0
+            assert "were done already" in capsys.readouterr().out
+            assert files(out) == written
+        shutil.rmtree(photographs / "out", ignore_errors=True)
+
+
+@pytest.mark.parametrize("kind", ["images", "grids"])
+def test_photographs_where_results_go_stay_as_they_are(
+    kind: str, padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = photographs.rename(tmp_path / kind)
+    before = (folder / "a.png").read_bytes()
+    assert padinv("invert", folder, "-o", tmp_path) == 1
+    assert f"{folder / 'a.png'} is where results go: choose another --output" in capsys.readouterr().err
+    assert (folder / "a.png").read_bytes() == before
+    assert padinv("invert", folder, "-o", folder) == 0
+
+
 def test_refinement_comes_nearer(padinv: Command, photographs: Path, tmp_path: Path) -> None:
     for steps in (0, 10):
         assert padinv("invert", photographs / "a.png", "-o", tmp_path / str(steps), "--refine", steps) == 0

@@ -381,6 +381,7 @@ def test_published_files_hold_both(tmp_path: Path, latent_avg: Tensor | None) ->
     [
         ({"refine": -1}, "refine is a number of steps, 0 for none, not -1"),
         ({"landmarks": FACE}, "set align=True"),
+        ({"faces": "all"}, "set align=True"),
     ],
 )
 def test_options_that_do_not_fit(inverter: Inverter, options: dict[str, object], message: str) -> None:

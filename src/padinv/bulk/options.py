@@ -40,7 +40,8 @@ class BulkOptions:
         overwrite: make again what is already there.
 
     Raises:
-        ConfigError: if a number is out of range, or there is no such device or precision.
+        ConfigError: if a number is out of range, there is no such device or precision, or faces are to be chosen or
+            found without alignment.
     """
 
     output: Path
@@ -67,6 +68,8 @@ class BulkOptions:
             raise ConfigError(f"--workers must be 0 or more, not {self.workers}.")
         if self.precision not in (precisions := get_args(Precision)):
             raise ConfigError(f"--precision must be one of {', '.join(precisions)}, not {self.precision!r}.")
+        if not self.aligned and (self.faces, self.detector) != (BulkOptions.faces, BulkOptions.detector):
+            raise ConfigError("--faces and --detector are for aligning: give --align, too, or --landmarks.")
         kind, _, number = self.device.partition(":")
         if kind not in ACCELERATORS or (number and (kind != "cuda" or not number.isdecimal() or self.devices > 1)):
             raise ConfigError(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryFile
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -22,6 +23,9 @@ from padinv.exceptions import ConfigError
 
 SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": ".safetensors"}
 """Kind of result, which is its subfolder → suffix of its files."""
+
+PICTURES = ("grid.png", "directions.png", "interpolation.gif")
+"""Results beside them that could be taken for photographs."""
 
 Record: TypeAlias = dict[str, Any]
 """A line of ``metrics.jsonl``: "photograph", then "name", metrics and "settings", or "error"."""
@@ -73,6 +77,14 @@ class OutputFolder:
     def file(self, kind: str, name: str) -> Path:
         """Where a result is."""
         return self.path / kind / f"{name}{SUFFIXES[kind]}"
+
+    def owns(self, path: str) -> bool:
+        """Whether a file, given by its absolute path, is where results go."""
+        root = os.path.abspath(self.path)  # noqa: PTH100 (it keeps links, as the names of photographs do)
+        if not PurePath(path).is_relative_to(root):
+            return False
+        first, *rest = PurePath(path).relative_to(root).parts
+        return first in self.kinds if rest else first in PICTURES
 
     def is_done(self, photograph: str, settings: str) -> bool:
         """Whether all files of a photograph are there, made with these settings.

@@ -28,7 +28,7 @@ from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
 from padinv.checkpoints import fingerprint
 from padinv.data.sources import Source
-from padinv.exceptions import DataError
+from padinv.exceptions import ConfigError, DataError
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.pretrained import load_pair
 
@@ -142,9 +142,19 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
 
 
 def _photographs(source: Source, folder: OutputFolder) -> list[Photograph]:
-    """What is to be done, each once, and what its results are called."""
+    """What is to be done, each once, and what its results are called.
+
+    Results that are in the folder already are not photographs, although a folder that holds both is searched.
+
+    Raises:
+        ConfigError: if there are only these, or what is where results go is the user's own, and would be written over.
+    """
     indices = {os.path.abspath(source.name(index)): index for index in reversed(range(len(source)))}  # noqa: PTH100 (it keeps links)
     paths = sorted(indices, key=lambda path: indices[path])
+    own = {path for path in paths if folder.owns(path)}
+    if own and (not folder.records or len(own) == len(paths)):
+        raise ConfigError(f"{min(own)} is where results go: choose another --output than {folder.path}.")
+    paths = [path for path in paths if path not in own]
     names = output_names(paths, folder.names)
     return [Photograph(indices[path], path, names[path]) for path in paths]
 

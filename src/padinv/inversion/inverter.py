@@ -225,13 +225,13 @@ class Inverter:
 
         Raises:
             DataError: if a photograph cannot be read, or has no face or no landmarks; it is named.
-            ConfigError: if ``landmarks`` are given without ``align``, ``refine`` is negative, or there is not one name
-                for each photograph.
+            ConfigError: if ``landmarks`` or ``faces`` are given without ``align``, ``refine`` is negative, or there is
+                not one name for each photograph.
         """
         if refine < 0:
             raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
-        if landmarks is not None and not align:
-            raise ConfigError("landmarks are for aligning faces: set align=True, or leave them out.")
+        if not align and (landmarks is not None or faces != "largest"):
+            raise ConfigError("landmarks and faces are for aligning: set align=True, or leave them out.")
         photographs, names = read_photographs(images, names)
         sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
         if align:
