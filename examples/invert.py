@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torchvision.utils import save_image
 
 from padinv import Inversion, Inverter
 from padinv.data import ImageDataModule
-from padinv.pictures import contact_sheet
 
 
 def portraits(count: int) -> torch.Tensor:
@@ -31,7 +29,7 @@ def invert(photographs: Sequence[str], model: str, refine: int, output: Path) ->
     inverter = Inverter.from_pretrained(model)
     inversion = inverter.invert(list(photographs) or portraits(8), refine=refine, progress=refine > 0)
     output.mkdir(parents=True, exist_ok=True)
-    save_image(contact_sheet([inversion.targets, inversion.images]), output / "invert.png")
+    inversion.draw(output / "invert.png")
     saved = inversion.save(output / "codes.safetensors")
     return Inversion.load(saved, inverter.generator)  # to the bit what was saved
 

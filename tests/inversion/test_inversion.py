@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
 
 from padinv import Generator, Inversion, InversionCode, PaddingCode, load_generator
@@ -79,6 +80,18 @@ def test_any_name(tmp_path_factory: pytest.TempPathFactory, names: list[str]) ->
     assert Inversion.load(inversion.save(path), generator).names == tuple(names)
 
 
+def test_drawing(tmp_path: Path, inversion: Inversion) -> None:
+    with Image.open(inversion.draw(tmp_path / "both.png", tile=40)) as image:
+        assert image.size == (3 * 44 + 4, 2 * 44 + 4)
+        assert image.getpixel((30, 30)) == (128, 128, 128)  # the photographs, which are grey, come first
+        assert image.getpixel((30, 74)) != (128, 128, 128)
+    with Image.open(replace(inversion, targets=None).draw(tmp_path / "one.png")) as image:
+        assert image.size == (3 * 132 + 4, 132 + 4)
+    for path in (tmp_path / "missing" / "a.png", tmp_path / "a.text"):
+        with pytest.raises(ConfigError, match=f"{path} cannot be written"):
+            inversion.draw(path)
+
+
 def test_another_generator_is_refused_and_both_are_named(tmp_path: Path, inversion: Inversion) -> None:
     path = inversion.save(tmp_path / "code.safetensors")
     bundled = load_generator("congress64")
@@ -120,7 +133,7 @@ def test_metadata_that_make_no_sense(
         "names": inversion.names,
     }
     path = tmp_path / "code.safetensors"
-    tensors = {**inversion.code.named_tensors(), "images": inversion.images}
+    tensors = {**inversion.code.named_tensors(), "images": inversion.images.contiguous()}
     save_file(tensors, str(path), {METADATA_KEY: json.dumps(description | change)})
     with pytest.raises(CheckpointError, match=r"code\.safetensors (is damaged|was made with the generator None)"):
         Inversion.load(path, generator)

@@ -21,6 +21,7 @@ from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop
 from padinv.inversion.paste import paste_back
 from padinv.networks import Generator
+from padinv.pictures import contact_sheet
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv_inversion"
@@ -108,6 +109,29 @@ class Inversion:
         for image, crop in zip(images, self.crop, strict=True):
             photograph = paste_back(photograph, image.to(photograph), crop, feather)
         return photograph
+
+    def draw(self, path: PathLike, tile: int = 128) -> Path:
+        """Draws the squares of the photographs, and below each its reconstruction.
+
+        Args:
+            path: the file, a PNG or whatever else its name ends in. Without ``targets``, as after :meth:`load`, it
+                shows reconstructions alone.
+            tile: smallest height of an image in pixels.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        from torchvision.utils import save_image
+
+        rows = [self.images] if self.targets is None else [self.targets, self.images]
+        try:
+            save_image(contact_sheet(rows, tile), Path(path))
+        except (OSError, ValueError) as error:  # the latter of an ending that is no picture's
+            raise ConfigError(f"{os.fspath(path)} cannot be written ({error}).") from error
+        return Path(path)
 
     def save(self, path: PathLike, images: bool = True) -> Path:
         """Writes a safetensors file: the tensors, and in the metadata all that is needed to trust and to place them.
