@@ -223,6 +223,17 @@ def test_refinement_comes_nearer(padinv: Command, photographs: Path, tmp_path: P
     assert after["mse"] < 0.9 * before["mse"]
 
 
+def test_the_bar_moves_while_codes_are_refined(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = [photographs / "a.png", photographs / "b.jpg", "-o", tmp_path / "out"]
+    assert padinv("invert", *args, "--refine", 20, "--batch-size", 1) == 0
+    *lines, last = [line for line in capsys.readouterr().out.split("\r") if "photograph/s" in line]
+    assert [line.split(", ")[-1] for line in lines if " step " in line] == ["step 10 of 20]", "step 20 of 20]"] * 2
+    assert "2/2" in last
+    assert "step" not in last
+
+
 def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
     photograph = RAW / "A000378.jpg"

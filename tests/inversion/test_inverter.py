@@ -277,6 +277,13 @@ def test_refinement_in_inference_mode(encoder: PadInvEncoder, generator: Generat
     assert torch.equal(actual.images, expected.images)
 
 
+def test_each_step_is_told(encoder: PadInvEncoder, generator: Generator) -> None:
+    steps: list[tuple[int, int]] = []
+    inverter = Inverter(encoder, generator, device="cpu", batch_size=2)
+    inverter.invert(torch.zeros(3, 3, 32, 32), refine=2, on_step=lambda step, lowest: steps.append((step, len(lowest))))
+    assert steps == [(1, 2), (2, 2), (1, 1), (2, 1)]
+
+
 @pytest.mark.parametrize(("refine", "total", "unit"), [(0, "5/5", "image/s"), (3, "15/15", "step/s")])
 def test_progress(capsys: pytest.CaptureFixture[str], inverter: Inverter, refine: int, total: str, unit: str) -> None:
     images = torch.rand(5, 3, 32, 32) - 0.5

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from padinv.bulk.dataset import Item
+from padinv.bulk.progress import PhotographProgressBar
 from padinv.bulk.task import Task
 from padinv.exceptions import DataError, PadInvError
 from padinv.inversion import Inversion, Inverter
@@ -136,8 +137,14 @@ class BulkInversion(LightningModule):
             landmarks=self.landmarks,
             faces=self.faces,
             refine=self.refine,
+            on_step=self._on_step,
             names=[item.photograph.path for item in items],
         )
+
+    def _on_step(self, step: int, _: Tensor) -> None:
+        bar = self.trainer.progress_bar_callback
+        if isinstance(bar, PhotographProgressBar):
+            bar.show_step(step, self.refine)
 
     def _results(self, inversion: Inversion) -> Iterator[Result]:
         code = self.task.apply(inversion.code)

@@ -36,6 +36,11 @@ class PhotographProgressBar(TQDMProgressBar):
     def on_predict_batch_start(self, *_: Any) -> None:
         """Leaves the bar as it is."""
 
+    def show_step(self, step: int, steps: int) -> None:
+        """Tells, every ten steps, how far the refinement of a batch is, which may take minutes."""
+        if step % 10 == 0:
+            self.predict_progress_bar.set_postfix_str(f"step {step} of {steps}")
+
     def on_predict_batch_end(
         self,
         trainer: Trainer,
@@ -47,5 +52,6 @@ class PhotographProgressBar(TQDMProgressBar):
     ) -> None:
         """Moves the bar, as if all processes were as far as this one."""
         bar = self.predict_progress_bar
+        bar.set_postfix_str("", refresh=False)
         bar.n = min(self.total, bar.n + len(batch) * trainer.world_size)
         bar.refresh()

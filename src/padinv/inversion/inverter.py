@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
@@ -204,6 +204,7 @@ class Inverter:
         faces: Faces = "largest",
         refine: int = 0,
         progress: bool = False,
+        on_step: Callable[[int, Tensor], None] | None = None,
         names: Sequence[str] | None = None,
     ) -> Inversion:
         """Inverts photographs of any size.
@@ -217,6 +218,7 @@ class Inverter:
             faces: which of several faces, for ``align``: "largest", "all", or a number.
             refine: steps of optimization, starting from the encoder's code (:func:`~padinv.inversion.refine`).
             progress: whether to show a progress bar.
+            on_step: called after each step of refinement of each batch, as :func:`~padinv.inversion.refine` does.
             names: of the photographs, for landmarks, messages and the inversion; if not given as
                 :func:`~padinv.inversion.read_photographs` names them.
 
@@ -243,7 +245,7 @@ class Inverter:
         codes: list[InversionCode] = []
         targets: list[Tensor] = []
         take = warp if align else _shrink
-        with _Bar(len(places), refine, progress) as bar:
+        with _Bar(len(places), refine, progress, on_step) as bar:
             for start in range(0, len(places), self.batch_size):
                 batch = [(photographs[i], crop) for i, crop in places[start : start + self.batch_size]]
                 resolutions = {self.resolution, self.generator.resolution}
@@ -350,8 +352,9 @@ def _shrink(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
 class _Bar:
     """A progress bar in images, or in steps of refinement if there are any; nothing unless it is to be shown."""
 
-    def __init__(self, images: int, refine: int, show: bool) -> None:
+    def __init__(self, images: int, refine: int, show: bool, on_step: Callable[[int, Tensor], None] | None) -> None:
         self.unit = refine or 1
+        self.on_step = on_step
         self.bar: Any = None
         if show:
             from tqdm.auto import tqdm
@@ -365,8 +368,10 @@ class _Bar:
         if self.bar is not None:
             self.bar.close()
 
-    def step(self, _: int, lowest: Tensor) -> None:
+    def step(self, number: int, lowest: Tensor) -> None:
         """One step of refinement of every image of a batch."""
+        if self.on_step is not None:
+            self.on_step(number, lowest)
         if self.bar is not None:
             self.bar.update(len(lowest))
             self.bar.set_postfix(loss=f"{lowest.mean():.4f}")
