@@ -152,6 +152,18 @@ def test_resumes_on_two_processes_as_if_never_stopped(two_processes: Any, tmp_pa
 
 @pytest.mark.ddp
 @pytest.mark.slow
+def test_recomputed_activations_train_the_same(two_processes: Any, tmp_path: Path) -> None:
+    """Also where the backward pass computes BatchNorm over both processes again."""
+    images = f"--schedule.images={3 * BATCH}"
+    ranks = fit_recorded(tmp_path, 2, "--model.checkpoint_activations=true", images)
+    assert [step["digest"] for step in ranks[0]] == [step["digest"] for step in ranks[1]]
+    for rank, kept in zip(ranks, two_processes[1], strict=True):
+        for step, expected in zip(rank, kept[:3], strict=True):
+            assert step["losses"] == pytest.approx(expected["losses"], rel=1e-3)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
 def test_non_finite_loss_on_one_rank_stops_both(tmp_path: Path) -> None:
     result = fit(tmp_path, 2, "--trainer.callbacks+=test_ddp.NotANumber", "--trainer.callbacks.rank=1")
     assert result.returncode == 1
