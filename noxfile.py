@@ -65,10 +65,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Runs each benchmark in a process of its own and writes benchmarks/results/."""
-    session.install(".[export]")
-    results = Path("benchmarks/results")
-    results.mkdir(exist_ok=True)
-    for script in sorted(Path("benchmarks").glob("*.py")):
-        with (results / f"{script.stem}.txt").open("w") as out:
-            session.run("python", str(script), stdout=out)
+    """Runs the benchmarks, or those named: ``nox -s bench -- utilisation``. Each writes to benchmarks/results/."""
+    session.install(".[bench,export,lmdb]")
+    for name in session.posargs or sorted(script.stem for script in Path("benchmarks").glob("*.py")):
+        session.run("python", f"benchmarks/{name}.py")

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import table, write
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -135,13 +136,21 @@ def work(rank: int, port: int, options: argparse.Namespace) -> None:
                 print(f"{name:<26}digest {digest:.6f}", flush=True)
             del module
     if rank == 0:
+        rows = []
         for name, runs in results.items():
             wall, cpu, peak = (statistics.median(values) for values in zip(*runs, strict=True))
             ratios = [base[0] / run[0] for base, run in zip(results["alternating"], runs, strict=True)]
-            print(
-                f"{name:<26}{2 * options.batch / wall:6.2f} images/s  ratio {statistics.median(ratios):.3f} "
-                f"({min(ratios):.3f} to {max(ratios):.3f})  {cpu:.3f} CPU s a step  peak {peak:.0f} MB"
+            rows.append(
+                {
+                    "updates": name,
+                    "images/s": f"{2 * options.batch / wall:.2f}",
+                    "times as fast": f"{statistics.median(ratios):.3f}",
+                    "from, to": f"{min(ratios):.3f}, {max(ratios):.3f}",
+                    "CPU s a step": f"{cpu:.3f}",
+                    "peak MiB": f"{peak:.0f}",
+                }
             )
+        write("ddp_alternating", "python benchmarks/ddp_alternating.py", table(rows))
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """What it is worth to scale activations instead of weights in StyleGAN2's modulated convolution.
 
-export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456  # Linux: memory is kept
 python benchmarks/modulated_conv.py [--sizes 64 256] [--threads 1] [--rounds 7]
 
 - ours: :func:`padinv.ops.modulated_conv.modulated_conv2d`. One weight for the whole batch; demodulation by a matrix
@@ -8,7 +7,8 @@ python benchmarks/modulated_conv.py [--sizes 64 256] [--threads 1] [--rounds 7]
 - straightforward: the definition. Each sample's own weight is made, modulated and demodulated, and all samples go
   through one convolution, each as a group.
 
-All else is the same: network, weights, latents, noise, precision, memory format, process and allocator. Their images
+All else is the same: network, weights, latents, noise, precision, memory format, process, and that freed memory is kept
+(:mod:`padinv.allocation`). Their images
 and gradients are compared first. Then each takes turns with a training step of the generator (forward, and backward to
 all its parameters), and of the whole GAN (both losses, both backwards, both optimizers). Ratios are of neighbouring
 turns, their medians are told: what else a machine does meanwhile slows both. CPU time leaves out what a process waits
@@ -29,9 +29,11 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from measuring import table, write
 from torch import Tensor
 
 from padinv import Discriminator, Generator
+from padinv.allocation import keep_freed_memory
 from padinv.losses import AdversarialLoss
 from padinv.networks import generator as generator_module
 from padinv.networks import stylegan2_channels
@@ -52,17 +54,22 @@ def straightforward(
     weight: Tensor,
     style: Tensor,
     *,
-    demodulate: bool = True,
     ring: Tensor | None = None,
     upsample_kernel: Tensor | None = None,
+    bias: Tensor,
+    gain: float,
+    frozen: object = None,
 ) -> Tensor:
     """The same function, but for the ring, by a weight of its own for each sample."""
     assert ring is None
+    return (convolve(x, weight, style, upsample_kernel) + bias[:, None, None].to(x.dtype)) * gain
+
+
+def convolve(x: Tensor, weight: Tensor, style: Tensor, upsample_kernel: Tensor | None) -> Tensor:
     batch, inputs, height, width = x.shape
     outputs, _, size, _ = weight.shape
     weights = weight * (1 / math.sqrt(inputs * size**2)) * style[:, None, :, None, None]
-    if demodulate:
-        weights = weights * (weights.square().sum(dim=(2, 3, 4), keepdim=True) + EPSILON / (inputs * size**2)).rsqrt()
+    weights = weights * (weights.square().sum(dim=(2, 3, 4), keepdim=True) + EPSILON / (inputs * size**2)).rsqrt()
     x = x.reshape(1, batch * inputs, height, width)
     if upsample_kernel is None:
         x = F.conv2d(x, weights.reshape(batch * outputs, inputs, size, size), padding=size // 2, groups=batch)
@@ -153,27 +160,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    rows = []
     for size in options.sizes:
         steps = Steps(size)
         difference_found = difference(steps)
-        print(
-            f"{size} px, batch {BATCH[size]}: images and gradients differ by {difference_found:.1e} at most", flush=True
-        )
         if difference_found > TOLERANCE:
             raise SystemExit(f"They are not the same function: more than {TOLERANCE}.")
         for mode, (bfloat16, memory_format) in MODES.items():
-            print(f"  {mode}", flush=True)
             steps.to(memory_format)
             for name, step in (("generator", steps.generator_alone), ("whole GAN", steps.whole_gan)):
                 ours, other = race(step, options.rounds, bfloat16)
                 ratios = [[b[clock] / a[clock] for a, b in zip(ours, other, strict=True)] for clock in range(2)]
                 speeds = [BATCH[size] / min(wall for wall, _ in turns) for turns in (ours, other)]  # at their fastest
-                print(
-                    f"    {name}: ours {speeds[0]:6.2f} images/s, straightforward {speeds[1]:6.2f}; median ratio "
-                    f"{statistics.median(ratios[0]):.2f} ({min(ratios[0]):.2f} to {max(ratios[0]):.2f}), "
-                    f"of CPU time {statistics.median(ratios[1]):.2f}",
-                    flush=True,
+                rows.append(
+                    {
+                        "resolution, batch": f"{size} px, {BATCH[size]}",
+                        "numbers": mode,
+                        "step of": name,
+                        "ours, images/s": f"{speeds[0]:.2f}",
+                        "straightforward": f"{speeds[1]:.2f}",
+                        "times as fast": f"{statistics.median(ratios[0]):.2f}",
+                        "from, to": f"{min(ratios[0]):.2f}, {max(ratios[0]):.2f}",
+                        "by CPU time": f"{statistics.median(ratios[1]):.2f}",
+                        "largest difference": f"{difference_found:.1e}",
+                    }
                 )
+                print(*rows[-1].values(), sep="  ", flush=True)
+    write("modulated_conv", f"python benchmarks/modulated_conv.py --threads {options.threads}", table(rows))
 
 
 if __name__ == "__main__":
