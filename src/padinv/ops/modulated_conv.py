@@ -109,10 +109,11 @@ def modulated_conv2d(
         x = conv3x3(pad_with_ring(x, ring * scale), weight, transformed=transformed)
     else:
         x = conv3x3(x, weight, padding=1, transformed=transformed)
+    factor = torch.full_like(style[:, :1], gain)
     if demodulate:
-        x = x * (demodulation(weight, style, EPSILON * scale**2, energy) * gain)[:, :, None, None].to(x.dtype)
-    elif gain != 1:
-        x = x * gain
+        factor = demodulation(weight, style, EPSILON * scale**2, energy) * gain
+    factor = factor[:, :, None, None].to(x.dtype)
+    x = x * factor if x.requires_grad else x.mul_(factor)
     return x if bias is None else x.add_((bias * gain)[:, None, None].to(x.dtype))  # no gradient needs the map before
 
 
