@@ -30,6 +30,18 @@ def test_gif(padinv: Command, photographs: Path, tmp_path: Path) -> None:
     assert "codes/a.safetensors" in files(out)
 
 
+def test_a_photograph_may_come_twice(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    a, c = photographs / "a.png", photographs / "c.png"
+    assert padinv("interpolate", a, c, a, "-o", tmp_path / "out", "--frames", 3) == 0
+    with Image.open(tmp_path / "out" / "interpolation.gif") as animation:
+        assert animation.n_frames == 3 + 2
+        frames = []
+        for number in (0, 2, 4):
+            animation.seek(number)
+            frames.append(np.asarray(animation.convert("RGB")).astype(int))
+    assert np.abs(frames[0] - frames[2]).mean() < np.abs(frames[0] - frames[1]).mean() / 4
+
+
 def test_frames_go_through_all_codes_and_stop_nowhere(model: Path) -> None:
     inverter = Inverter.from_pretrained(model, device="cpu", batch_size=4)
     torch.manual_seed(0)
