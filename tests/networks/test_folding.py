@@ -77,7 +77,7 @@ def test_what_is_folded_and_what_is_shared(encoder: PadInvEncoder, generator: Ge
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules()) == sum(
         isinstance(layer, nn.BatchNorm2d) and ".norm1" in name for name, layer in encoder.named_modules()
     )
-    assert folded.style_heads[0].linear.weight is encoder.style_heads[0].linear.weight
+    assert folded.style_heads[0].convs[0].weight is encoder.style_heads[0].convs[0].weight
     conv = fold(generator).synthesis.blocks["32"].conv
     assert conv.weight is generator.synthesis.blocks["32"].conv.weight
     assert generator.synthesis.blocks["32"].conv.frozen is None

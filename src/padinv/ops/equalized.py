@@ -40,7 +40,8 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_features) to (..., out_features)."""
-        return F.linear(x, self.weight * self.gain, self.bias * self.lr_mul)
+        bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
+        return F.linear(x, self.weight * self.gain, bias)
 
 
 class EqualizedConv2d(nn.Module):
