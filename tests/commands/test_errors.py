@@ -55,6 +55,7 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         (["edit", "{photo}", "--direction", "age", "--directions", "{empty}"], "There are no directions"),
         (["edit", "{photo}", "--direction", "age", "--directions", "{directions}"], "There is no direction 'age'"),
         (["edit", "{photo}", "--direction", "sefa-0", "--strength", "1", "--strength", "2"], "once for each"),
+        (["edit", "{photo}", "--strength", "2"], "give --direction"),
         (
             ["edit", "{photo}", "--direction", "sefa-0", "--padding-strength", "1", "--padding-strength", "2"],
             "once for",

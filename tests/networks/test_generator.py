@@ -125,3 +125,10 @@ def test_compiles_without_graph_breaks() -> None:
 def test_what_does_not_fit_is_named(make: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_images_are_contiguous_whatever_the_layout_of_the_weights(memory_format: torch.memory_format) -> None:
+    generator = Generator(16, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4})
+    images = generator.to(memory_format=memory_format)(torch.randn(2, 8))
+    assert images.is_contiguous()

@@ -122,6 +122,8 @@ def main(args: Sequence[str]) -> int:
         help="pull to the mean first: 0 is the mean (default: 1)",
     )
     options = parser.parse_args(args)
+    if not options.direction and (options.strength or options.padding_strength):
+        raise ConfigError("--strength is how far to go along a direction: give --direction.")
     strengths = options.strength or [1.0] * len(options.direction)
     padding_strengths = options.padding_strength or strengths
     for option, numbers in (("--strength", strengths), ("--padding-strength", padding_strengths)):

@@ -286,7 +286,7 @@ class Inverter:
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
             images = [synthesize(*part.parts) for part in parts]
-        return torch.cat(images).float().contiguous()
+        return torch.cat(images).float()
 
     def load(self, path: PathLike) -> Inversion:
         """:meth:`Inversion.load` for this generator, whose fingerprint is then taken only once.

@@ -234,7 +234,7 @@ class SynthesisNetwork(nn.Module):
         for k, (name, block) in enumerate(self.blocks.items()):
             own = latents[max(2 * k - 1, 0) : 2 * k + 2]
             x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
-        return cast(Tensor, image)
+        return cast(Tensor, image).contiguous()  # in the layout that view(-1) and files want, whatever that of the maps
 
 
 class Generator(nn.Module):

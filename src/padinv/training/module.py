@@ -304,7 +304,7 @@ class PadInvModule(AlternatingModule):
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        self._measure(self.val_metrics, batch["image"])
+        self.val_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics as val/mse, val/psnr and so on."""
@@ -313,16 +313,12 @@ class PadInvModule(AlternatingModule):
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        self._measure(self.test_metrics, batch["image"])
+        self.test_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
 
     def on_test_epoch_end(self) -> None:
         """Logs the metrics as test/mse, test/psnr and so on."""
         self.log_at_images(self.test_metrics.compute(), sync_dist=True)
         self.test_metrics.reset()
-
-    def _measure(self, metrics: MetricCollection, images: Tensor) -> None:
-        reconstruction = self.reconstruct(self(images))
-        metrics.update(reconstruction.contiguous(), images.contiguous())  # torchmetrics flattens by view()
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Inverts a batch.
