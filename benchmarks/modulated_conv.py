@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from unittest.mock import patch
@@ -187,7 +188,7 @@ def main() -> None:
                     }
                 )
                 print(*rows[-1].values(), sep="  ", flush=True)
-    write("modulated_conv", f"python benchmarks/modulated_conv.py --threads {options.threads}", table(rows))
+    write("modulated_conv", " ".join(["python benchmarks/modulated_conv.py", *sys.argv[1:]]), table(rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +99,7 @@ def main() -> None:
             for row in compare(with_torch, with_onnx, batch, options.rounds):
                 rows.append(row)
                 print(*row.values(), sep="  ", flush=True)
-    write("onnx_backend", f"python benchmarks/onnx_backend.py --threads {options.threads}", table(rows))
+    write("onnx_backend", " ".join(["python benchmarks/onnx_backend.py", *sys.argv[1:]]), table(rows))
 
 
 if __name__ == "__main__":
