@@ -8,8 +8,9 @@ size and random weights; "photograph" is one of 64 px, with the bundled model, f
 
 Variants of inference: "network" is the network by itself, in evaluation mode; "Inverter" is what
 :class:`padinv.Inverter` makes of it. Those of the E step (encoder, generator, pixel loss, LPIPS with AlexNet, backward,
-Adam; batch 2): "module" is :class:`padinv.PadInvModule`, "recomputed" the same with `checkpoint_activations`. What is
-called "given back" leaves the C library its way with freed memory, all others keep it (:mod:`padinv.allocation`).
+Adam; batch 2): "module" is :class:`padinv.PadInvModule`, "recomputed" the same with `checkpoint_activations`, of all
+layers or of those whose maps have 128 px a side. What is called "given back" leaves the C library its way with freed
+memory, all others keep it (:mod:`padinv.allocation`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Step = Callable[[], object]
 
 INFERENCE = ("network, given back", "network", "Inverter, given back", "Inverter", "Inverter, bfloat16")
 COMPILED = (*INFERENCE, "Inverter, compiled")
-TRAINING = ("module, given back", "module", "module, recomputed", "module, bfloat16", "module, bfloat16, recomputed")
+TRAINING = ("module, given back", "module", "module, from 128 px recomputed", "module, recomputed", "module, bfloat16")
 
 ROWS: dict[str, tuple[str, ...]] = {
     "encoder 256 px, batch 1": COMPILED,
@@ -113,7 +114,7 @@ def encoder_step(batch: int, variant: str) -> Step:
         perceptual_loss=perceptual,
         lambda_reg=0.0,
         channels_last=True,
-        checkpoint_activations="recomputed" in variant,
+        checkpoint_activations="recomputed" in variant and (128 if "128 px" in variant else True),
     )
     module.setup("fit")
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)

@@ -92,8 +92,8 @@ def test_lazy_path_length_counts_as_often_as_it_is_left_out(build: Any, fit: Any
     without = moved(path_length_weight=0.0)
     every = moved(path_length_weight=1.0, path_length_every=1) - without
     lazy = moved(path_length_weight=1.0, path_length_every=8) - without
-    torch.testing.assert_close(lazy, 8 * every, rtol=1e-2, atol=1e-3)
-    assert every.norm() > 0.1
+    assert every.norm() > 0
+    assert (lazy - 8 * every).norm() < 0.01 * lazy.norm()
 
 
 def test_mean_path_length_is_a_plain_mean_at_first(build: Any, fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,15 @@ def test_less_is_kept(networks: Any) -> None:
     assert kept_bytes(other) < kept_bytes(network) / 2
 
 
+@pytest.mark.parametrize(("minimum_size", "share"), [(1, 1.0), (8, 0.9), (64, 0.0)])
+def test_only_large_maps_are_computed_again(networks: Any, minimum_size: int, share: float) -> None:
+    network, all_of_it = networks
+    some_of_it = copy.deepcopy(network)
+    recompute_activations(some_of_it, minimum_size)
+    saved = (kept_bytes(network) - kept_bytes(some_of_it)) / (kept_bytes(network) - kept_bytes(all_of_it))
+    assert saved == pytest.approx(share, abs=0.1)
+
+
 def test_outputs_gradients_and_statistics_are_the_same(networks: Any) -> None:
     outputs = [run(network.requires_grad_()) for network in networks]
     assert torch.equal(*outputs)

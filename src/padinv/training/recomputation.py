@@ -1,8 +1,9 @@
 """Activation checkpointing (Chen et al. 2016): a layer keeps its input, and computes the rest again for its gradient.
 
 It saves memory for time: one more forward pass of the layers that do it. Those are the generator's convolutions and the
-encoder's bottlenecks. Whole blocks of the generator would keep less, but then need far more at once: the last one alone
-has a fourth of all activations.
+encoder's bottlenecks, or only those of them whose maps are large: most of the memory, and little of the time. Whole
+blocks of the generator would keep less, but then need far more at once: the last one alone has a fourth of all
+activations.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from padinv.networks.backbone import Bottleneck
@@ -23,8 +24,12 @@ RECOMPUTED = (StyleConv, ToRGB, Bottleneck)
 """What is large between its input and its output, and cheap to compute."""
 
 
-def recompute_activations(network: nn.Module) -> None:
+def recompute_activations(network: nn.Module, minimum_size: int = 1) -> None:
     """Makes all layers of a network that are :data:`RECOMPUTED` compute their activations again in a backward pass.
+
+    Args:
+        network: the encoder, or the synthesis network.
+        minimum_size: of the maps that a layer gets, in pixels a side; layers whose maps are smaller keep activations.
 
     In place, and in nothing else: parameters, buffers and their names stay as they are, as do outputs and gradients.
     A copy of the network does the same. To do it twice is to do it once.
@@ -37,16 +42,16 @@ def recompute_activations(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, RECOMPUTED):
-            module.forward = partial(_forward, module)  # type: ignore[method-assign]  # of this instance alone
+            module.forward = partial(_forward, module, minimum_size)  # type: ignore[method-assign]  # of this instance alone
 
 
-def _forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+def _forward(module: nn.Module, minimum_size: int, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     forward = partial(type(module).forward, module)
-    if not torch.is_grad_enabled():
-        return forward(*args, **kwargs)
+    if not torch.is_grad_enabled() or x.shape[-1] < minimum_size:
+        return forward(x, *args, **kwargs)
     if torch.compiler.is_compiling():  # writes to buffers once by itself
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=partial(_contexts, module), **kwargs)
+        return checkpoint(forward, x, *args, use_reentrant=False, **kwargs)
+    return checkpoint(forward, x, *args, use_reentrant=False, context_fn=partial(_contexts, module), **kwargs)
 
 
 def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
