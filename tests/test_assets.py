@@ -36,4 +36,4 @@ def test_bundled_encoder() -> None:
     data.setup("validate")
     inversion = inverter.invert(next(iter(data.val_dataloader()))["image"])
     assert len(inversion) == 32
-    assert (inversion.images - inversion.targets).square().mean().item() < 0.05
+    assert (inversion.images - inversion.targets).square().mean().item() < 0.036
