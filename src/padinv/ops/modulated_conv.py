@@ -113,7 +113,8 @@ def modulated_conv2d(
     if demodulate:
         factor = demodulation(weight, style, EPSILON * scale**2, energy) * gain
     factor = factor[:, :, None, None].to(x.dtype)
-    x = x * factor if x.requires_grad else x.mul_(factor)
+    # In place where nothing is to be learned; an exported graph would scatter into what it has sliced.
+    x = x * factor if x.requires_grad or torch.compiler.is_exporting() else x.mul_(factor)
     return x if bias is None else x.add_((bias * gain)[:, None, None].to(x.dtype))  # no gradient needs the map before
 
 
@@ -129,6 +130,9 @@ def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
         (B, O, R, R).
     """
     modulated = weight.flatten(1) * (style[:, None] / math.sqrt(weight[0].numel()))
-    # Not einsum, which lays out the map anew.
-    y = rearrange(x, "b i h w -> b (h w) i") @ rearrange(modulated.to(x.dtype), "b o i -> b i o")
+    modulated = modulated.to(x.dtype)
+    # In the order in which the map lies in memory: PyTorch's is channels-last where that is fast, an exported graph's not.
+    if torch.compiler.is_exporting():
+        return (modulated @ x.flatten(2)).unflatten(2, x.shape[2:])
+    y = rearrange(x, "b i h w -> b (h w) i") @ rearrange(modulated, "b o i -> b i o")
     return rearrange(y, "b (h w) o -> b o h w", h=x.shape[2])
