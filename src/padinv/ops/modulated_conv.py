@@ -131,8 +131,8 @@ def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
     """
     modulated = weight.flatten(1) * (style[:, None] / math.sqrt(weight[0].numel()))
     modulated = modulated.to(x.dtype)
-    # In the order in which the map lies in memory: PyTorch's is channels-last where that is fast, an exported graph's not.
+    # In the order in which maps lie in memory: here in channels-last where that is fast, in an exported graph never.
     if torch.compiler.is_exporting():
-        return (modulated @ x.flatten(2)).unflatten(2, x.shape[2:])
+        return rearrange(modulated @ rearrange(x, "b i h w -> b i (h w)"), "b o (h w) -> b o h w", h=x.shape[2])
     y = rearrange(x, "b i h w -> b (h w) i") @ rearrange(modulated, "b o i -> b i o")
     return rearrange(y, "b (h w) o -> b o h w", h=x.shape[2])

@@ -85,7 +85,8 @@ class PadInvModule(AlternatingModule):
         channels_last: keeps weights and images in this order, which is faster on most devices.
         checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
             keeping them (:mod:`padinv.training.recomputation`): less memory, more time. A number is the least size, in
-            pixels a side, of the maps for which it is done: at 256 px, 128 saves most of what True saves, in a fifth of its time.
+            pixels a side, of the maps for which it is done: at 256 px, 128 saves most of what True saves, in a fifth
+            of its time.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
 
     Raises:
