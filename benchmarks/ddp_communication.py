@@ -137,6 +137,9 @@ def work(rank: int, point: dict[str, Any], port: int, meet: Any, folder: str) ->
         values = torch.zeros(gradients)
         result["bare"] = seconds(lambda: dist.all_reduce(values), warm_up=3)
     (Path(folder) / f"{rank}.json").write_text(json.dumps(result))
+    if together:  # a process that loses its group's store while it talks aborts
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def measure(point: dict[str, Any]) -> dict[str, Any]:
