@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import PurePath
 from statistics import mean
 from typing import Any
 
@@ -30,6 +29,7 @@ from padinv.checkpoints import fingerprint
 from padinv.data.sources import Source
 from padinv.exceptions import ConfigError, DataError
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
+from padinv.inversion.landmarks import entry_of
 from padinv.inversion.pretrained import load_pair
 
 
@@ -161,8 +161,7 @@ def _photographs(source: Source, folder: OutputFolder) -> list[Photograph]:
 
 def _own(landmarks: Mapping[str, Tensor] | None, path: str) -> Any:
     """What a table of landmarks says of one photograph: what it says of others makes no difference to its results."""
-    table = landmarks or {}
-    points = table.get(path, table.get(PurePath(path).name))
+    points = None if landmarks is None else entry_of(landmarks, path)
     return landmarks is not None if points is None else points.tolist()
 
 

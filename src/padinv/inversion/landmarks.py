@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 from padinv.checkpoints.weights import face_pack
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
 from padinv.typing import PathLike
+
+Value = TypeVar("Value")
 
 Points: TypeAlias = Tensor | NDArray[Any] | Sequence[Any]
 """Landmarks of one face, (5, 2), or of N, (N, 5, 2): eyes, nose and corners of the mouth, that on the picture's left
@@ -235,8 +237,12 @@ def given_landmarks(
     ]
 
 
+def entry_of(table: Mapping[str, Value], name: str) -> Value | None:
+    """What a table has for a photograph, by its name, else by the last part of it; None if it has nothing."""
+    return next((table[key] for key in (name, Path(name).name) if key in table), None)
+
+
 def _look_up(table: Mapping[str, Points], name: str, source: str) -> Points:
-    for key in (name, Path(name).name):
-        if key in table:
-            return table[key]
-    raise DataError(f"{source} has no entry for {name}: add {Path(name).name!r}.")
+    if (points := entry_of(table, name)) is None:
+        raise DataError(f"{source} has no entry for {name}: add {Path(name).name!r}.")
+    return points
