@@ -18,7 +18,8 @@ from padinv.training.cli import presets, resolve_presets
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
     """Runs the quickstart preset in a temporary folder on the small GAN."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
+    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
+        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
     small = [
         f"--model.generator={generator_file}",
         "--model.encoder.resolution=32",
@@ -147,14 +148,26 @@ def test_saved_config_repeats_the_run(run: Any, tmp_path: Path) -> None:
     assert columns(metrics[0]) == columns(metrics[1])
 
 
-@pytest.mark.parametrize(("options", "expected"), [([], 1), (["--keep_memory=true"], 1), (["--keep_memory=false"], 0)])
+@pytest.mark.parametrize(
+    ("subcommand", "options", "expected"),
+    [
+        ("fit", [], ["apart", "step", "keep", "step"]),
+        ("fit", ["--keep_memory=true"], ["apart", "step", "keep", "step"]),
+        ("fit", ["--keep_memory=false"], ["step", "step"]),
+        ("validate", [], ["keep"]),
+        ("validate", ["--keep_memory=false"], []),
+    ],
+)
 def test_freed_memory_is_kept_unless_told_otherwise(
-    run: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: int
+    run: Any, monkeypatch: pytest.MonkeyPatch, subcommand: str, options: list[str], expected: list[str]
 ) -> None:
-    calls: list[bool] = []
-    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", lambda: calls.append(True))
-    assert run("fit", "--trainer.accelerator=cpu", "--trainer.fast_dev_run=true", *options) == 0
-    assert len(calls) == expected
+    calls: list[str] = []
+    step = PadInvModule.training_step
+    monkeypatch.setattr("padinv.training.memory.set_apart", lambda: calls.append("apart"))
+    monkeypatch.setattr("padinv.training.memory.keep_freed_memory", lambda: calls.append("keep"))
+    monkeypatch.setattr(PadInvModule, "training_step", lambda *args: (calls.append("step"), step(*args))[1])
+    assert run(subcommand, "--trainer.accelerator=cpu", "--trainer.fast_dev_run=2", *options) == 0
+    assert calls == expected
 
 
 @pytest.mark.parametrize("preset", sorted(presets()))

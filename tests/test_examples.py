@@ -26,7 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, from which the examples' own modules can be imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
+    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
+        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
     return tmp_path
 
 

@@ -29,7 +29,8 @@ Run = Callable[..., int]
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path) -> list[str]:
     """Options for a short run of small networks in a temporary folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("padinv.training.cli.keep_freed_memory", bool)  # it is for good, and other tests measure memory
+    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
+        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
     return [
         "--model.fid_samples=4",
         f"--data.train={picture_folder}",

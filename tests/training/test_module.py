@@ -185,12 +185,13 @@ def test_moving_average(build: Any, picture_folder: Path) -> None:
     assert module.inference_encoder is module.encoder_ema
 
 
-@pytest.mark.parametrize("lambda_adv", [0.0, 0.05])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("recompute", "lambda_adv", "accumulate"), [(True, 0.0, 2), (True, 0.05, 1), ("cheap", 0.05, 2)]
+)
 def test_recomputed_activations_train_the_same(
-    build: Any, picture_folder: Path, tmp_path: Path, lambda_adv: float, accumulate: int
+    build: Any, picture_folder: Path, tmp_path: Path, recompute: bool | str, lambda_adv: float, accumulate: int
 ) -> None:
-    def run(recompute: bool) -> tuple[PadInvModule, Recorder, int]:
+    def run(recompute: bool | str) -> tuple[PadInvModule, Recorder, int]:
         module = build(
             checkpoint_activations=recompute,
             lambda_adv=lambda_adv,
@@ -204,7 +205,7 @@ def test_recomputed_activations_train_the_same(
         trainer.save_checkpoint(tmp_path / f"{recompute}.ckpt")
         return module, recorder, len(convolved)
 
-    (plain, expected, once), (module, recorder, twice) = run(False), run(True)
+    (plain, expected, once), (module, recorder, twice) = run(False), run(recompute)
     assert (once, twice) == (3 * accumulate, 6 * accumulate)
     for metrics, others in zip(recorder.metrics, expected.metrics, strict=True):
         assert metrics == pytest.approx(others, rel=1e-5)
@@ -212,7 +213,7 @@ def test_recomputed_activations_train_the_same(
     for key, tensor in plain.state_dict().items():
         torch.testing.assert_close(module.state_dict()[key], tensor, rtol=1e-4, atol=1e-6, msg=key)
     images = torch.randn(1, 3, 32, 32)
-    assert torch.equal(load_encoder(tmp_path / "True.ckpt")(images).w_plus, module.eval()(images).w_plus)
+    assert torch.equal(load_encoder(tmp_path / f"{recompute}.ckpt")(images).w_plus, module.eval()(images).w_plus)
 
 
 @pytest.mark.parametrize("lambda_adv", [0.0, 0.05])
@@ -482,9 +483,10 @@ def test_hyperparameters_are_plain(build: Any) -> None:
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # torch's own, while it compiles
-def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path) -> None:
+@pytest.mark.parametrize("recompute", [False, True, "cheap"])
+def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path, recompute: bool | str) -> None:
     _, plain = fit(build(), picture_folder, steps=2)
-    compiled = build(compile=True)
+    compiled = build(compile=True, checkpoint_activations=recompute)
     _, recorder = fit(compiled, picture_folder, steps=2)
     assert recorder.metrics[1]["loss/pix"] == pytest.approx(plain.metrics[1]["loss/pix"], rel=1e-3)
     assert set(weights(compiled)) == set(weights(build()))

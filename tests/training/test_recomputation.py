@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from padinv import PadInvEncoder, load_generator
+from padinv.codes import CodeShape
 from padinv.training.recomputation import recompute_activations
 
 
@@ -63,12 +67,57 @@ def test_only_large_maps_are_computed_again(networks: Any, minimum_size: int, sh
     assert saved == pytest.approx(share, abs=0.1)
 
 
-def test_outputs_gradients_and_statistics_are_the_same(networks: Any) -> None:
-    outputs = [run(network.requires_grad_()) for network in networks]
+class Counts(TorchDispatchMode):
+    """How often each operator is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_convolutions_are_not_computed_again_if_only_the_cheap_is(networks: Any) -> None:
+    network, _ = networks
+    cheap = copy.deepcopy(network.requires_grad_())
+    recompute_activations(cheap, only_cheap=True)
+    with Counts() as expected:
+        run(network).mean().backward()
+    with Counts() as counts:
+        run(cheap).mean().backward()
+    assert counts.calls["convolution"] == expected.calls["convolution"] > 0
+    norms = expected.calls["native_batch_norm"]
+    assert counts.calls["native_batch_norm"] == (2 * norms if isinstance(network, PadInvEncoder) else norms)
+
+
+def held_bytes(network: nn.Module) -> int:
+    """Memory that a forward pass takes and does not give back, wherever it is kept."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        output = run(network)
+    assert output.requires_grad
+    return sum(event.self_cpu_memory_usage for event in profiler.key_averages())
+
+
+def test_half_is_kept_if_only_the_cheap_is_computed_again() -> None:
+    torch.manual_seed(0)
+    network = PadInvEncoder(CodeShape(4, 16, {4: 12, 8: 10}), resolution=32, depth=18, width=4).train()
+    cheap, everything = copy.deepcopy(network), copy.deepcopy(network)
+    recompute_activations(cheap, only_cheap=True)
+    recompute_activations(everything)
+    assert held_bytes(everything) < held_bytes(cheap) < 0.7 * held_bytes(network)
+
+
+@pytest.mark.parametrize("only_cheap", [False, True])
+def test_outputs_gradients_and_statistics_are_the_same(networks: Any, only_cheap: bool) -> None:
+    network = networks[0].requires_grad_()
+    other = copy.deepcopy(network)
+    recompute_activations(other, only_cheap=only_cheap)
+    outputs = [run(network), run(other)]
     assert torch.equal(*outputs)
     for output in outputs:
         output.square().mean().backward()
-    network, other = networks
     assert list(other.state_dict()) == list(network.state_dict())
     for (name, buffer), same in zip(network.named_buffers(), other.buffers(), strict=True):
         assert torch.equal(buffer, same), name

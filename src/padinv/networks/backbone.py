@@ -96,6 +96,14 @@ class Bottleneck(nn.Module):
         return out
 
 
+class Stem(nn.Sequential):
+    """The first convolution, BatchNorm and PReLU, at full size."""
+
+    def __init__(self, channels: int) -> None:
+        conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(channels), nn.PReLU(channels))
+
+
 class IResNet(nn.Module):
     """Four stages of bottlenecks.
 
@@ -112,7 +120,7 @@ class IResNet(nn.Module):
         super().__init__()
         if depth not in STAGE_BLOCKS:
             raise ConfigError(f"depth must be one of {sorted(STAGE_BLOCKS)}, not {depth}.")
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width))
+        self.stem: nn.Sequential = Stem(width)
         self.channels = [width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.ModuleList()
         in_channels = width

@@ -24,7 +24,7 @@ class StyleHead(nn.Module):
             conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
             # PyTorch's default would shrink the signal at each of up to eight convolutions, and the gradient with it.
             nn.init.kaiming_normal_(conv.weight, a=0.01)
-            layers += [conv, nn.LeakyReLU(0.01)]
+            layers += [conv, nn.LeakyReLU(0.01, inplace=True)]
             in_channels, size = channels, size // 2
         self.convs = nn.Sequential(*layers)
         self.linear = EqualizedLinear(in_channels, w_dim)

@@ -5,6 +5,8 @@ The two-dimensional filter is the outer product of the one-dimensional one, whic
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,9 +34,32 @@ def blur(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0) -> Tenso
     Returns:
         (B, C, H + 2·padding - 3, W + 2·padding - 3).
     """
+    kernel = kernel * gain
+    filtered: Tensor = _Filter.apply(x, kernel, padding) if x.requires_grad else _filter(x, kernel, padding)
+    return filtered
+
+
+def _filter(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     channels = x.shape[1]
-    weight = (kernel * gain).to(x.dtype).expand(channels, 1, 4, 4)
-    return F.conv2d(x, weight, padding=padding, groups=channels)
+    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, 4, 4), padding=padding, groups=channels)
+
+
+class _Filter(torch.autograd.Function):
+    """Keeps no map: PyTorch would, for a gradient of the filter that nobody asks for."""
+
+    @staticmethod
+    def forward(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+        return _filter(x, kernel, padding)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        _, kernel, ctx.padding = inputs
+        ctx.save_for_backward(kernel)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (kernel,) = ctx.saved_tensors
+        return blur(gradient, kernel, padding=3 - ctx.padding), None, None  # a symmetric filter is its own transpose
 
 
 def blur_downsample(x: Tensor, kernel: Tensor) -> Tensor:

@@ -103,9 +103,10 @@ def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Te
     Returns:
         (B, O, H, W), in channels-last format.
     """
-    u = transform_weight(weight) if transformed is None else transformed
+    # The result comes first: what is allocated later and freed before would leave a hole below it.
+    y = x.new_empty(x.shape[0], x.shape[2] - 2, x.shape[3] - 2, weight.shape[0])
     maps = rearrange(x, "b i h w -> b h w i")
-    y = x.new_empty(x.shape[0], x.shape[2] - 2, x.shape[3] - 2, u.shape[2])
+    u = transform_weight(weight) if transformed is None else transformed
     for tiles in _strips(y, u.shape[1]):
         m = torch.bmm(_transform_tiles(maps, tiles), u)
         y[:, 4 * tiles.start : 4 * tiles.stop] = _untransform(m, y.shape, tiles)
@@ -122,13 +123,13 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
         transformed: :func:`transform_weight` of it, if it is at hand.
 
     Returns:
-        (B, I, H + 2, W + 2), in channels-last format.
+        (B, I, H + 2, W + 2), a part of a map in channels-last format.
     """
-    u = transform_weight(weight) if transformed is None else transformed
     grads = rearrange(g, "b o h w -> b h w o")
     batch, height, width, _ = grads.shape
     rows, columns = height // 4, width // 4
-    x = g.new_zeros(batch, rows + 1, 4, columns + 1, 4, u.shape[1])  # tile by tile, and a margin of one
+    x = g.new_zeros(batch, rows + 1, 4, columns + 1, 4, weight.shape[1])  # tile by tile, and a margin of one
+    u = transform_weight(weight) if transformed is None else transformed
     for tiles in _strips(grads, u.shape[1]):
         v = torch.bmm(_transform_gradient(grads, tiles), u.mT)
         d = _B_T.to(v).T @ v.flatten(1)
@@ -139,7 +140,7 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
         x[:, here, :, 1:, :2] += d[:, :, :4, :, 4:]
         x[:, below, :2, :-1] += d[:, :, 4:, :, :4]
         x[:, below, :2, 1:, :2] += d[:, :, 4:, :, 4:]
-    return rearrange(x, "b n i t j c -> b c (n i) (t j)")[:, :, : height + 2, : width + 2].clone()
+    return rearrange(x, "b n i t j c -> b c (n i) (t j)")[:, :, : height + 2, : width + 2]
 
 
 @torch.library.custom_op("padinv::winograd_weight_gradient", mutates_args=())
@@ -154,11 +155,12 @@ def winograd_weight_gradient(x: Tensor, g: Tensor) -> Tensor:
         (O, I, 3, 3).
     """
     maps, grads = rearrange(x, "b i h w -> b h w i"), rearrange(g, "b o h w -> b h w o")
+    gradient = x.new_empty(grads.shape[-1], maps.shape[-1], 3, 3)
     u = x.new_zeros(36, maps.shape[-1], grads.shape[-1])
     for tiles in _strips(grads, maps.shape[-1]):
         u.baddbmm_(_transform_tiles(maps, tiles).mT, _transform_gradient(grads, tiles))
     weight = _G.T.to(u) @ u.flatten(1)
-    return rearrange(weight, "(h w) (i o) -> o i h w", h=3, o=grads.shape[-1]).contiguous()
+    return gradient.copy_(rearrange(weight, "(h w) (i o) -> o i h w", h=3, o=grads.shape[-1]))
 
 
 def _strips(y: Tensor, channels: int) -> Iterator[slice]:
@@ -197,8 +199,8 @@ def _(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
 
 @winograd_input_gradient.register_fake
 def _(g: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
-    size = g.shape[0], weight.shape[1], g.shape[2] + 2, g.shape[3] + 2
-    return g.new_empty(size).contiguous(memory_format=torch.channels_last)
+    size = g.shape[0], weight.shape[1], g.shape[2] + 4, g.shape[3] + 4
+    return g.new_empty(size).contiguous(memory_format=torch.channels_last)[:, :, :-2, :-2]
 
 
 @winograd_weight_gradient.register_fake

@@ -17,7 +17,6 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from padinv.allocation import keep_freed_memory
 from padinv.exceptions import ConfigError
 from padinv.training import (
     ImageProgressBar,
@@ -27,6 +26,7 @@ from padinv.training import (
     ReconstructionPictures,
     RunReport,
 )
+from padinv.training.memory import KeepFreedMemory
 from padinv.training.run import check_writable, make_run_directory
 
 
@@ -144,7 +144,7 @@ class PadInvCLI(LightningCLI):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         check_writable(self.trainer)
         if options["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
-            keep_freed_memory()
+            self.trainer.callbacks.append(KeepFreedMemory())  # type: ignore[attr-defined]  # Lightning's own way
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the callbacks that every run has, and sets the defaults."""

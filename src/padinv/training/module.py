@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +84,8 @@ class PadInvModule(AlternatingModule):
             it must be of the same kind and size. Random weights if not given.
         channels_last: keeps weights and images in this order, which is faster on most devices.
         checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
-            keeping them (:mod:`padinv.training.recomputation`): less memory, more time. A number is the least size, in
-            pixels a side, of the maps for which it is done: at 256 px, 128 saves most of what True saves, in a fifth
-            of its time.
+            keeping them (:mod:`padinv.training.recomputation`): less memory, more time. "cheap" does so for all but
+            convolutions. A number is the least size, in pixels a side, of the maps for which it is done.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
 
     Raises:
@@ -119,7 +118,7 @@ class PadInvModule(AlternatingModule):
         ema_images: float | None = None,
         encoder_weights: str | None = None,
         channels_last: bool = False,
-        checkpoint_activations: bool | int = False,
+        checkpoint_activations: bool | int | Literal["cheap"] = False,
         compile: bool = False,
     ) -> None:
         super().__init__(clip_norm, channels_last)
@@ -351,8 +350,10 @@ class PadInvModule(AlternatingModule):
         if self.discriminator is not None:
             allow_unused_parameters(self.trainer.strategy)
         if self.checkpoint_activations:
+            only_cheap = self.checkpoint_activations == "cheap"
+            minimum_size = 1 if only_cheap else int(self.checkpoint_activations)
             for network in (self.encoder, self.generator.synthesis):
-                recompute_activations(network, int(self.checkpoint_activations))
+                recompute_activations(network, minimum_size, only_cheap=only_cheap)
         if self.compile_networks:
             self.encoder.compile()
             self.generator.synthesis.compile()

@@ -4,6 +4,9 @@ It saves memory for time: one more forward pass of the layers that do it. Those 
 encoder's bottlenecks, or only those of them whose maps are large: most of the memory, and little of the time. Whole
 blocks of the generator would keep less, but then need far more at once: the last one alone has a fourth of all
 activations.
+
+Or else only what is cheap is computed again. Of a bottleneck, seven maps are kept: its input, and what each BatchNorm,
+convolution and activation makes of it. Convolutions make two of them, and nearly all of the work is in theirs.
 """
 
 from __future__ import annotations
@@ -15,21 +18,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from padinv.networks.backbone import Bottleneck
+from padinv.networks.backbone import Bottleneck, Stem
 from padinv.networks.generator import StyleConv, ToRGB
 
-RECOMPUTED = (StyleConv, ToRGB, Bottleneck)
-"""What is large between its input and its output, and cheap to compute."""
+RECOMPUTED = (StyleConv, ToRGB, Bottleneck, Stem)
+"""What is large between its input and its output."""
+
+CHEAP = (Bottleneck, Stem)
+"""What is large even when the results of its convolutions are kept."""
+
+CONVOLUTIONS = [torch.ops.aten.convolution.default, torch.ops.padinv.winograd.default]
 
 
-def recompute_activations(network: nn.Module, minimum_size: int = 1) -> None:
+def recompute_activations(network: nn.Module, minimum_size: int = 1, *, only_cheap: bool = False) -> None:
     """Makes all layers of a network that are :data:`RECOMPUTED` compute their activations again in a backward pass.
 
     Args:
         network: the encoder, or the synthesis network.
         minimum_size: of the maps that a layer gets, in pixels a side; layers whose maps are smaller keep activations.
+        only_cheap: keeps the results of convolutions, and only layers that are :data:`CHEAP` do it. A compiled network
+            then stays as it is: the compiler does this by itself.
 
     In place, and in nothing else: parameters, buffers and their names stay as they are, as do outputs and gradients.
     A copy of the network does the same. To do it twice is to do it once.
@@ -41,31 +51,38 @@ def recompute_activations(network: nn.Module, minimum_size: int = 1) -> None:
     1
     """
     for module in network.modules():
-        if isinstance(module, RECOMPUTED):
-            module.forward = partial(_forward, module, minimum_size)  # type: ignore[method-assign]  # of this instance alone
+        if isinstance(module, CHEAP if only_cheap else RECOMPUTED):
+            module.forward = partial(_forward, module, minimum_size, only_cheap)  # type: ignore[method-assign]  # its own
 
 
-def _forward(module: nn.Module, minimum_size: int, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+def _forward(module: nn.Module, minimum_size: int, only_cheap: bool, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     forward = partial(type(module).forward, module)
-    if not torch.is_grad_enabled() or x.shape[-1] < minimum_size:
+    compiling = torch.compiler.is_compiling()
+    if not torch.is_grad_enabled() or x.shape[-1] < minimum_size or (compiling and only_cheap):
         return forward(x, *args, **kwargs)
-    if torch.compiler.is_compiling():  # writes to buffers once by itself
+    if compiling:  # writes to buffers once by itself
         return checkpoint(forward, x, *args, use_reentrant=False, **kwargs)
-    return checkpoint(forward, x, *args, use_reentrant=False, context_fn=partial(_contexts, module), **kwargs)
+    contexts = partial(_contexts, module, only_cheap)
+    return checkpoint(forward, x, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
-def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _buffers_kept(module)
+def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Those of the forward pass, and of when it is done again."""
+    if not only_cheap:
+        return nullcontext(), _buffers_kept(module, nullcontext())
+    keep, use = create_selective_checkpoint_contexts(CONVOLUTIONS)  # type: ignore[no-untyped-call]  # torch's own
+    return keep, _buffers_kept(module, use)
 
 
 @contextmanager
-def _buffers_kept(module: nn.Module) -> Iterator[None]:
+def _buffers_kept(module: nn.Module, inside: AbstractContextManager[Any]) -> Iterator[None]:
     """Keeps BatchNorm from counting a batch again: what it writes, it writes to copies."""
     kept = {layer: layer._buffers for layer in module.modules() if layer.training}
     for layer, buffers in kept.items():
         layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
     try:
-        yield
+        with inside:
+            yield
     finally:
         for layer, buffers in kept.items():
             layer._buffers = buffers
