@@ -57,7 +57,7 @@ class JointModule(PadInvModule):
         discriminator.requires_grad_(True)
         terms |= self.discriminator_losses(reconstruction.detach(), images)
         self.manual_backward(torch.stack([self.lambdas.get(name, 1.0) * term for name, term in terms.items()]).sum())
-        for optimizer in self._optimizers():
+        for optimizer in self.optimizer_list():
             optimizer.step()
             optimizer.zero_grad()
         self.images_seen += len(images) * self.trainer.world_size

@@ -1,0 +1,149 @@
+"""Where the time of inference goes, by kind of operator: why a ratio is what it is.
+
+python benchmarks/profiles.py [--rows "encoder 256 px, batch 1" …] [--threads 2]
+
+The networks are those of utilisation.py. "Convolutions" are the libraries' own, with the rate that they reach;
+"products" are the matrix products of Winograd's algorithm, "transforms" those to its domain and back, "Inverter,
+direct" has that algorithm switched off. Milliseconds are medians of five runs without the profiler, dealt out as it
+says of five more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import RUNS, in_own_process, seconds, table, write
+from torch.profiler import ProfilerActivity, profile
+from utilisation import code_for, inference, published_generator
+
+from padinv import PadInvEncoder
+from padinv.allocation import keep_freed_memory
+from padinv.export import Session, encoder_part, export_onnx, generator_part
+from padinv.ops import winograd
+
+ROWS = ("encoder 256 px, batch 1", "encoder 256 px, batch 4", "generator 256 px, batch 1", "generator 256 px, batch 4")
+VARIANTS = ("Inverter, direct", "Inverter", "Inverter, bfloat16", "onnxruntime")
+
+Profile = dict[str, float]
+"""Milliseconds by kind, and "GFLOP" of the convolutions."""
+
+KINDS = {
+    "aten::mkldnn_convolution": "convolutions",
+    "aten::_slow_conv2d_forward": "convolutions",
+    "aten::bmm": "products",
+    "aten::mm": "transforms",
+    "padinv::winograd": "transforms",
+    "aten::copy_": "copies",
+    "aten::cat": "copies",
+    "Conv": "convolutions",
+    "ConvTranspose": "transposed convolutions",
+    "ReorderInput": "copies",
+    "ReorderOutput": "copies",
+    "Slice": "copies",
+    "Concat": "copies",
+    "Transpose": "copies",
+}
+
+
+def in_torch(row: str, variant: str) -> Profile:
+    what, size, batch = row.split(" px")[0].split()[0], int(row.split(" px")[0].split()[1]), int(row[-1])
+    step = inference(what, size, batch, variant)
+    if "direct" in variant:
+        winograd.MINIMUM_TILES = sys.maxsize
+    taken = seconds(step, warm_up=2)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as profiler:
+        for _ in range(RUNS):
+            step()
+    times: Counter[str] = Counter()
+    for event in profiler.key_averages():
+        times[KINDS.get(event.key, "rest")] += event.self_cpu_time_total
+    flops = sum(event.flops for event in profiler.key_averages() if event.key == "aten::conv2d") / RUNS
+    return {**_shares(times, taken), "GFLOP": flops / 1e9}
+
+
+def in_onnxruntime(row: str, threads: int) -> Profile:
+    import onnxruntime
+
+    what, size, batch = row.split()[0], int(row.split()[1]), int(row[-1])
+    generator = published_generator(size)
+    encoder = PadInvEncoder(generator.code_shape)
+    images, code = torch.rand(batch, 3, 256, 256) * 2 - 1, code_for(generator, batch)
+    inputs = {"images": images} if what == "encoder" else code.named_tensors()
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/{what}.onnx"
+        export_onnx(encoder_part(encoder, generator) if what == "encoder" else generator_part(generator), file)
+        taken = seconds(partial(Session(file), inputs), warm_up=2)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        for _ in range(RUNS):
+            session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    times: Counter[str] = Counter()
+    flops = 0.0
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            operator = event["args"]["op_name"]
+            times[KINDS.get(operator, "rest")] += event["dur"]
+            if operator == "Conv":
+                weight, output = (
+                    next(iter(event["args"][key][i].values()))
+                    for key, i in (("input_type_shape", 1), ("output_type_shape", 0))
+                )
+                flops += 2 * torch.Size(output).numel() * torch.Size(weight[1:]).numel()
+    return {**_shares(times, taken), "GFLOP": flops / RUNS / 1e9}
+
+
+def _shares(times: Counter[str], taken: float) -> Profile:
+    """A measured time, dealt out as a profile says."""
+    whole = sum(times.values())
+    return {"all": taken * 1e3, **{kind: taken * 1e3 * time / whole for kind, time in times.items()}}
+
+
+def measure(row: str, variant: str, threads: int) -> Profile:
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    torch.manual_seed(0)
+    return in_onnxruntime(row, threads) if variant == "onnxruntime" else in_torch(row, variant)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
+    options = parser.parse_args()
+    if options.point is not None:
+        print(json.dumps(measure(**options.point)))
+        return
+    lines: list[dict[str, Any]] = []
+    for row in options.rows:
+        for variant in VARIANTS:
+            r = in_own_process(__file__, {"row": row, "variant": variant, "threads": options.threads})
+            kinds = ("convolutions", "transposed convolutions", "products", "transforms", "copies", "rest")
+            lines.append(
+                {
+                    "measure": row,
+                    "variant": variant,
+                    "ms": f"{r['all']:.0f}",
+                    **{f"{kind}, ms": f"{r[kind]:.0f}" if kind in r else "" for kind in kinds},
+                    "convolutions, GFLOP/s": f"{r['GFLOP'] / r['convolutions'] * 1e3:.0f}",
+                    "other processes": f"{r['others']:.0%}",
+                }
+            )
+            print(*lines[-1].values(), sep="  ", flush=True)
+    if options.rows == list(ROWS):
+        write("profiles", "python benchmarks/profiles.py", table(lines))
+
+
+if __name__ == "__main__":
+    main()
