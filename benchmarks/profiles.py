@@ -4,8 +4,8 @@ python benchmarks/profiles.py [--rows "encoder 256 px, batch 1" …] [--threads 
 
 The networks are those of utilisation.py. "Convolutions" are the libraries' own, with the rate that they reach;
 "products" are the matrix products of Winograd's algorithm, "transforms" those to its domain and back, "Inverter,
-direct" has that algorithm switched off. Milliseconds are medians of five runs without the profiler, dealt out as it
-says of five more.
+direct" has that algorithm switched off. "ms" is the median of five runs without the profiler, the rest are means of five
+with it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from measuring import RUNS, in_own_process, seconds, table, write
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 from utilisation import code_for, inference, published_generator
 
 from padinv import PadInvEncoder
@@ -33,7 +34,7 @@ ROWS = ("encoder 256 px, batch 1", "encoder 256 px, batch 4", "generator 256 px,
 VARIANTS = ("Inverter, direct", "Inverter", "Inverter, bfloat16", "onnxruntime")
 
 Profile = dict[str, float]
-"""Milliseconds by kind, and "GFLOP" of the convolutions."""
+"""Milliseconds by kind and in "all", and "GFLOP" of the convolutions."""
 
 KINDS = {
     "aten::mkldnn_convolution": "convolutions",
@@ -59,14 +60,16 @@ def in_torch(row: str, variant: str) -> Profile:
     if "direct" in variant:
         winograd.MINIMUM_TILES = sys.maxsize
     taken = seconds(step, warm_up=2)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(RUNS):
             step()
     times: Counter[str] = Counter()
     for event in profiler.key_averages():
-        times[KINDS.get(event.key, "rest")] += event.self_cpu_time_total
-    flops = sum(event.flops for event in profiler.key_averages() if event.key == "aten::conv2d") / RUNS
-    return {**_shares(times, taken), "GFLOP": flops / 1e9}
+        times[KINDS.get(event.key, "rest")] += event.self_cpu_time_total / RUNS / 1e3
+    with FlopCounterMode(display=False) as counter:
+        step()
+    flops = counter.get_flop_counts()["Global"][torch.ops.aten.convolution]
+    return {**times, "all": taken * 1e3, "GFLOP": flops / 1e9}
 
 
 def in_onnxruntime(row: str, threads: int) -> Profile:
@@ -93,20 +96,14 @@ def in_onnxruntime(row: str, threads: int) -> Profile:
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             operator = event["args"]["op_name"]
-            times[KINDS.get(operator, "rest")] += event["dur"]
+            times[KINDS.get(operator, "rest")] += event["dur"] / RUNS / 1e3
             if operator == "Conv":
                 weight, output = (
                     next(iter(event["args"][key][i].values()))
                     for key, i in (("input_type_shape", 1), ("output_type_shape", 0))
                 )
                 flops += 2 * torch.Size(output).numel() * torch.Size(weight[1:]).numel()
-    return {**_shares(times, taken), "GFLOP": flops / RUNS / 1e9}
-
-
-def _shares(times: Counter[str], taken: float) -> Profile:
-    """A measured time, dealt out as a profile says."""
-    whole = sum(times.values())
-    return {"all": taken * 1e3, **{kind: taken * 1e3 * time / whole for kind, time in times.items()}}
+    return {**times, "all": taken * 1e3, "GFLOP": flops / RUNS / 1e9}
 
 
 def measure(row: str, variant: str, threads: int) -> Profile:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -31,7 +32,36 @@ def test_freed_memory_is_used_again() -> None:
     assert with_it < without / 4  # a page fault for every 4 KiB, or for every huge page
 
 
-def test_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+MAPPED = """
+import torch
+from pathlib import Path
+from padinv.allocation import keep_freed_memory, set_apart
+def resident():
+    return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in l) / 1024
+{call}
+start, stays = resident(), []
+for _ in range(64):
+    comes_and_goes = torch.ones(1 << 20)  # 4 MiB
+    stays.append(torch.ones(1 << 14))  # 64 KiB, right behind it
+    del comes_and_goes
+keep_freed_memory()
+first = torch.ones(1 << 25)  # 128 MiB, which do not fit between those that stay
+print(resident() - start - 128)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+def test_what_stays_can_be_set_apart() -> None:
+    """Each in a process of its own: what is left in memory of 64 blocks of 4 MiB that have come and gone."""
+    with_it, without = (
+        float(subprocess.check_output([sys.executable, "-c", MAPPED.format(call=call)], text=True))
+        for call in ("assert set_apart()", "keep_freed_memory()")
+    )
+    assert with_it < 12 < without
+
+
+@pytest.mark.parametrize("ask", [allocation.keep_freed_memory, allocation.set_apart])
+def test_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch, ask: Callable[[], bool]) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(allocation.ctypes, "CDLL", None)  # would not be callable
-    assert not allocation.keep_freed_memory()
+    assert not ask()
