@@ -85,7 +85,7 @@ def loading(photographs: str, container: str, workers: int) -> dict[str, float]:
         for batch in loader:
             assert batch["image"].shape == (BATCH, 3, RESOLUTION, RESOLUTION)
 
-    return {"rate": images / seconds(epoch), "megabytes": megabytes(peak=True)}
+    return {"rate": images / seconds(epoch), "megabytes": megabytes("VmHWM")}
 
 
 def encoding(photographs: str) -> dict[str, float]:

@@ -4,8 +4,8 @@ python benchmarks/profiles.py [--rows "encoder 256 px, batch 1" …] [--threads 
 
 The networks are those of utilisation.py. "Convolutions" are the libraries' own, with the rate that they reach;
 "products" are the matrix products of Winograd's algorithm, "transforms" those to its domain and back, "Inverter,
-direct" has that algorithm switched off. "ms" is the median of five runs without the profiler, the rest are means of five
-with it.
+direct" has that algorithm switched off. "ms" is the median of five runs without the profiler, the rest are means of
+five with it.
 """
 
 from __future__ import annotations

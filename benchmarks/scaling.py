@@ -103,7 +103,7 @@ def measure(point: Point) -> dict[str, float]:
     make = {"inference": inference, "training": training}[point["mode"]]
     step = make(*pair(point["networks"], point["resolution"], point["padded"]), point["batch"])
     before = megabytes()
-    return {"seconds": seconds(step), "megabytes_before": before, "megabytes_peak": megabytes(peak=True)}
+    return {"seconds": seconds(step), "megabytes_before": before, "megabytes_peak": megabytes("VmHWM")}
 
 
 def read() -> list[dict[str, str]]:

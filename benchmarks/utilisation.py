@@ -167,7 +167,8 @@ def measure(row: str, variant: str, threads: int) -> dict[str, float]:
         step()
         keep_freed_memory()
     before, taken = megabytes(), seconds(step, warm_up=2)
-    return {"seconds": taken, "before": before, "peak": megabytes(peak=True), "rate": convolution_rate()}
+    memory = {"before": before, "peak": megabytes("VmHWM"), "files": megabytes("RssFile")}
+    return {"seconds": taken, **memory, "rate": convolution_rate()}
 
 
 def main() -> None:
@@ -196,7 +197,8 @@ def main() -> None:
                     "utilisation": f"{gflop / r['seconds'] / r['rate']:.2f}" if gflop else "",
                     "convolution, GFLOP/s": f"{r['rate']:.0f}",
                     "peak GiB": f"{r['peak'] / 1024:.1f}",
-                    "before GiB": f"{r['before'] / 1024:.1f}",
+                    "of it files": f"{r['files'] / 1024:.1f}",
+                    "before": f"{r['before'] / 1024:.1f}",
                     "other processes": f"{r['others']:.0%}",
                 }
             )

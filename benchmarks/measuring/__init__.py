@@ -32,8 +32,12 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def megabytes(peak: bool = False) -> float:
-    """Resident memory of this process, now or at its peak; not a number where there is no /proc.
+def megabytes(field: str = "VmRSS") -> float:
+    """Resident memory of this process, in MiB; not a number where there is no /proc.
+
+    Args:
+        field: "VmRSS" for that of now, "VmHWM" for its peak, "RssFile" for what of it are pages of files: of libraries,
+            as many as the kernel happens to have at hand, and all processes share them.
 
     Not by `getrusage`, whose peak a process inherits from the one that started it.
     """
@@ -41,8 +45,7 @@ def megabytes(peak: bool = False) -> float:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return float("nan")
-    field = "VmHWM:" if peak else "VmRSS:"
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:")) / 1024
 
 
 def in_own_process(script: str, point: Point) -> dict[str, Any]:

@@ -21,6 +21,11 @@ def test_it_is_the_transposed_convolution(batch: int, memory_format: torch.memor
     assert not actual[:, :, :, -1].any()
 
     g = torch.randn_like(expected)
+    with torch.no_grad():
+        alone = transposed_conv3x3(x, weight)
+    assert torch.equal(alone, actual)
+    assert alone.is_contiguous(memory_format=torch.channels_last)
+
     gradients = (torch.autograd.grad((y * g).sum(), (x, weight)) for y in (actual[:, :, :-1, :-1], expected))
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

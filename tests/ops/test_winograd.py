@@ -20,23 +20,32 @@ from padinv.ops.winograd import (
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_it_is_the_convolution(b: int, i: int, o: int, n: int, m: int, channels_last: bool) -> None:
+@given(
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(0, 1),
+)
+def test_it_is_the_convolution(b: int, i: int, o: int, n: int, m: int, channels_last: bool, padding: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(b, i, 4 * n + 2, 4 * m + 2, dtype=torch.float64)
+    x = torch.randn(b, i, 4 * n + 2 - 2 * padding, 4 * m + 2 - 2 * padding, dtype=torch.float64)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(o, i, 3, 3, dtype=torch.float64)
     for transformed in (None, transform_weight(weight)):
-        actual = winograd(x, weight, transformed)
-        torch.testing.assert_close(actual, F.conv2d(x, weight), rtol=0, atol=1e-11)
+        actual = winograd(x, weight, transformed, padding)
+        torch.testing.assert_close(actual, F.conv2d(x, weight, padding=padding), rtol=0, atol=1e-11)
 
 
-def test_gradients_of_first_and_second_order() -> None:
-    x = torch.randn(2, 2, 10, 6, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gradients_of_first_and_second_order(padding: int) -> None:
+    x = torch.randn(2, 2, 10 - 2 * padding, 6 - 2 * padding, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(winograd, (x, weight))
-    assert torch.autograd.gradgradcheck(winograd, (x, weight))
+    assert torch.autograd.gradcheck(winograd, (x, weight, None, padding))
+    assert torch.autograd.gradgradcheck(winograd, (x, weight, None, padding))
 
 
 def test_a_frozen_weight_needs_no_map() -> None:
@@ -66,13 +75,15 @@ def test_rounding_is_a_hundred_thousandth(channels: int, size: int) -> None:
     assert (conv3x3(x, weight) - exact).abs().max() < 3e-5 * exact.abs().max()
 
 
-def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, weight = torch.randn(1, 8, 34, 34, dtype=torch.float64), torch.randn(8, 8, 3, 3, dtype=torch.float64)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, padding: int) -> None:
+    size = 34 - 2 * padding
+    x, weight = torch.randn(1, 8, size, size, dtype=torch.float64), torch.randn(8, 8, 3, 3, dtype=torch.float64)
     x.requires_grad_(), weight.requires_grad_()
     results = []
     for strip in (STRIP_TILES, 1):
         monkeypatch.setattr("padinv.ops.winograd.STRIP_TILES", strip)
-        y = winograd(x, weight)
+        y = winograd(x, weight, None, padding)
         results.append((y, *torch.autograd.grad(y.square().sum(), (x, weight))))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
@@ -108,5 +119,8 @@ def test_in_a_compiled_graph() -> None:
         (winograd, (x, weight, transform_weight(weight))),
         (winograd_input_gradient, (g, weight)),
         (winograd_weight_gradient, (x, g)),
+        (winograd, (x[:, :, 1:-1, 1:-1], weight, None, 1)),
+        (winograd_input_gradient, (g, weight, None, 1)),
+        (winograd_weight_gradient, (x[:, :, 1:-1, 1:-1], g, 1)),
     ):
         torch.library.opcheck(operator, args, test_utils=checks)

@@ -27,12 +27,26 @@ def transposed_conv3x3(x: Tensor, weight: Tensor, taps: Taps | None = None) -> T
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting():
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, output_padding=1)
-    rows = []
-    for i, kernels in enumerate(taps or split_taps(weight)):
-        # Odd pixels are one fewer than even ones: theirs beyond the map are the zeros.
-        row = [F.conv2d(x, kernel, padding=1)[:, :, i:, j:] for j, kernel in enumerate(kernels)]
-        rows.append(rearrange(torch.cat(row, dim=1), "b (j o) h w -> b h (w j o)", j=2))
-    doubled = rearrange(torch.cat(rows, dim=-1), "b h (i w o) -> b (h i) w o", i=2, o=weight.shape[0])
+    # Odd pixels are one fewer than even ones: theirs beyond the map are the zeros.
+    return _interleave(
+        [
+            [F.conv2d(x, kernel, padding=1)[:, :, i:, j:] for j, kernel in enumerate(kernels)]
+            for i, kernels in enumerate(taps or split_taps(weight))
+        ]
+    )
+
+
+def _interleave(pixels: list[list[Tensor]]) -> Tensor:
+    """Maps of even and odd rows, each of even and odd columns, (B, O, H, W), as one (B, O, 2H, 2W), channels last."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        rows = [rearrange(torch.cat(row, dim=1), "b (j o) h w -> b h (w j o)", j=2) for row in pixels]
+        doubled = rearrange(torch.cat(rows, dim=-1), "b h (i w o) -> b (h i) w o", i=2, o=pixels[0][0].shape[1])
+    else:  # one copy instead of two, whose gradient would be four
+        batch, channels, height, width = pixels[0][0].shape
+        doubled = pixels[0][0].new_empty(batch, 2 * height, 2 * width, channels)
+        for i, row in enumerate(pixels):
+            for j, part in enumerate(row):
+                doubled[:, i::2, j::2] = part.movedim(1, -1)
     return doubled.movedim(-1, 1)  # a permutation, after which PyTorch still takes one image for channels-last
 
 

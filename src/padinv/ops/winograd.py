@@ -58,7 +58,7 @@ def conv3x3(x: Tensor, weight: Tensor, padding: int = 0, transformed: Tensor | N
     """
     if not winograd_pays(x, weight, padding):
         return F.conv2d(x, weight, padding=padding)
-    result: Tensor = winograd(F.pad(x, [padding] * 4) if padding else x, weight, transformed)
+    result: Tensor = winograd(x, weight, transformed, padding)
     return result
 
 
@@ -92,38 +92,40 @@ def transform_weight(weight: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("padinv::winograd", mutates_args=())
-def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None, padding: int = 0) -> Tensor:
     """Convolves.
 
     Args:
-        x: (B, I, H + 2, W + 2), H and W multiples of 4.
+        x: (B, I, H + 2 - 2·padding, W + 2 - 2·padding), H and W multiples of 4.
         weight: (O, I, 3, 3).
         transformed: :func:`transform_weight` of it, if it is at hand.
+        padding: zeros around the map; they are laid around some rows at a time, as they are worked on.
 
     Returns:
         (B, O, H, W), in channels-last format.
     """
     # The result comes first: what is allocated later and freed before would leave a hole below it.
-    y = x.new_empty(x.shape[0], x.shape[2] - 2, x.shape[3] - 2, weight.shape[0])
+    y = x.new_empty(x.shape[0], *_result_size(x, padding), weight.shape[0])
     maps = rearrange(x, "b i h w -> b h w i")
     u = transform_weight(weight) if transformed is None else transformed
     for tiles in _strips(y, u.shape[1]):
-        m = torch.bmm(_transform_tiles(maps, tiles), u)
+        m = torch.bmm(_transform_tiles(maps, tiles, padding), u)
         y[:, 4 * tiles.start : 4 * tiles.stop] = _untransform(m, y.shape, tiles)
     return rearrange(y, "b h w o -> b o h w")
 
 
 @torch.library.custom_op("padinv::winograd_input_gradient", mutates_args=())
-def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | None = None, padding: int = 0) -> Tensor:
     """The gradient of a scalar to x, given that to the result.
 
     Args:
         g: (B, O, H, W).
         weight: (O, I, 3, 3).
         transformed: :func:`transform_weight` of it, if it is at hand.
+        padding: zeros around the map.
 
     Returns:
-        (B, I, H + 2, W + 2), a part of a map in channels-last format.
+        (B, I, H + 2 - 2·padding, W + 2 - 2·padding), a part of a map in channels-last format.
     """
     grads = rearrange(g, "b o h w -> b h w o")
     batch, height, width, _ = grads.shape
@@ -140,16 +142,17 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
         x[:, here, :, 1:, :2] += d[:, :, :4, :, 4:]
         x[:, below, :2, :-1] += d[:, :, 4:, :, :4]
         x[:, below, :2, 1:, :2] += d[:, :, 4:, :, 4:]
-    return rearrange(x, "b n i t j c -> b c (n i) (t j)")[:, :, : height + 2, : width + 2]
+    return _without_margin(rearrange(x, "b n i t j c -> b c (n i) (t j)"), padding)
 
 
 @torch.library.custom_op("padinv::winograd_weight_gradient", mutates_args=())
-def winograd_weight_gradient(x: Tensor, g: Tensor) -> Tensor:
+def winograd_weight_gradient(x: Tensor, g: Tensor, padding: int = 0) -> Tensor:
     """The gradient of a scalar to the weight, given that to the result.
 
     Args:
-        x: (B, I, H + 2, W + 2).
+        x: (B, I, H + 2 - 2·padding, W + 2 - 2·padding).
         g: (B, O, H, W).
+        padding: zeros around the map.
 
     Returns:
         (O, I, 3, 3).
@@ -158,7 +161,7 @@ def winograd_weight_gradient(x: Tensor, g: Tensor) -> Tensor:
     gradient = x.new_empty(grads.shape[-1], maps.shape[-1], 3, 3)
     u = x.new_zeros(36, maps.shape[-1], grads.shape[-1])
     for tiles in _strips(grads, maps.shape[-1]):
-        u.baddbmm_(_transform_tiles(maps, tiles).mT, _transform_gradient(grads, tiles))
+        u.baddbmm_(_transform_tiles(maps, tiles, padding).mT, _transform_gradient(grads, tiles))
     weight = _G.T.to(u) @ u.flatten(1)
     return gradient.copy_(rearrange(weight, "(h w) (i o) -> o i h w", h=3, o=grads.shape[-1]))
 
@@ -171,10 +174,22 @@ def _strips(y: Tensor, channels: int) -> Iterator[slice]:
     return (slice(start, min(start + step, height // 4)) for start in range(0, height // 4, step))
 
 
-def _transform_tiles(maps: Tensor, tiles: slice) -> Tensor:
-    """Bᵀ d B of some rows of tiles of (B, H + 2, W + 2, I): (36, tiles, I)."""
-    d = maps[:, 4 * tiles.start : 4 * tiles.stop + 2].unfold(1, 6, 4).unfold(2, 6, 4)
-    d = rearrange(d, "b n t c i j -> (i j) (b n t c)")
+def _result_size(x: Tensor, padding: int) -> tuple[int, int]:
+    return x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
+
+
+def _without_margin(x: Tensor, padding: int) -> Tensor:
+    """The gradient's part of the tiles of (B, I, H + 4, W + 4)."""
+    return x[:, :, padding : x.shape[2] - 2 - padding, padding : x.shape[3] - 2 - padding]
+
+
+def _transform_tiles(maps: Tensor, tiles: slice, padding: int) -> Tensor:
+    """Bᵀ d B of some rows of tiles of (B, H + 2 - 2·padding, W + 2 - 2·padding, I): (36, tiles, I)."""
+    first, last = 4 * tiles.start - padding, 4 * tiles.stop + 2 - padding
+    d = maps[:, max(first, 0) : last]
+    if padding:
+        d = F.pad(d, (0, 0, padding, padding, max(-first, 0), max(last - maps.shape[1], 0)))
+    d = rearrange(d.unfold(1, 6, 4).unfold(2, 6, 4), "b n t c i j -> (i j) (b n t c)")
     return (_B_T.to(d) @ d).view(36, -1, maps.shape[-1])
 
 
@@ -192,32 +207,33 @@ def _untransform(m: Tensor, shape: torch.Size, tiles: slice) -> Tensor:
 
 
 @winograd.register_fake
-def _(x: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
-    size = x.shape[0], weight.shape[0], x.shape[2] - 2, x.shape[3] - 2
+def _(x: Tensor, weight: Tensor, transformed: Tensor | None = None, padding: int = 0) -> Tensor:
+    size = x.shape[0], weight.shape[0], *_result_size(x, padding)
     return x.new_empty(size).contiguous(memory_format=torch.channels_last)
 
 
 @winograd_input_gradient.register_fake
-def _(g: Tensor, weight: Tensor, transformed: Tensor | None = None) -> Tensor:
+def _(g: Tensor, weight: Tensor, transformed: Tensor | None = None, padding: int = 0) -> Tensor:
     size = g.shape[0], weight.shape[1], g.shape[2] + 4, g.shape[3] + 4
-    return g.new_empty(size).contiguous(memory_format=torch.channels_last)[:, :, :-2, :-2]
+    return _without_margin(g.new_empty(size).contiguous(memory_format=torch.channels_last), padding)
 
 
 @winograd_weight_gradient.register_fake
-def _(x: Tensor, g: Tensor) -> Tensor:
+def _(x: Tensor, g: Tensor, padding: int = 0) -> Tensor:
     return x.new_empty(g.shape[1], x.shape[1], 3, 3)
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-    map_, weight, transformed = inputs
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, int], output: Tensor) -> None:
+    map_, weight, transformed, ctx.padding = inputs
     ctx.save_for_backward(map_ if ctx.needs_input_grad[1] else None, weight, transformed)
 
 
 def _winograd_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, transformed = ctx.saved_tensors
     return (
-        winograd_input_gradient(g, weight, transformed) if ctx.needs_input_grad[0] else None,
-        winograd_weight_gradient(x, g) if ctx.needs_input_grad[1] else None,
+        winograd_input_gradient(g, weight, transformed, ctx.padding) if ctx.needs_input_grad[0] else None,
+        winograd_weight_gradient(x, g, ctx.padding) if ctx.needs_input_grad[1] else None,
+        None,
         None,
     )
 
@@ -225,21 +241,24 @@ def _winograd_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
 def _input_gradient_backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
     g, weight, transformed = ctx.saved_tensors
     return (
-        winograd(x, weight, transformed) if ctx.needs_input_grad[0] else None,
-        winograd_weight_gradient(x, g) if ctx.needs_input_grad[1] else None,
+        winograd(x, weight, transformed, ctx.padding) if ctx.needs_input_grad[0] else None,
+        winograd_weight_gradient(x, g, ctx.padding) if ctx.needs_input_grad[1] else None,
+        None,
         None,
     )
 
 
-def _remember_both(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _remember_both(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    map_, g, ctx.padding = inputs
+    ctx.save_for_backward(map_, g)
 
 
 def _weight_gradient_backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
     x, g = ctx.saved_tensors
     return (
-        winograd_input_gradient(g, weight) if ctx.needs_input_grad[0] else None,
-        winograd(x, weight) if ctx.needs_input_grad[1] else None,
+        winograd_input_gradient(g, weight, None, ctx.padding) if ctx.needs_input_grad[0] else None,
+        winograd(x, weight, None, ctx.padding) if ctx.needs_input_grad[1] else None,
+        None,
     )
 
 
