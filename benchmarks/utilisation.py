@@ -2,6 +2,8 @@
 
 python benchmarks/utilisation.py [--rows "encoder 256 px, batch 1" …] [--variants Inverter …] [--threads 2]
 
+Rows that are named take the place of the same in the results.
+
 Utilisation is  operations of the published computation / time / best rate of a 3×3 convolution  (512 channels, 32×32,
 float32), which is measured in the same process. Operations that are saved raise it. The networks have the published
 size and random weights; "photograph" is one of 64 px, with the bundled model, from tensor to reconstruction.
@@ -22,7 +24,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from measuring import in_own_process, megabytes, seconds, table, write
+from measuring import in_own_process, megabytes, read_table, seconds, table, write
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
@@ -174,7 +176,7 @@ def measure(row: str, variant: str, threads: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="measure these alone, and write no file")
+    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="measure these alone, and write nothing")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
     options = parser.parse_args()
@@ -203,7 +205,9 @@ def main() -> None:
                 }
             )
             print(*lines[-1].values(), sep="  ", flush=True)
-    if options.variants is None and options.rows == list(ROWS):
+    if options.variants is None:
+        others = [line for line in read_table("utilisation") if line["measure"] not in options.rows]
+        lines = sorted(others + lines, key=lambda line: list(ROWS).index(line["measure"]))
         write("utilisation", "python benchmarks/utilisation.py", table(lines))
 
 

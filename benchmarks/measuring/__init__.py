@@ -96,6 +96,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def read_table(name: str) -> list[dict[str, str]]:
+    """The rows of the table in benchmarks/results/, none if there is none."""
+    file = RESULTS / f"{name}.md"
+    lines = file.read_text().splitlines() if file.exists() else []
+    header, _, *rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")] or [[], []]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
 def write(name: str, command: str, text: str) -> None:
     """Prints a result, and writes it to benchmarks/results/ with the machine and the command it comes from."""
     about = "{cpu}, {cores} cores, torch {torch}".format_map(machine())
