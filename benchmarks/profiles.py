@@ -10,7 +10,6 @@ five with it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RUNS, in_own_process, seconds, table, write
+from measuring import RUNS, command_line, in_own_process, seconds, table, write
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from utilisation import code_for, inference, published_generator
+from utilisation import code_for, make, published_generator, read_row
 
 from padinv import PadInvEncoder
 from padinv.allocation import keep_freed_memory
@@ -55,8 +54,7 @@ KINDS = {
 
 
 def in_torch(row: str, variant: str) -> Profile:
-    what, size, batch = row.split(" px")[0].split()[0], int(row.split(" px")[0].split()[1]), int(row[-1])
-    step = inference(what, size, batch, variant)
+    step = make(row, variant)
     if "direct" in variant:
         winograd.MINIMUM_TILES = sys.maxsize
     taken = seconds(step, warm_up=2)
@@ -75,7 +73,7 @@ def in_torch(row: str, variant: str) -> Profile:
 def in_onnxruntime(row: str, threads: int) -> Profile:
     import onnxruntime
 
-    what, size, batch = row.split()[0], int(row.split()[1]), int(row[-1])
+    what, size, batch = read_row(row)
     generator = published_generator(size)
     encoder = PadInvEncoder(generator.code_shape)
     images, code = torch.rand(batch, 3, 256, 256) * 2 - 1, code_for(generator, batch)
@@ -114,10 +112,8 @@ def measure(row: str, variant: str, threads: int) -> Profile:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
     options = parser.parse_args()
     if options.point is not None:
         print(json.dumps(measure(**options.point)))

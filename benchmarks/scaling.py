@@ -19,7 +19,6 @@ default. Memory is the largest that the process had resident, and what it had be
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, Point, in_own_process, machine, megabytes, seconds, table, write
+from measuring import RESULTS, Point, command_line, in_own_process, machine, megabytes, seconds, table, write
 from torch import Tensor, nn
 
 from padinv import Generator, Inverter, PadInvEncoder, PadInvModule, load_generator
@@ -168,10 +167,8 @@ def draw(rows: list[dict[str, str]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--vary", nargs="*", choices=SWEEPS, default=list(SWEEPS), help="what to measure anew")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
     options = parser.parse_args()
     if options.point is not None:
         print(json.dumps(measure(options.point)))

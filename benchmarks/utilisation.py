@@ -17,14 +17,13 @@ library its way with freed memory, all others keep it (:mod:`padinv.allocation`)
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from measuring import in_own_process, megabytes, read_table, seconds, table, write
+from measuring import command_line, in_own_process, megabytes, read_table, seconds, table, write
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
@@ -148,8 +147,19 @@ def photograph(variant: str) -> Step:
     return partial(inverter.invert, torch.rand(3, 64, 64) * 2 - 1)
 
 
+def read_row(row: str) -> tuple[str, int, int]:
+    """What a row measures, at how many pixels, in what batch.
+
+    >>> read_row("E step 256 px, batch 2")
+    ('E step', 256, 2)
+    """
+    network, batch = row.split(" px, batch ")
+    what, size = network.rsplit(" ", 1)
+    return what, int(size), int(batch)
+
+
 def make(row: str, variant: str) -> Step:
-    what, size, batch = row.split(" px")[0].rsplit(" ", 1)[0], int(row.split(" px")[0].split()[-1]), int(row[-1])
+    what, size, batch = read_row(row)
     if what == "photograph":
         return photograph(variant)
     if what == "E step":
@@ -174,11 +184,9 @@ def measure(row: str, variant: str, threads: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="measure these alone, and write nothing")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
     options = parser.parse_args()
     if options.point is not None:
         print(json.dumps(measure(**options.point)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -46,6 +47,14 @@ def megabytes(field: str = "VmRSS") -> float:
     except OSError:
         return float("nan")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:")) / 1024
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """The options of a script whose points are measured by :func:`in_own_process`: ``--threads`` and ``--point``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--point", type=json.loads, help="measure one point in this process, and print JSON")
+    return parser
 
 
 def in_own_process(script: str, point: Point) -> dict[str, Any]:
