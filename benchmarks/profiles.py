@@ -49,7 +49,8 @@ KINDS = {
     "ReorderOutput": "copies",
     "Slice": "copies",
     "Concat": "copies",
-    "Transpose": "copies",
+    "Transpose": "transforms",
+    "FusedMatMul": "transforms",
 }
 
 
@@ -84,6 +85,7 @@ def in_onnxruntime(row: str, threads: int) -> Profile:
         taken = seconds(partial(Session(file), inputs), warm_up=2)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         for _ in range(RUNS):
@@ -92,16 +94,28 @@ def in_onnxruntime(row: str, threads: int) -> Profile:
     times: Counter[str] = Counter()
     flops = 0.0
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            operator = event["args"]["op_name"]
-            times[KINDS.get(operator, "rest")] += event["dur"] / RUNS / 1e3
-            if operator == "Conv":
-                weight, output = (
-                    next(iter(event["args"][key][i].values()))
-                    for key, i in (("input_type_shape", 1), ("output_type_shape", 0))
-                )
-                flops += 2 * torch.Size(output).numel() * torch.Size(weight[1:]).numel()
+        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
+            continue
+        (_, weight), output = _shapes(event, "input_type_shape", 2), _shapes(event, "output_type_shape", 1)[0]
+        kind = _kind(event["args"]["op_name"], weight, output)
+        times[kind] += event["dur"] / RUNS / 1e3
+        if kind == "convolutions":
+            flops += 2 * torch.Size(output).numel() * torch.Size(weight[1:]).numel()
     return {**times, "all": taken * 1e3, "GFLOP": flops / RUNS / 1e9}
+
+
+def _shapes(event: dict[str, Any], key: str, count: int) -> list[list[int]]:
+    """The first shapes of an operator's inputs or outputs, [] for those that it has not."""
+    shapes = [next(iter(shape.values())) for shape in event["args"][key]]
+    return [*shapes, *[[]] * count][:count]
+
+
+def _kind(operator: str, weight: list[int], output: list[int]) -> str:
+    if operator == "Conv" and weight[2:] == [6, 6]:  # cuts tiles out and transforms them
+        return "transforms"
+    if operator == "MatMul" and output[:1] == [36]:
+        return "products"
+    return KINDS.get(operator, "rest")
 
 
 def measure(row: str, variant: str, threads: int) -> Profile:

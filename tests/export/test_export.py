@@ -227,6 +227,26 @@ def test_no_such_device(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs_onnx
+@torch.no_grad()
+def test_winograds_algorithm(tmp_path: Path) -> None:
+    """Where it is wanted, with the same results, and never with weights of 8 bits."""
+    torch.manual_seed(0)
+    part = generator_part(Generator(16).eval())
+    for name, options in {"with": {}, "without": {"winograd": False}, "int8": {"int8": True}}.items():
+        export_onnx(part, tmp_path / f"{name}.onnx", **options)
+        tiles = [node for node in _graph(tmp_path / f"{name}.onnx").node if _kernel(node) == [6, 6]]
+        assert len(tiles) == (1 if name == "with" else 0)
+    inputs = part.sample(3)
+    fast, plain = (Session(tmp_path / f"{name}.onnx")(inputs)["images"] for name in ("with", "without"))
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-4 * float(plain.abs().max()))
+
+
+def _kernel(node: object) -> list[int] | None:
+    return next((list(a.ints) for a in node.attribute if node.op_type == "Conv" and a.name == "kernel_shape"), None)
+
+
+@pytest.mark.slow
+@needs_onnx
 @pytest.mark.parametrize("name", ["encoder", "generator", "both"])
 @torch.no_grad()
 def test_bundled_generator(name: str, tmp_path: Path) -> None:

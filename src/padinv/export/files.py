@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from padinv.export.parts import Part
 from padinv.export.quantization import describe, loss_of_quality, quantize
 from padinv.export.resizing import SeparableResizing
 from padinv.export.session import Session
+from padinv.export.winograd import WinogradConvolutions
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
@@ -44,12 +45,15 @@ def export_torch(part: Part, path: PathLike) -> Description:
     return part.description
 
 
-def export_onnx(part: Part, path: PathLike, *, int8: bool = False) -> Description:
+def export_onnx(part: Part, path: PathLike, *, winograd: bool = True, int8: bool = False) -> Description:
     """Writes an ONNX file.
 
     Args:
         part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
         path: the file, ending in .onnx; what does not fit into 2 GB goes into a second file beside it.
+        winograd: do 3×3 convolutions of wide maps by Winograd's algorithm, in products of matrices
+            (:class:`~padinv.export.winograd.WinogradConvolutions`). On CPUs that is faster, in the same file size; what
+            runs on GPUs has its own. With ``int8`` it is never done: 8 bits are too few for it.
         int8: store weights in 8 bits, and compute with them (:func:`padinv.export.quantization.quantize`).
 
     Returns:
@@ -64,7 +68,7 @@ def export_onnx(part: Part, path: PathLike, *, int8: bool = False) -> Descriptio
     description = part.description
     with torch.no_grad(), _writing(path, ".onnx") as target:
         inputs = part.sample(1)
-        with SeparableResizing():
+        with SeparableResizing(), WinogradConvolutions() if winograd and not int8 else nullcontext():
             graph = trace(part)
         exported = torch.onnx.export(
             graph,

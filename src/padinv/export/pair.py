@@ -52,18 +52,20 @@ class ExportedPair:
         self.encoder = encoder
         self.generator = generator
         names = {"encoder": fingerprint(encoder), "generator": fingerprint(generator)}
-        folder = _cached(encoder, names) if folder is None else Path(folder).expanduser()
+        winograd = torch.device(device).type == "cpu"
+        folder = _cached(encoder, names, winograd) if folder is None else Path(folder).expanduser()
         paths = {part: folder / file for part, file in FILES.items()}
         if not paths["encoder"].exists():
-            export_onnx(encoder_part(encoder, generator), paths["encoder"])
+            export_onnx(encoder_part(encoder, generator), paths["encoder"], winograd=winograd)
         self.encode_session = Session(paths["encoder"], device)
         if not paths["generator"].exists():
             outputs = self.encode_session.outputs
             rings = [int(name.removeprefix("ring_")) for name in outputs if name.startswith("ring_")]
-            export_onnx(generator_part(generator, rings, "const" in outputs), paths["generator"])
+            part = generator_part(generator, rings, "const" in outputs)
+            export_onnx(part, paths["generator"], winograd=winograd)
         self.generate_session = Session(paths["generator"], device)
-        for session, part in ((self.encode_session, "encoder"), (self.generate_session, "generator")):
-            _check(session.description, part, names, paths[part])
+        for session, name in ((self.encode_session, "encoder"), (self.generate_session, "generator")):
+            _check(session.description, name, names, paths[name])
 
     def encode(self, images: Tensor) -> InversionCode:
         """What ``encoder(images)`` gives, for images (B, 3, R, R) in [-1, 1]."""
@@ -82,9 +84,9 @@ class ExportedPair:
         return self.generate_session(inputs)["images"]
 
 
-def _cached(encoder: nn.Module, names: Mapping[str, str]) -> Path:
-    """The folder for these weights, this architecture, and these versions of what writes the files."""
-    parts = [names, repr(getattr(encoder, "config", encoder)), __version__, torch.__version__]
+def _cached(encoder: nn.Module, names: Mapping[str, str], winograd: bool) -> Path:
+    """The folder for these weights, this architecture and algorithm, and these versions of what writes the files."""
+    parts = [names, repr(getattr(encoder, "config", encoder)), winograd, __version__, torch.__version__]
     return cache_folder() / "exported" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

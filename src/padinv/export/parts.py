@@ -17,6 +17,7 @@ from padinv.exceptions import ConfigError
 from padinv.export.description import Description
 from padinv.networks import Generator
 from padinv.networks.encoder import PADDED_RESOLUTIONS
+from padinv.networks.folding import fold
 
 Named: TypeAlias = dict[str, Tensor]
 Inputs: TypeAlias = Tensor | Named
@@ -48,7 +49,7 @@ class Part:
 class _Encode(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder = fold(encoder)
 
     def forward(self, images: Tensor) -> Named:
         code: InversionCode = self.encoder(images)
@@ -58,7 +59,7 @@ class _Encode(nn.Module):
 class _Generate(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
-        self.synthesis = generator.synthesis
+        self.synthesis = fold(generator.synthesis)
 
     def forward(self, code: Named) -> Named:
         return {"images": self.synthesis(*InversionCode.from_named_tensors(code).parts)}
@@ -67,8 +68,8 @@ class _Generate(nn.Module):
 class _Reconstruct(nn.Module):
     def __init__(self, encoder: nn.Module, generator: Generator) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.synthesis = generator.synthesis
+        self.encoder = fold(encoder)
+        self.synthesis = fold(generator.synthesis)
 
     def forward(self, images: Tensor) -> Named:
         code: InversionCode = self.encoder(images)

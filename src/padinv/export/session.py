@@ -37,7 +37,8 @@ class Session:
         self.device = torch.device(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # two sessions share the cores
+        # Threads that wait busily for the next operator, but not for the next call: two sessions share the cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors; it warns of every weight that it folds
         providers = [_provider(self.device, onnxruntime.get_available_providers())]
         try:

@@ -104,7 +104,7 @@ def modulated_conv2d(
     x = x * style[:, :, None, None].to(x.dtype)
     if upsample_kernel is not None:
         doubled = transposed_conv3x3(x, weight, taps)
-        x = blur(doubled, upsample_kernel, padding=1, gain=4)[:, :, :-1, :-1]
+        x = blur(doubled, upsample_kernel, padding=1, gain=4)[:, :, : 2 * x.shape[2], : 2 * x.shape[3]]
     elif ring is not None:
         x = conv3x3(pad_with_ring(x, ring * scale), weight, transformed=transformed)
     else:
@@ -113,9 +113,11 @@ def modulated_conv2d(
     if demodulate:
         factor = demodulation(weight, style, EPSILON * scale**2, energy) * gain
     factor = factor[:, :, None, None].to(x.dtype)
-    # In place where nothing is to be learned; an exported graph would scatter into what it has sliced.
-    x = x * factor if x.requires_grad or torch.compiler.is_exporting() else x.mul_(factor)
-    return x if bias is None else x.add_((bias * gain)[:, None, None].to(x.dtype))  # no gradient needs the map before
+    # In place where nothing is to be learned; a compiler knows by itself.
+    out = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
+    if bias is None:
+        return torch.mul(x, factor, out=out)
+    return torch.addcmul((bias * gain)[:, None, None].to(x.dtype), x, factor, out=out)
 
 
 def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:

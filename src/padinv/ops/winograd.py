@@ -30,9 +30,11 @@ def _matrix(rows: list[list[int]], divisor: int = 1) -> Tensor:
 # Of maps, weights and results, for the points 0, 1, -1, 2, -2 and ∞.
 _B_ROWS = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
 _B_ROWS += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
-_B_T = _matrix(_B_ROWS)
+INPUT_TRANSFORM = _matrix(_B_ROWS)
+"""Bᵀ ⊗ Bᵀ, (36, 36): of the pixels of a tile of the map."""
 _G = _matrix([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], divisor=24)
-_A_T = _matrix([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+RESULT_TRANSFORM = _matrix([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+"""Aᵀ ⊗ Aᵀ, (16, 36): to the pixels of a tile of the result."""
 
 MINIMUM_CHANNELS = 128
 """Narrower maps take longer to transform than the products take that are saved."""
@@ -134,7 +136,7 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
     u = transform_weight(weight) if transformed is None else transformed
     for tiles in _strips(grads, u.shape[1]):
         v = torch.bmm(_transform_gradient(grads, tiles), u.mT)
-        d = _B_T.to(v).T @ v.flatten(1)
+        d = INPUT_TRANSFORM.to(v).T @ v.flatten(1)
         shape = {"i": 6, "j": 6, "b": batch, "t": columns}
         d = rearrange(d, "(i j) (b n t c) -> b n i t j c", n=tiles.stop - tiles.start, **shape)
         here, below = slice(tiles.start, tiles.stop), slice(tiles.start + 1, tiles.stop + 1)
@@ -190,18 +192,18 @@ def _transform_tiles(maps: Tensor, tiles: slice, padding: int) -> Tensor:
     if padding:
         d = F.pad(d, (0, 0, padding, padding, max(-first, 0), max(last - maps.shape[1], 0)))
     d = rearrange(d.unfold(1, 6, 4).unfold(2, 6, 4), "b n t c i j -> (i j) (b n t c)")
-    return (_B_T.to(d) @ d).view(36, -1, maps.shape[-1])
+    return (INPUT_TRANSFORM.to(d) @ d).view(36, -1, maps.shape[-1])
 
 
 def _transform_gradient(grads: Tensor, tiles: slice) -> Tensor:
     """A g Aᵀ of some rows of tiles of (B, H, W, O): (36, tiles, O)."""
     g = rearrange(grads[:, 4 * tiles.start : 4 * tiles.stop], "b (n i) (t j) o -> (i j) (b n t o)", i=4, j=4)
-    return (_A_T.to(g).T @ g).view(36, -1, grads.shape[-1])
+    return (RESULT_TRANSFORM.to(g).T @ g).view(36, -1, grads.shape[-1])
 
 
 def _untransform(m: Tensor, shape: torch.Size, tiles: slice) -> Tensor:
     """Aᵀ m A of (36, tiles, O), as rows of pixels of a result of that shape (B, H, W, O)."""
-    y = _A_T.to(m) @ m.flatten(1)
+    y = RESULT_TRANSFORM.to(m) @ m.flatten(1)
     sizes = {"i": 4, "j": 4, "b": shape[0], "t": shape[2] // 4}
     return rearrange(y, "(i j) (b n t o) -> b (n i) (t j) o", n=tiles.stop - tiles.start, **sizes)
 
