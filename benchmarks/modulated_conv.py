@@ -77,7 +77,7 @@ def convolve(x: Tensor, weight: Tensor, style: Tensor, upsample_kernel: Tensor |
         return x.view(batch, outputs, height, width)
     weights = weights.transpose(1, 2).reshape(batch * inputs, outputs, size, size)
     x = F.conv_transpose2d(x, weights, stride=2, groups=batch)
-    return blur(x.view(batch, outputs, *x.shape[2:]), upsample_kernel, padding=1, gain=4)
+    return blur(x.view(batch, outputs, *x.shape[2:]), upsample_kernel, padding=(1, 1), gain=4)
 
 
 class Steps:

@@ -1,6 +1,6 @@
 """How fast onnxruntime is, next to torch.
 
-python benchmarks/onnx_backend.py [--sizes 64 256] [--threads 2] [--batches 1 4] [--rounds 5]
+python benchmarks/onnx_backend.py [--sizes 64 256] [--threads 2] [--batches 1 4] [--rounds 11]
 
 64 px: the bundled generator, and an encoder of its size. 256 px: the published networks, with random weights. Outputs
 are compared first. Then three take turns in one process, with the same number of threads: the network in eager torch
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []

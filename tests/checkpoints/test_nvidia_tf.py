@@ -67,7 +67,7 @@ def test_upsampling_kernel_is_that_of_the_upsampled_map(tmp_path: Path, generato
     spread = torch.zeros(1, 8, 7, 7)
     spread[:, :, ::2, ::2] = x
     full = F.conv2d(spread, stored / np.sqrt(8 * 9), padding=2)  # 9 px, as the transposed convolution gives
-    expected = blur(full, fir_kernel(), padding=1, gain=4)
+    expected = blur(full, fir_kernel(), padding=(1, 1), gain=4)
     loaded = load_generator(write(tmp_path / "stylegan2.pkl", formats.tf_generator(generator)))
     weight = loaded.synthesis.blocks["8"].up.weight
     ours = modulated_conv2d(x, weight, style, demodulate=False, upsample_kernel=fir_kernel())

@@ -42,6 +42,7 @@ def test_a_model_for_onnx(part: str, model: Path, tmp_path: Path, capsys: pytest
     ("options", "message"),
     [
         (["out.pt2", "--format", "torch", "--int8"], "--int8 is for --format onnx"),
+        (["out.pt2", "--format", "torch", "--plain-convolutions"], "--plain-convolutions is for --format onnx"),
         (["out.onnx", "--rings", "4"], "--rings is for --part generator"),
         (["out.onnx", "--part", "generator", "--rings", "x"], "--rings must be resolutions"),
         (["out.onnx", "--part", "generator", "--rings", "128"], "rings names [128] px"),

@@ -228,14 +228,16 @@ def test_no_such_device(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_onnx
 @torch.no_grad()
-def test_winograds_algorithm(tmp_path: Path) -> None:
+def test_fast_convolutions(tmp_path: Path) -> None:
     """Where it is wanted, with the same results, and never with weights of 8 bits."""
     torch.manual_seed(0)
     part = generator_part(Generator(16).eval())
-    for name, options in {"with": {}, "without": {"winograd": False}, "int8": {"int8": True}}.items():
+    for name, options in {"with": {}, "without": {"plain_convolutions": True}, "int8": {"int8": True}}.items():
         export_onnx(part, tmp_path / f"{name}.onnx", **options)
         tiles = [node for node in _graph(tmp_path / f"{name}.onnx").node if _kernel(node) == [6, 6]]
         assert len(tiles) == (1 if name == "with" else 0)
+        transposed = [node for node in _graph(tmp_path / f"{name}.onnx").node if node.op_type == "ConvTranspose"]
+        assert len(transposed) == (2 if name == "with" else 4)  # images are doubled by two of them
     inputs = part.sample(3)
     fast, plain = (Session(tmp_path / f"{name}.onnx")(inputs)["images"] for name in ("with", "without"))
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-4 * float(plain.abs().max()))

@@ -77,7 +77,7 @@ def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
     """Other weights and other options have another folder."""
     monkeypatch.setattr(pair, "cache_folder", lambda: tmp_path)
     exported = []
-    monkeypatch.setattr(pair, "export_onnx", lambda part, path, winograd: exported.append(path.parent))
+    monkeypatch.setattr(pair, "export_onnx", lambda part, path, plain_convolutions: exported.append(path.parent))
     monkeypatch.setattr(pair, "Session", lambda path, device: (_ for _ in ()).throw(CheckpointError(str(path))))
     encoder, generator = small_model()
     for change in (lambda: None, lambda: None, lambda: setattr(encoder, "config", {"a": 1}), encoder.double):
@@ -89,7 +89,7 @@ def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
     with pytest.raises(CheckpointError):
         ExportedPair(encoder, generator)
     with pytest.raises(CheckpointError):
-        ExportedPair(encoder, generator, device="cuda")  # has an algorithm of its own
+        ExportedPair(encoder, generator, device="cuda")  # has algorithms of its own
     assert all(path.parent == tmp_path / "exported" for path in exported)
     assert [len({*exported[:n]}) for n in range(1, 7)] == [1, 1, 2, 2, 3, 4]
 

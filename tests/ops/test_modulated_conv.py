@@ -78,7 +78,7 @@ def test_resampling_keeps_constants() -> None:
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     torch.testing.assert_close(upsample(ones, kernel)[inner], torch.ones(1, 2, 12, 12))
     torch.testing.assert_close(blur_downsample(ones, kernel)[:, :, 1:-1, 1:-1], torch.ones(1, 2, 2, 2))
-    assert blur(ones, kernel, padding=2).shape == (1, 2, 9, 9)
+    assert blur(ones, kernel, padding=(2, 2)).shape == (1, 2, 9, 9)
 
 
 def test_samples_do_not_mix() -> None:

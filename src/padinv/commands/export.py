@@ -46,22 +46,25 @@ def main(args: Sequence[str]) -> int:
         "--rings", metavar="4,8", help="of --part generator: where rings go in, or none (default: 4,8,16,32)"
     )
     parser.add_argument(
-        "--no-winograd",
-        dest="winograd",
-        action="store_false",
-        help="of onnx: leave all convolutions as they are, for devices other than CPUs",
+        "--plain-convolutions",
+        action="store_true",
+        help="of onnx: leave convolutions as they are, for other devices than CPUs",
     )
     parser.add_argument("--int8", action="store_true", help="weights of 8 bits, onnx alone; tells what it costs")
     options = parser.parse_args(args)
     if options.int8 and options.format == "torch":
         raise ConfigError("--int8 is for --format onnx: leave it out, or choose that.")
+    if options.plain_convolutions and options.format == "torch":
+        raise ConfigError("--plain-convolutions is for --format onnx: leave it out, that of torch has no others.")
     if options.rings is not None and options.part != "generator":
         raise ConfigError("--rings is for --part generator: an encoder has its own.")
     part = _part(options)
     if options.format == "torch":
         description = export_torch(part, options.target)
     else:
-        description = export_onnx(part, options.target, winograd=options.winograd, int8=options.int8)
+        description = export_onnx(
+            part, options.target, plain_convolutions=options.plain_convolutions, int8=options.int8
+        )
     size = sum(file.stat().st_size for file in options.target.parent.glob(f"{options.target.name}*"))
     print(f"{options.target}: {description.part}, {size / 1e6:.1f} MB")
     if description.int8 is not None:

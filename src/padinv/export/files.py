@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 
 from padinv.exceptions import CheckpointError, MissingPackageError
 from padinv.export.description import METADATA_KEY, Description
+from padinv.export.doubling import DoublingConvolutions
 from padinv.export.parts import Part
 from padinv.export.quantization import describe, loss_of_quality, quantize
 from padinv.export.resizing import SeparableResizing
@@ -45,15 +46,15 @@ def export_torch(part: Part, path: PathLike) -> Description:
     return part.description
 
 
-def export_onnx(part: Part, path: PathLike, *, winograd: bool = True, int8: bool = False) -> Description:
+def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False, int8: bool = False) -> Description:
     """Writes an ONNX file.
 
     Args:
         part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
         path: the file, ending in .onnx; what does not fit into 2 GB goes into a second file beside it.
-        winograd: do 3×3 convolutions of wide maps by Winograd's algorithm, in products of matrices
-            (:class:`~padinv.export.winograd.WinogradConvolutions`). On CPUs that is faster, in the same file size; what
-            runs on GPUs has its own. With ``int8`` it is never done: 8 bits are too few for it.
+        plain_convolutions: leave 3×3 convolutions as they are. Otherwise they are written as onnxruntime is fastest
+            with on CPUs, in a file of the same size: those of wide maps by Winograd's algorithm, those that double a
+            map as four. What runs on GPUs has algorithms of its own, and for ``int8`` they always stay.
         int8: store weights in 8 bits, and compute with them (:func:`padinv.export.quantization.quantize`).
 
     Returns:
@@ -68,7 +69,11 @@ def export_onnx(part: Part, path: PathLike, *, winograd: bool = True, int8: bool
     description = part.description
     with torch.no_grad(), _writing(path, ".onnx") as target:
         inputs = part.sample(1)
-        with SeparableResizing(), WinogradConvolutions() if winograd and not int8 else nullcontext():
+        with ExitStack() as modes:
+            modes.enter_context(SeparableResizing())
+            if not (plain_convolutions or int8):
+                modes.enter_context(DoublingConvolutions())
+                modes.enter_context(WinogradConvolutions())
             graph = trace(part)
         exported = torch.onnx.export(
             graph,

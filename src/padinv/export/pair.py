@@ -52,17 +52,17 @@ class ExportedPair:
         self.encoder = encoder
         self.generator = generator
         names = {"encoder": fingerprint(encoder), "generator": fingerprint(generator)}
-        winograd = torch.device(device).type == "cpu"
-        folder = _cached(encoder, names, winograd) if folder is None else Path(folder).expanduser()
+        plain = torch.device(device).type != "cpu"
+        folder = _cached(encoder, names, plain) if folder is None else Path(folder).expanduser()
         paths = {part: folder / file for part, file in FILES.items()}
         if not paths["encoder"].exists():
-            export_onnx(encoder_part(encoder, generator), paths["encoder"], winograd=winograd)
+            export_onnx(encoder_part(encoder, generator), paths["encoder"], plain_convolutions=plain)
         self.encode_session = Session(paths["encoder"], device)
         if not paths["generator"].exists():
             outputs = self.encode_session.outputs
             rings = [int(name.removeprefix("ring_")) for name in outputs if name.startswith("ring_")]
             part = generator_part(generator, rings, "const" in outputs)
-            export_onnx(part, paths["generator"], winograd=winograd)
+            export_onnx(part, paths["generator"], plain_convolutions=plain)
         self.generate_session = Session(paths["generator"], device)
         for session, name in ((self.encode_session, "encoder"), (self.generate_session, "generator")):
             _check(session.description, name, names, paths[name])
@@ -84,9 +84,9 @@ class ExportedPair:
         return self.generate_session(inputs)["images"]
 
 
-def _cached(encoder: nn.Module, names: Mapping[str, str], winograd: bool) -> Path:
-    """The folder for these weights, this architecture and algorithm, and these versions of what writes the files."""
-    parts = [names, repr(getattr(encoder, "config", encoder)), winograd, __version__, torch.__version__]
+def _cached(encoder: nn.Module, names: Mapping[str, str], plain: bool) -> Path:
+    """The folder for these weights, architecture and convolutions, and these versions of what writes the files."""
+    parts = [names, repr(getattr(encoder, "config", encoder)), plain, __version__, torch.__version__]
     return cache_folder() / "exported" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

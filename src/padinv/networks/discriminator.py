@@ -56,7 +56,7 @@ class ResidualBlock(nn.Module):
         """Maps (B, C, R, R) to (B, C', R / 2, R / 2)."""
         skip = self.skip(blur_downsample(x, self.kernel))
         x = scaled_leaky_relu(self.conv(x))
-        x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=2), stride=2, padding=0))
+        x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=(2, 2)), stride=2, padding=0))
         out: Tensor = (x + skip) * math.sqrt(0.5)
         return out
 

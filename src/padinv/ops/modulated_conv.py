@@ -104,7 +104,7 @@ def modulated_conv2d(
     x = x * style[:, :, None, None].to(x.dtype)
     if upsample_kernel is not None:
         doubled = transposed_conv3x3(x, weight, taps)
-        x = blur(doubled, upsample_kernel, padding=1, gain=4)[:, :, : 2 * x.shape[2], : 2 * x.shape[3]]
+        x = blur(doubled, upsample_kernel, padding=(1, 0), gain=4)
     elif ring is not None:
         x = conv3x3(pad_with_ring(x, ring * scale), weight, transformed=transformed)
     else:

@@ -22,44 +22,52 @@ def fir_kernel() -> Tensor:
     return torch.outer(taps, taps) / 64
 
 
-def blur(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
+def blur(x: Tensor, kernel: Tensor, *, padding: tuple[int, int], gain: float = 1.0) -> Tensor:
     """Filters each channel by itself.
 
     Args:
         x: (B, C, H, W).
         kernel: (4, 4), symmetric.
-        padding: zeros laid around the map on all sides.
+        padding: how many zeros are laid before and after each row and column.
         gain: factor on the result, 4 after upsampling by zero insertion.
 
     Returns:
-        (B, C, H + 2·padding - 3, W + 2·padding - 3).
+        (B, C, H + before + after - 3, W + before + after - 3).
     """
     kernel = kernel * gain
     filtered: Tensor = _Filter.apply(x, kernel, padding) if x.requires_grad else _filter(x, kernel, padding)
     return filtered
 
 
-def _filter(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    channels = x.shape[1]
-    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, 4, 4), padding=padding, groups=channels)
+def _filter(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
+    channels, (before, after) = x.shape[1], padding
+    weight = kernel.to(x.dtype).expand(channels, 1, 4, 4)
+    if before == after or torch.compiler.is_exporting():  # onnxruntime pads as it convolves, but slices slowly
+        x = x if before == after else F.pad(x, (*padding, *padding))
+        return F.conv2d(x, weight, padding=before if before == after else 0, groups=channels)
+    most = max(padding)
+    rows, columns = (slice(most - before, most - before + size + before + after - 3) for size in x.shape[2:])
+    return F.conv2d(x, weight, padding=most, groups=channels)[:, :, rows, columns]
 
 
 class _Filter(torch.autograd.Function):
     """Keeps no map: PyTorch would, for a gradient of the filter that nobody asks for."""
 
     @staticmethod
-    def forward(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    def forward(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
         return _filter(x, kernel, padding)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, tuple[int, int]], output: Tensor) -> None:
         _, kernel, ctx.padding = inputs
         ctx.save_for_backward(kernel)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (kernel,) = ctx.saved_tensors
-        return blur(gradient, kernel, padding=3 - ctx.padding), None, None  # a symmetric filter is its own transpose
+        before, after = ctx.padding
+        # A symmetric filter is its own transpose.
+        return blur(gradient, kernel, padding=(3 - before, 3 - after)), None, None
 
 
 def blur_downsample(x: Tensor, kernel: Tensor) -> Tensor:

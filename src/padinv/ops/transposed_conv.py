@@ -23,10 +23,10 @@ def transposed_conv3x3(x: Tensor, weight: Tensor, taps: Taps | None = None) -> T
         taps: :func:`split_taps` of the weight, if they are at hand.
 
     Returns:
-        (B, O, 2H + 1, 2W + 1), or one more of each, which are zero.
+        (B, O, 2H + 2, 2W + 2), whose last row and column are zero.
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting():
-        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, output_padding=1)
     # Odd pixels are one fewer than even ones: theirs beyond the map are the zeros.
     return _interleave(
         [
