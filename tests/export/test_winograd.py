@@ -37,7 +37,7 @@ def test_it_is_the_convolution(
         actual = F.conv2d(x, weight, bias, padding=padding)
     assert used == [x.shape]
     expected = F.conv2d(x, weight, bias, padding=padding)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=3e-5 * float(expected.abs().max()))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=5e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ MINIMUM_SIZE = 16
 class WinogradConvolutions(TorchFunctionMode):
     """Within it, ``F.conv2d`` is done by Winograd's algorithm where that pays: 3×3, of stride 1, of wide maps.
 
+    >>> import torch
     >>> x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
     >>> with WinogradConvolutions():
     ...     y = F.conv2d(x, weight)
