@@ -27,6 +27,7 @@ from utilisation import code_for, make, published_generator, read_row
 from padinv import PadInvEncoder
 from padinv.allocation import keep_freed_memory
 from padinv.export import Session, encoder_part, export_onnx, generator_part
+from padinv.export.session import session_options
 from padinv.ops import winograd
 
 ROWS = ("encoder 256 px, batch 1", "encoder 256 px, batch 4", "generator 256 px, batch 1", "generator 256 px, batch 4")
@@ -71,7 +72,7 @@ def in_torch(row: str, variant: str) -> Profile:
     return {**times, "all": taken * 1e3, "GFLOP": flops / 1e9}
 
 
-def in_onnxruntime(row: str, threads: int) -> Profile:
+def in_onnxruntime(row: str) -> Profile:
     import onnxruntime
 
     what, size, batch = read_row(row)
@@ -83,9 +84,7 @@ def in_onnxruntime(row: str, threads: int) -> Profile:
         file = f"{folder}/{what}.onnx"
         export_onnx(encoder_part(encoder, generator) if what == "encoder" else generator_part(generator), file)
         taken = seconds(partial(Session(file), inputs), warm_up=2)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options = session_options()
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         for _ in range(RUNS):
@@ -122,7 +121,7 @@ def measure(row: str, variant: str, threads: int) -> Profile:
     torch.set_num_threads(threads)
     keep_freed_memory()
     torch.manual_seed(0)
-    return in_onnxruntime(row, threads) if variant == "onnxruntime" else in_torch(row, variant)
+    return in_onnxruntime(row) if variant == "onnxruntime" else in_torch(row, variant)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.export import winograd
-from padinv.export.winograd import WinogradConvolutions
+from padinv.export.replacing import Replacing
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_it_is_the_convolution(
 ) -> None:
     x = torch.randn(batch, 128, *(side + 2 - 2 * padding for side in size))
     weight = torch.randn(160, 128, 3, 3) / 34
-    with WinogradConvolutions():
+    with Replacing({F.conv2d: winograd.conv2d}):
         actual = F.conv2d(x, weight, bias, padding=padding)
     assert used == [x.shape]
     expected = F.conv2d(x, weight, bias, padding=padding)
@@ -57,7 +57,7 @@ def test_it_is_the_convolution(
 )
 def test_other_convolutions_stay(conv: nn.Conv2d, size: int, used: list[torch.Size]) -> None:
     x = torch.randn(1, conv.in_channels, size, size)
-    with WinogradConvolutions():
+    with Replacing({F.conv2d: winograd.conv2d}):
         actual = conv(x)
     assert not used
     assert torch.equal(actual, conv(x))
@@ -66,7 +66,7 @@ def test_other_convolutions_stay(conv: nn.Conv2d, size: int, used: list[torch.Si
 def test_any_batch_in_an_exported_graph() -> None:
     conv = nn.Conv2d(128, 128, 3, padding=1)
     x = torch.randn(2, 128, 16, 16)
-    with WinogradConvolutions(), torch.no_grad():
+    with Replacing({F.conv2d: winograd.conv2d}), torch.no_grad():
         program = torch.export.export(conv, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     assert any(
         node.target is torch.ops.aten.bmm.default or "matmul" in str(node.target) for node in program.graph.nodes

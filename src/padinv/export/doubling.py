@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from padinv.ops.transposed_conv import split_taps
 
 
-class DoublingConvolutions(TorchFunctionMode):
-    """Within it, ``F.conv_transpose2d`` is four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
+def conv_transpose2d(x: Tensor, weight: Tensor, *args: Any, **options: Any) -> Tensor:
+    """``F.conv_transpose2d``, which is four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
 
     >>> x, weight = torch.randn(1, 2, 5, 5), torch.randn(2, 3, 3, 3)
-    >>> with DoublingConvolutions():
-    ...     y = F.conv_transpose2d(x, weight, stride=2, output_padding=1)
+    >>> y = conv_transpose2d(x, weight, stride=2, output_padding=1)
     >>> torch.allclose(y, F.conv_transpose2d(x, weight, stride=2, output_padding=1), atol=1e-5)
     True
     """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Replaces the one function."""
-        kwargs = kwargs or {}
-        doubles = kwargs == {"stride": 2, "output_padding": 1} and args[1].shape[2:] == (3, 3)
-        return _double(*args) if func is F.conv_transpose2d and doubles else func(*args, **kwargs)
+    if args or options != {"stride": 2, "output_padding": 1} or weight.shape[2:] != (3, 3):
+        return F.conv_transpose2d(x, weight, *args, **options)
+    return _double(x, weight)
 
 
 def _double(x: Tensor, weight: Tensor) -> Tensor:

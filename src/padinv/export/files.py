@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from padinv.exceptions import CheckpointError, MissingPackageError
 from padinv.export.description import METADATA_KEY, Description
-from padinv.export.doubling import DoublingConvolutions
+from padinv.export.doubling import conv_transpose2d
 from padinv.export.parts import Part
 from padinv.export.quantization import describe, loss_of_quality, quantize
-from padinv.export.resizing import SeparableResizing
+from padinv.export.replacing import Others, Replacing
+from padinv.export.resizing import interpolate
 from padinv.export.session import Session
-from padinv.export.winograd import WinogradConvolutions
+from padinv.export.winograd import conv2d
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
 """Name of the description inside a .pt2."""
+
+RESIZING: Others = {F.interpolate: interpolate}
+CONVOLUTIONS: Others = {F.conv2d: conv2d, F.conv_transpose2d: conv_transpose2d}
+"""What is faster by onnxruntime on CPUs, by what it stands for."""
 
 
 def export_torch(part: Part, path: PathLike) -> Description:
@@ -69,11 +75,8 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
     description = part.description
     with torch.no_grad(), _writing(path, ".onnx") as target:
         inputs = part.sample(1)
-        with ExitStack() as modes:
-            modes.enter_context(SeparableResizing())
-            if not (plain_convolutions or int8):
-                modes.enter_context(DoublingConvolutions())
-                modes.enter_context(WinogradConvolutions())
+        faster = RESIZING if plain_convolutions or int8 else RESIZING | CONVOLUTIONS
+        with Replacing(faster):
             graph = trace(part)
         exported = torch.onnx.export(
             graph,

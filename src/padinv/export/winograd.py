@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.modules.utils import _pair
-from torch.overrides import TorchFunctionMode
 
 from padinv.ops.winograd import INPUT_TRANSFORM, MINIMUM_CHANNELS, RESULT_TRANSFORM, transform_weight
 
@@ -17,25 +15,7 @@ MINIMUM_SIZE = 16
 """Side in pixels: of smaller maps, to read the transformed weight takes longer than to multiply it."""
 
 
-class WinogradConvolutions(TorchFunctionMode):
-    """Within it, ``F.conv2d`` is done by Winograd's algorithm where that pays: 3×3, of stride 1, of wide maps.
-
-    >>> import torch
-    >>> x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
-    >>> with WinogradConvolutions():
-    ...     y = F.conv2d(x, weight)
-    >>> torch.allclose(y, F.conv2d(x, weight), atol=1e-4)
-    True
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Replaces the one function."""
-        return (_conv2d if func is F.conv2d else func)(*args, **kwargs or {})
-
-
-def _conv2d(
+def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -44,6 +24,13 @@ def _conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
+    """``F.conv2d``, which is done by Winograd's algorithm where that pays: 3×3, of stride 1, of wide maps.
+
+    >>> import torch
+    >>> x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
+    >>> torch.allclose(conv2d(x, weight), F.conv2d(x, weight), atol=1e-4)
+    True
+    """
     plain = weight.shape[2:] == (3, 3) and _pair(stride) == _pair(dilation) == (1, 1) and groups == 1
     margin = _pair(padding)
     if not plain or margin not in ((0, 0), (1, 1)) or min(weight.shape[:2]) < MINIMUM_CHANNELS:

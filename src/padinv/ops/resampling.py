@@ -42,9 +42,10 @@ def blur(x: Tensor, kernel: Tensor, *, padding: tuple[int, int], gain: float = 1
 def _filter(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
     channels, (before, after) = x.shape[1], padding
     weight = kernel.to(x.dtype).expand(channels, 1, 4, 4)
-    if before == after or torch.compiler.is_exporting():  # onnxruntime pads as it convolves, but slices slowly
-        x = x if before == after else F.pad(x, (*padding, *padding))
-        return F.conv2d(x, weight, padding=before if before == after else 0, groups=channels)
+    if before == after:
+        return F.conv2d(x, weight, padding=before, groups=channels)
+    if torch.compiler.is_exporting():  # onnxruntime pads as it convolves, but slices slowly
+        return F.conv2d(F.pad(x, (*padding, *padding)), weight, groups=channels)
     most = max(padding)
     rows, columns = (slice(most - before, most - before + size + before + after - 3) for size in x.shape[2:])
     return F.conv2d(x, weight, padding=most, groups=channels)[:, :, rows, columns]
