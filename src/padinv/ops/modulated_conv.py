@@ -113,11 +113,12 @@ def modulated_conv2d(
     if demodulate:
         factor = demodulation(weight, style, EPSILON * scale**2, energy) * gain
     factor = factor[:, :, None, None].to(x.dtype)
-    # In place where nothing is to be learned; a compiler knows by itself.
-    out = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else x
-    if bias is None:
-        return torch.mul(x, factor, out=out)
-    return torch.addcmul((bias * gain)[:, None, None].to(x.dtype), x, factor, out=out)
+    if bias is not None:
+        bias = (bias * gain)[:, None, None].to(x.dtype)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # addcmul's derivative would take a map more
+        x = x * factor
+        return x if bias is None else x.add_(bias)  # no gradient needs the map before
+    return x.mul_(factor) if bias is None else torch.addcmul(bias, x, factor, out=x)
 
 
 def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
