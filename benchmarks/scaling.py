@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from padinv import Generator, Inverter, PadInvEncoder, PadInvModule, load_generator
 from padinv.allocation import keep_freed_memory
+from padinv.training.fused import fuse_on_cpus
 
 TABLE = RESULTS / "scaling.csv"
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "scaling.png"
@@ -83,6 +84,7 @@ def training(generator: Generator, make_encoder: Callable[..., PadInvEncoder], b
     module = PadInvModule(generator, encoder=make_encoder, lambda_per=0.0, lambda_reg=0.0, channels_last=True)
     module.setup("fit")
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
+    fuse_on_cpus(optimizer)
     images = module.order(torch.rand(batch, 3, module.resolution, module.resolution) * 2 - 1)
 
     def step() -> None:

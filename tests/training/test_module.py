@@ -337,6 +337,24 @@ def test_mixed_precision_clips_and_learns_the_same(build: Any, picture_folder: P
     assert torch.cosine_similarity(mixed, full, dim=0) > 0.9
 
 
+def test_fused_optimizers_are_not_clipped_while_they_are_scaled(build: Any, picture_folder: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    module = build(clip_norm=0.5, optimizer_e=partial(torch.optim.Adam, lr=1e-3, fused=True))
+    with pytest.raises(ConfigError, match=r"clip_norm cannot clip .* give Adam fused=False, take bf16-mixed"):
+        fit(module, picture_folder, plugins=[MixedPrecision("16-mixed", device="cpu", scaler=scaler)])
+
+
+def test_optimizers_are_fused_after_resuming_too(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.ckpt"
+    trainer, _ = fit(build(lambda_adv=0.03), picture_folder, 1)
+    assert [optimizer.param_groups[0]["fused"] for optimizer in trainer.optimizers] == [True, True]
+    for optimizer in trainer.optimizers:
+        optimizer.param_groups[0]["fused"] = None  # as a run on a GPU saves it
+    trainer.save_checkpoint(file)
+    trainer, _ = fit(build(lambda_adv=0.03), picture_folder, 2, ckpt=str(file))
+    assert [optimizer.param_groups[0]["fused"] for optimizer in trainer.optimizers] == [True, True]
+
+
 def test_not_finite_names_step_term_and_files(build: Any, picture_folder: Path) -> None:
     class Poison(Callback):
         def on_train_batch_start(
