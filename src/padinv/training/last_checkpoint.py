@@ -69,5 +69,5 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seen = images_seen(pl_module)
         if seen > self._saved and not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved = seen
