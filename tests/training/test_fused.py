@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from padinv.training.fused import fuse_on_cpus
 
@@ -36,6 +36,25 @@ def trained(make: Any, *, fuse: bool) -> nn.Module:
 def test_steps_are_the_same(make: Any) -> None:
     for fused, plain in zip(trained(make, fuse=True).parameters(), trained(make, fuse=False).parameters(), strict=True):
         torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_moments_of_another_order_are_laid_out_as_the_weights_are() -> None:
+    def weights(*, fuse: bool, other_order: bool) -> Tensor:
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last))
+        optimizer = torch.optim.Adam([weight], 1e-2)
+        for step in range(4):
+            if step == 2 and other_order:
+                for name in ("exp_avg", "exp_avg_sq"):
+                    optimizer.state[weight][name] = optimizer.state[weight][name].contiguous()
+            if fuse:
+                fuse_on_cpus(optimizer)
+            weight.grad = torch.randn(8, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+            optimizer.step()
+        return weight.detach()
+
+    expected = weights(fuse=False, other_order=False)
+    torch.testing.assert_close(weights(fuse=True, other_order=True), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"fused": False}, {"foreach": True}, {"differentiable": True}], ids=str)

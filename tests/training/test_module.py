@@ -355,6 +355,19 @@ def test_optimizers_are_fused_after_resuming_too(build: Any, picture_folder: Pat
     assert [optimizer.param_groups[0]["fused"] for optimizer in trainer.optimizers] == [True, True]
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_resumed_run_may_have_another_order(build: Any, picture_folder: Path, tmp_path: Path, before: bool) -> None:
+    file = tmp_path / "run.ckpt"
+    fit(build(channels_last=before), picture_folder, 2)[0].save_checkpoint(file)
+    weights_after = []
+    for channels_last in (before, not before):
+        module = build(channels_last=channels_last)
+        fit(module, picture_folder, 4, ckpt=str(file))
+        weights_after.append(weights(module.encoder))
+    for key, expected in weights_after[0].items():
+        torch.testing.assert_close(weights_after[1][key], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_not_finite_names_step_term_and_files(build: Any, picture_folder: Path) -> None:
     class Poison(Callback):
         def on_train_batch_start(

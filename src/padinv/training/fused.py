@@ -7,6 +7,7 @@ gradients and moments, many times what a cache holds, unless it is told to fuse 
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 
 def fuse_on_cpus(optimizer: torch.optim.Optimizer) -> None:
@@ -27,3 +28,18 @@ def fuse_on_cpus(optimizer: torch.optim.Optimizer) -> None:
         undecided = group.get("fused", False) is None and not group.get("foreach") and not group.get("differentiable")
         if undecided and all(p.device.type == "cpu" and p.is_floating_point() for p in group["params"]):
             group["fused"] = True
+        if group.get("fused"):
+            for p in group["params"]:
+                _order_moments(optimizer, p)
+
+
+def _order_moments(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> None:
+    """Lays out what an optimizer knows of a weight as the weight is.
+
+    A fused step goes through all of them number by number, whatever their strides. Those of a run that is resumed
+    without ``channels_last``, or with it for the first time, are another's.
+    """
+    state = optimizer.state.get(weight, {})
+    for name, moment in state.items():
+        if isinstance(moment, Tensor) and moment.shape == weight.shape:
+            state[name] = torch.empty_like(weight, dtype=moment.dtype, requires_grad=False).copy_(moment)
