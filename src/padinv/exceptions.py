@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+STEERING = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
+"""Categories of Unicode: controls, formats, surrogates, breaks of lines and paragraphs."""
+JOINERS = "\u200c\u200d"
+"""Formats that scripts and emoji need."""
+
+
+def printable(text: str) -> str:
+    r"""Text of a file or of its name as a terminal may show it: what could steer the terminal is written as an escape.
+
+    Escaped are control characters, line breaks among them, what turns the direction of writing, and bytes of a file's
+    name that are no UTF-8. Letters of every script stay.
+
+    >>> print(printable("naïve \x1b[2J\n"))
+    naïve \x1b[2J\n
+    """
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in STEERING and c not in JOINERS else c for c in text)
+
 
 class PadInvError(Exception):
-    """Base class: catch it to catch whatever padinv refuses."""
+    """Base class: catch it to catch whatever padinv refuses. Its message is :func:`printable`."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(PadInvError, ValueError):

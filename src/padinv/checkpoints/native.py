@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError
+from padinv.files import writing
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
@@ -32,14 +36,43 @@ def save_network(
 
     Returns:
         The path.
+
+    Raises:
+        CheckpointError: if it cannot be written.
     """
     description = {"network": type(network).__name__, "config": network.config, "generator": generator}
     state = {
-        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
         for key, tensor in network.state_dict().items()
     }
-    save_file(state, str(path), metadata={METADATA_KEY: json.dumps(description)})
-    return Path(path)
+    return save_tensors(state, path, description)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: PathLike, description: Mapping[str, Any], key: str = METADATA_KEY
+) -> Path:
+    """Writes tensors, and what they are as JSON, such that the file is there as a whole or not at all.
+
+    Args:
+        tensors: by name, from any device.
+        path: the file.
+        description: goes into the metadata.
+        key: under which.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with writing(path) as part:
+        try:
+            save_file(stored, str(part), metadata={key: json.dumps(description)})
+        except SafetensorError as error:  # its words for a full disk
+            code = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))) from error
+    return Path(path).expanduser()
 
 
 def is_safetensors(path: Path) -> bool:

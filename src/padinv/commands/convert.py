@@ -12,6 +12,7 @@ from padinv.checkpoints import load_discriminator, load_encoder, load_generator,
 from padinv.checkpoints.content import read_content
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError
+from padinv.files import writing
 
 LOADERS: dict[str, Callable[..., nn.Module]] = {
     "generator": load_generator,
@@ -50,13 +51,7 @@ def main(args: Sequence[str]) -> int:
     else:
         arguments["class_index"] = options.class_index
     network = LOADERS[options.network](options.source, **arguments)
-    try:
-        options.target.parent.mkdir(parents=True, exist_ok=True)
-        # Others may read the target meanwhile, and a full disk must not leave half of it.
-        part = options.target.with_name(f"{options.target.name}.part")
+    with writing(options.target, parents=True) as part:
         save_network(network, part, generator=trained_for)
-        part.replace(options.target)
-    except OSError as error:
-        raise CheckpointError(f"{options.target} cannot be written ({error}).") from error
     print(f"{options.target}: {type(network).__name__}, {options.target.stat().st_size / 1e6:.1f} MB")
     return 0

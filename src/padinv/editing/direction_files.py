@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from padinv.checkpoints import fingerprint
-from padinv.checkpoints.native import METADATA_KEY, is_safetensors, read_native
+from padinv.checkpoints.native import is_safetensors, read_native, save_tensors
 from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.exceptions import CheckpointError, ConfigError
@@ -44,6 +43,7 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
         The path.
 
     Raises:
+        CheckpointError: if it cannot be written.
         ConfigError: if two have the same name, or there are none.
     """
     directions = list(directions)
@@ -63,12 +63,11 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
     ]
     description = {"network": "Directions", "config": {"directions": facts}}
     tensors = {
-        f"{direction.name}/{part}": tensor.cpu().clone(memory_format=torch.contiguous_format)
+        f"{direction.name}/{part}": tensor.clone(memory_format=torch.contiguous_format)
         for direction in directions
         for part, tensor in InversionCode(direction.vector[None], direction.padding).named_tensors().items()
     }
-    save_file(tensors, str(path), metadata={METADATA_KEY: json.dumps(description)})
-    return Path(path)
+    return save_tensors(tensors, path, description)
 
 
 def load_directions(source: PathLike, generator: Generator | str | None = None) -> Directions:

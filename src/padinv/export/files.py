@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +22,7 @@ from padinv.export.replacing import Others, Replacing
 from padinv.export.resizing import interpolate
 from padinv.export.session import Session
 from padinv.export.winograd import conv2d
+from padinv.files import writing
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
@@ -47,8 +46,13 @@ def export_torch(part: Part, path: PathLike) -> Description:
     Raises:
         CheckpointError: if the file cannot be written, or has another ending.
     """
-    with _writing(path, ".pt2") as target:
-        torch.export.save(trace(part), target, extra_files={DESCRIPTION_FILE: part.description.to_json()})
+    _check_ending(path, ".pt2")
+    program = trace(part)
+    with writing(path, parents=True) as target:
+        try:
+            torch.export.save(program, target, extra_files={DESCRIPTION_FILE: part.description.to_json()})
+        except RuntimeError as error:  # its words for a full disk
+            raise OSError(str(error).splitlines()[0]) from error
     return part.description
 
 
@@ -73,7 +77,8 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
     if not all(map(find_spec, ("onnx", "onnxscript"))):
         raise MissingPackageError('ONNX files are written with onnx and onnxscript: pip install "padinv[export]"')
     description = part.description
-    with torch.no_grad(), _writing(path, ".onnx") as target:
+    _check_ending(path, ".onnx")
+    with torch.no_grad(), writing(path, parents=True) as target:
         inputs = part.sample(1)
         faster = RESIZING if plain_convolutions or int8 else RESIZING | CONVOLUTIONS
         with Replacing(faster):
@@ -122,17 +127,6 @@ def read_description(path: PathLike) -> Description:
         raise CheckpointError(f"{path} is no program that padinv has exported ({error}).") from error
 
 
-@contextmanager
-def _writing(path: PathLike, suffix: str) -> Iterator[Path]:
-    """A file of that name in a folder that vanishes; in the end it moves to its place, with what lies beside it."""
-    path = Path(path).expanduser()
-    if path.suffix != suffix:
-        raise CheckpointError(f"{path} must end in {suffix}.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            yield Path(scratch) / path.name
-            for file in Path(scratch).iterdir():
-                file.replace(path.parent / file.name)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written ({error}).") from error
+def _check_ending(path: PathLike, suffix: str) -> None:
+    if Path(path).suffix != suffix:
+        raise CheckpointError(f"{os.fspath(path)} must end in {suffix}.")

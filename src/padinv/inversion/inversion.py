@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from padinv._version import __version__
 from padinv.checkpoints import fingerprint
+from padinv.checkpoints.native import save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop
@@ -155,12 +155,7 @@ class Inversion:
             "names": self.names,
         }
         tensors = self.code.named_tensors() | ({"images": self.images} if images else {})
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        try:
-            save_file(tensors, os.fspath(path), metadata={METADATA_KEY: json.dumps(description)})
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{os.fspath(path)} cannot be written ({error}).") from error
-        return Path(path)
+        return save_tensors(tensors, path, description, METADATA_KEY)
 
     @classmethod
     def load(cls, path: PathLike, generator: Generator) -> Inversion:

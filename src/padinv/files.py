@@ -1,0 +1,119 @@
+"""Files that are whole or not there: each is written beside its place, and moves there once it is on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from padinv.exceptions import CheckpointError, PadInvError
+from padinv.typing import PathLike
+
+UNFINISHED = ".part-"
+"""What the names of folders begin with in which a file is being written; a killed process leaves one behind."""
+
+
+@contextmanager
+def writing(
+    path: PathLike, error: type[PadInvError] = CheckpointError, *, parents: bool = False, durable: bool = True
+) -> Iterator[Path]:
+    """Gives a path to write to, and in the end moves the file that is then there to its place.
+
+    The path has the same name, in a folder of its own beside the target: on the same disk, and nobody else's to enter.
+    What else is written into this folder moves along, before the file itself. Its mode is what the umask leaves, or
+    that of the file which it replaces, whatever the writer made of it. After an error nothing has changed.
+
+    For everything that padinv writes: ``torch.save``, safetensors, Pillow and others are given the path.
+
+    Args:
+        path: the file.
+        error: what to raise.
+        parents: make its folder if it is missing.
+        durable: wait until the file is on the disk, so that not even a power failure leaves less than a whole one. It
+            takes some milliseconds, which thousands of small files can do without.
+
+    Yields:
+        Where to write.
+
+    Raises:
+        PadInvError: the ``error``, if the file cannot be written; an OSError of the block is taken for that.
+    """
+    target = Path(path).expanduser()
+    if target.parent.name.startswith(UNFINISHED):  # a block inside of another, which tells the file's real name
+        yield target
+        return
+    try:
+        mode = _mode_of(target)
+        if parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
+        try:
+            if mode is None:
+                mode = _mode_of_new(scratch)
+            yield scratch / target.name
+            written = sorted(scratch.iterdir(), key=lambda file: file.name == target.name)
+            for file in written:
+                if durable:
+                    _flush(file)
+                file.chmod(mode)
+            for file in written:
+                file.replace(target.parent / file.name)
+            if durable:
+                _flush(target.parent)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except (OSError, ValueError) as reason:  # a ValueError of the operating system: a path with a NUL
+        if isinstance(reason, PadInvError) or (isinstance(reason, ValueError) and "\0" not in os.fspath(target)):
+            raise
+        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        full = getattr(reason, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "make room there, or choose another disk" if full else "choose another place"
+        raise error(f"{target} cannot be written ({said}): {mend}.") from reason
+
+
+def clear_unfinished(folder: PathLike) -> None:
+    """Removes what killed processes were writing into a folder; for whoever knows that nobody writes there now."""
+    for left in Path(folder).glob(f"{UNFINISHED}*"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _mode_of(target: Path) -> int | None:
+    """The permissions of a file that is to be replaced; None if there is none."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise OSError("there is something that is no file")
+    return stat.S_IMODE(mode) & 0o777
+
+
+def _mode_of_new(folder: Path) -> int:
+    """The permissions that a new file has; the umask itself cannot be asked for without being changed."""
+    probe = folder / "mode"
+    os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    return mode
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk, as far as the system can tell."""
+    folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if not folder:  # some file systems, and Windows, cannot flush those
+            raise
