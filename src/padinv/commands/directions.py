@@ -15,7 +15,7 @@ from padinv.bulk.writer import write_png
 from padinv.codes import InversionCode
 from padinv.commands.edit import check_directions, identify
 from padinv.commands.labels import as_numbers, read_labels
-from padinv.commands.options import add_photographs, bulk_options, photograph_parser
+from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import Direction, ganspace, linear, load_directions, parse_layers, save_directions, sefa
 from padinv.editing.layers import format_layers
 from padinv.exceptions import ConfigError
@@ -86,11 +86,11 @@ def main(args: Sequence[str]) -> int:
         help="where known ones are: .safetensors, .npy, a bundled model (default: --model)",
     )
     finding.add_argument(
-        "--count", type=int, default=8, metavar="N", help="how many sefa and ganspace find (default: 8)"
+        "--count", type=whole_number(1), default=8, metavar="N", help="how many sefa and ganspace find (default: 8)"
     )
     finding.add_argument("--layers", metavar="0-7,9", help="which latents to look at, and to move (default: all)")
     finding.add_argument(
-        "--strengths", type=float, nargs="+", default=STRENGTHS, metavar="S", help="to draw, in standard deviations"
+        "--strengths", type=number(), nargs="+", default=STRENGTHS, metavar="S", help="to draw, in standard deviations"
     )
     labels = parser.add_argument_group("linear")
     labels.add_argument("--labels", type=Path, metavar="CSV", help="labels of the photographs, by file name")

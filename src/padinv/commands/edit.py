@@ -9,7 +9,7 @@ from typing import Any
 from padinv.bulk import Task, run
 from padinv.checkpoints import fingerprint
 from padinv.codes import InversionCode
-from padinv.commands.options import add_photographs, bulk_options, photograph_parser
+from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser
 from padinv.editing import Direction, load_directions, parse_layers, truncate
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.networks import Generator
@@ -93,7 +93,7 @@ def main(args: Sequence[str]) -> int:
         "--strength",
         action="append",
         default=[],
-        type=float,
+        type=number(),
         metavar="S",
         help="how much, one for each direction, in standard deviations; negative for the contrary (default: 1)",
     )
@@ -101,7 +101,7 @@ def main(args: Sequence[str]) -> int:
         "--padding-strength",
         action="append",
         default=[],
-        type=float,
+        type=number(),
         metavar="S",
         help="the same for the padding, where the direction moves it, too (default: --strength)",
     )
@@ -116,7 +116,7 @@ def main(args: Sequence[str]) -> int:
     edits.add_argument("--layers", metavar="0-7,9", help="which latents to move (default: those of the direction)")
     edits.add_argument(
         "--truncation",
-        type=float,
+        type=number(),
         default=1.0,
         metavar="PSI",
         help="pull to the mean first: 0 is the mean (default: 1)",

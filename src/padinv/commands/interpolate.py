@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from padinv.bulk import Report, Task, find_photographs, run
 from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format
-from padinv.commands.options import add_photographs, bulk_options, photograph_parser
+from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import interpolate
 from padinv.editing.mixing import Easing
-from padinv.exceptions import ConfigError, DataError
+from padinv.exceptions import DataError
 from padinv.inversion import Inverter
 
 
@@ -61,15 +61,13 @@ def main(args: Sequence[str]) -> int:
     add_photographs(parser)
     moving = parser.add_argument_group("moving picture")
     moving.add_argument("--format", choices=WRITERS, default="gif", help="(default: %(default)s)")
-    moving.add_argument("--frames", type=int, default=30, metavar="N", help="from one to the next (default: 30)")
-    moving.add_argument("--fps", type=float, default=20.0, metavar="N", help="frames a second (default: 20)")
+    moving.add_argument(
+        "--frames", type=whole_number(2, 10_000), default=30, metavar="N", help="from one to the next (default: 30)"
+    )
+    moving.add_argument("--fps", type=number(1, 100), default=20.0, metavar="N", help="frames a second (default: 20)")
     moving.add_argument("--easing", choices=get_args(Easing), default="smooth", help="(default: %(default)s)")
     moving.add_argument("--loop", action="store_true", help="go back to the first in the end")
     options = parser.parse_args(args)
-    if options.frames < 2:
-        raise ConfigError(f"--frames must be 2 or more, not {options.frames}.")
-    if not 1 <= options.fps <= 100:
-        raise ConfigError(f"--fps must be from 1 to 100, not {options.fps}.")
     check_format(options.format)
     report = run(Task(), options.photographs, bulk_options(options))
     if report.is_first:

@@ -3,13 +3,79 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from padinv.bulk.options import BulkOptions
 from padinv.exceptions import ConfigError
 
 
-def photograph_parser(command: str, description: str, output_required: bool = True) -> argparse.ArgumentParser:
+def number(least: float = -math.inf, most: float = math.inf) -> Callable[[str], float]:
+    """What an option takes that is a finite number in a range, both ends included: the ``type`` for argparse."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, not {text.strip()!r}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"must be a finite number, not {text.strip()}")
+        return _checked(value, least, most)
+
+    return read
+
+
+def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The same for whole numbers."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not {text.strip()!r}") from None
+        return int(_checked(value, least, most))
+
+    return read
+
+
+def _checked(value: float, least: float, most: float) -> float:
+    if not least <= value <= most:
+        bounds = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+        raise argparse.ArgumentTypeError(f"must be {bounds}, not {value:g}")
+    return value
+
+
+class OptionParser(argparse.ArgumentParser):
+    """A parser whose errors are a sentence of ours, and for which every number is a value, never an option.
+
+    argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt option.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Puts a space before negative numbers: what does not begin with a dash is a value to argparse."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([f" {word}" if _is_negative(word) else word for word in words], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError."""
+        sentence = message.removeprefix("argument ").replace(": must be", " must be")
+        raise ConfigError(f"{sentence}; {self.prog} --help lists the options.")
+
+
+def _is_negative(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return word.startswith("-") and not Path(word).exists()
+
+
+def photograph_parser(command: str, description: str, output_required: bool = True) -> OptionParser:
     """A parser with the shared options; the command adds what it takes, and its own.
 
     Args:
@@ -17,7 +83,7 @@ def photograph_parser(command: str, description: str, output_required: bool = Tr
         description: what it does, in a sentence.
         output_required: whether it always writes results.
     """
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog=f"padinv {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     defaults = BulkOptions(output=Path())
@@ -33,7 +99,9 @@ def photograph_parser(command: str, description: str, output_required: bool = Tr
         help="name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint "
         "(default: %(default)s)",
     )
-    model.add_argument("--refine", type=int, default=0, metavar="N", help="optimize each code for N steps (default: 0)")
+    model.add_argument(
+        "--refine", type=whole_number(0), default=0, metavar="N", help="optimize each code for N steps (default: 0)"
+    )
     faces = parser.add_argument_group("faces")
     faces.add_argument("--align", action="store_true", help="find the face, and paste the result back")
     faces.add_argument("--landmarks", type=Path, metavar="JSON", help="align by these, and look for none")
@@ -48,14 +116,14 @@ def photograph_parser(command: str, description: str, output_required: bool = Tr
     )
     speed = parser.add_argument_group("speed")
     speed.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    speed.add_argument("--devices", type=int, default=1, metavar="N", help="how many of them (default: 1)")
-    speed.add_argument("--num-nodes", type=int, default=1, metavar="N", help="of a cluster (default: 1)")
+    speed.add_argument("--devices", type=whole_number(1), default=1, metavar="N", help="how many of them (default: 1)")
+    speed.add_argument("--num-nodes", type=whole_number(1), default=1, metavar="N", help="of a cluster (default: 1)")
     speed.add_argument(
-        "--batch-size", type=int, default=defaults.batch_size, metavar="N", help="(default: %(default)s)"
+        "--batch-size", type=whole_number(1), default=defaults.batch_size, metavar="N", help="(default: %(default)s)"
     )
     speed.add_argument("--precision", choices=["32", "bf16", "16"], default="32", help="(default: %(default)s)")
     speed.add_argument(
-        "--workers", type=int, metavar="N", help="processes that decode (default: as many as are of use)"
+        "--workers", type=whole_number(0), metavar="N", help="processes that decode (default: as many as are of use)"
     )
     speed.add_argument(
         "--no-keep-memory",

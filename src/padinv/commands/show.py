@@ -8,8 +8,7 @@ from torch import Tensor
 
 from padinv.bulk import Task, run
 from padinv.codes import InversionCode
-from padinv.commands.options import add_photographs, bulk_options, photograph_parser
-from padinv.exceptions import ConfigError
+from padinv.commands.options import add_photographs, bulk_options, photograph_parser, whole_number
 from padinv.feature_maps import draw_code
 from padinv.networks import Generator
 
@@ -44,8 +43,8 @@ def main(args: Sequence[str]) -> int:
     """
     parser = photograph_parser("show", "Draw codes: the padding rings around the generator's feature maps.")
     add_photographs(parser)
-    parser.add_argument("--tile", type=int, default=256, metavar="PX", help="height of a picture (default: 256)")
+    parser.add_argument(
+        "--tile", type=whole_number(64, 4096), default=256, metavar="PX", help="height of a picture (default: 256)"
+    )  # a ring around 32 px has 34 places
     options = parser.parse_args(args)
-    if options.tile < 64:
-        raise ConfigError(f"--tile must be 64 or more, not {options.tile}: a ring around 32 px has 34 places.")
     return run(Show(options.tile), options.photographs, bulk_options(options)).exit_code

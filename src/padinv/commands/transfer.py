@@ -9,7 +9,7 @@ from torch import Tensor
 
 from padinv.bulk import Task, run
 from padinv.codes import InversionCode
-from padinv.commands.options import add_photograph, add_photographs, bulk_options, photograph_parser
+from padinv.commands.options import add_photograph, add_photographs, bulk_options, number, photograph_parser
 from padinv.editing import transfer
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
@@ -63,8 +63,8 @@ def main(args: Sequence[str]) -> int:
     add_photograph(parser, "after")
     add_photographs(parser, "targets", "TARGET")
     edits = parser.add_argument_group("transfer")
-    edits.add_argument("--strength", type=float, default=1.0, metavar="S", help="of the edit (default: 1)")
-    edits.add_argument("--padding-strength", type=float, metavar="S", help="of its padding (default: --strength)")
+    edits.add_argument("--strength", type=number(), default=1.0, metavar="S", help="of the edit (default: 1)")
+    edits.add_argument("--padding-strength", type=number(), metavar="S", help="of its padding (default: --strength)")
     options = parser.parse_args(args)
     task = Transfer(options.before, options.after, options.strength, options.padding_strength)
     return run(task, options.targets, bulk_options(options)).exit_code
