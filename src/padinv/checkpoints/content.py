@@ -13,9 +13,9 @@ from padinv.checkpoints.budget import Budget
 from padinv.checkpoints.native import is_safetensors, read_native
 from padinv.checkpoints.others import recognise
 from padinv.checkpoints.reconstruction import find
-from padinv.checkpoints.renaming import Reader
+from padinv.checkpoints.renaming import MOST_KEYS, Reader
 from padinv.checkpoints.torch_files import STREAM_MAGIC, ZIP_MAGIC, read_archive, read_stream
-from padinv.checkpoints.unpickling import Unpickler
+from padinv.checkpoints.unpickling import Inert, Symbol, Unpickler
 from padinv.exceptions import CheckpointError, PadInvError
 
 FORMATS: tuple[tuple[str, Callable[[Any], dict[str, Reader]]], ...] = tuple(
@@ -70,8 +70,25 @@ def read_content(path: Path) -> Content:
         ) from error
     if other is not None:
         raise CheckpointError(f"{path} holds {other}, but padinv works with StyleGAN2 alone.")
-    found = sorted(str(key)[:100] for key in content)[:5] if isinstance(content, dict) else type(content).__name__
-    raise CheckpointError(f"{path} holds no Generator, Discriminator or PadInvEncoder of a known format, but {found}.")
+    raise CheckpointError(
+        f"{path} holds no Generator, Discriminator or PadInvEncoder of a known format, but {_describe(content)}."
+    )
+
+
+def _describe(content: Any) -> str:
+    """What an unknown file holds: the first keys, and a class, if it is its objects that the networks may be in."""
+    if isinstance(content, Symbol):
+        return f"{content}, of which nothing was run"
+    values = list(content.values()) if isinstance(content, dict) else [content]
+    models = content.get("models") if isinstance(content, dict) else None
+    values += list(models.values()) if isinstance(models, dict) else []
+    objects = [value for value in [content, *values[:MOST_KEYS]] if isinstance(value, Inert)]
+    parts = [str(sorted(str(key)[:100] for key in content)[:5])] if isinstance(content, dict) and content else []
+    if objects:
+        parts.append(
+            f"{objects[0]}, which padinv neither imports nor runs: save the state_dict() of its networks instead"
+        )
+    return ", and ".join(parts) or type(content).__name__
 
 
 def _unpickle(path: Path) -> Any:

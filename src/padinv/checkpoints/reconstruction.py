@@ -1,4 +1,4 @@
-"""The names a checkpoint's pickle may use, and padinv's own code for each: tensors, arrays, containers, stand-ins."""
+"""The names in a pickle that stand for data, and padinv's own code for each: tensors, arrays, containers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from padinv.checkpoints.budget import Budget
-from padinv.checkpoints.unpickling import Inert, Symbol, check_key
+from padinv.checkpoints.unpickling import Inert, Symbol, make_key
 from padinv.exceptions import CheckpointError
 
 STORAGES = {
@@ -28,39 +28,21 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "UntypedStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "QInt8Storage": torch.int8,  # of quantized tensors, which stay inert
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
 }
-
-INERT = re.compile(
-    r"""
-    argparse\.Namespace | (builtins|__builtin__)\.object |
-    pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path |
-    torch\.(device|bool|[a-z]+\d+) | torch(\.cuda|\.storage)?\.[A-Za-z0-9]+Storage |
-    dnnlib(\.util)?\.EasyDict | dnnlib\.tflib\.network\.Network | tfutil\.Network |    # NVIDIA, TensorFlow
-    torch_utils\.persistence\._reconstruct_persistent_obj |                            # NVIDIA, PyTorch
-    torch\.nn\.modules\.\w+\.\w+ | (pg_modules|timm)\.[\w.]+ |                         # in StyleGAN-XL, refused later
-    (pytorch_)?lightning\.[\w.]+\.AttributeDict
-    """,
-    re.VERBOSE,
-)
-"""Names whose objects become inert stand-ins."""
 
 
 def find(name: str) -> Symbol:
-    """Looks a name up on the allow-list.
+    """Looks a name up: what it stands for if that is data, otherwise a name whose objects are inert.
 
-    Raises:
-        CheckpointError: if it is not there.
-
-    >>> find("os.system")
-    Traceback (most recent call last):
-    padinv.exceptions.CheckpointError: it asks for os.system, which is no part of a checkpoint; nothing of it was run
+    >>> find("collections.OrderedDict").call is None, find("os.system").call is None
+    (False, True)
     """
-    if name in CALLS:
-        return Symbol(name, CALLS[name])
-    if INERT.fullmatch(name):
-        return Symbol(name)
-    shown = name if len(name) <= 100 else f"{name[:100]}…"
-    raise CheckpointError(f"it asks for {shown}, which is no part of a checkpoint; nothing of it was run")
+    return Symbol(name, CALLS.get(name))
 
 
 @dataclass(frozen=True)
@@ -104,8 +86,16 @@ def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: An
 
 
 def _parameter(_: Budget, data: Tensor, *__: Any) -> Tensor:
-    """``torch._utils._rebuild_parameter``, with requires_grad and hooks."""
+    """``torch._utils._rebuild_parameter`` and ``_with_state``, with requires_grad and hooks."""
     return data
+
+
+def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any) -> Any:
+    """``torch._tensor._rebuild_from_type_v2``: a tensor of a subclass, or with attributes; a plain one does."""
+    if isinstance(function, Symbol) and function.call in (_tensor, _parameter) and isinstance(args, tuple):
+        return function.call(budget, *args)
+    budget.spend("steps")
+    return Inert(kind.name if isinstance(kind, Symbol) else "torch.Tensor")
 
 
 def _load_from_bytes(budget: Budget, content: bytes) -> Storage:
@@ -116,15 +106,20 @@ def _load_from_bytes(budget: Budget, content: bytes) -> Storage:
 
 
 class _DType:
-    """``numpy.dtype``: a number's kind and size; its byte order comes as the state."""
+    """``numpy.dtype``: a number's kind and size; its byte order comes as the state.
 
-    def __init__(self, _: Budget, code: str, *__: Any) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([iuf][1248]|b1)", code) or code[-2:] == "f1":
-            raise CheckpointError("it has an array of something else than plain numbers")
-        self.dtype = np.dtype(code)
+    Attributes:
+        dtype: None for text, times, records and objects, of which no weights are made.
+    """
+
+    def __init__(self, _: Budget, code: Any = None, *__: Any) -> None:
+        plain = isinstance(code, str) and re.fullmatch(r"[<>|=]?([iuf][1248]|b1)", code) and code[-2:] != "f1"
+        self.dtype: np.dtype[Any] | None = np.dtype(code) if plain else None
 
     def set_state(self, _: Budget, state: Any) -> None:
         """Takes ``(version, byte order, …)``."""
+        if self.dtype is None:
+            return
         order = state[1]
         if order not in ("<", ">", "|", "="):
             raise CheckpointError("it has an array of unknown byte order")
@@ -135,7 +130,7 @@ class Array:
     """An array of numpy's.
 
     Attributes:
-        value: what it is.
+        value: what it is; empty if it is not of plain numbers.
     """
 
     def __init__(self, value: np.ndarray[Any, Any] | None = None) -> None:
@@ -149,8 +144,15 @@ class Array:
 
 def _array(budget: Budget, raw: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> Array:
     """``numpy._core.numeric._frombuffer``."""
+    if isinstance(kind, _DType) and kind.dtype is None:
+        return Array()
     raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # Python 2 had no bytes
-    if not isinstance(raw, bytes | bytearray) or not isinstance(kind, _DType) or order not in ("C", "F", "K"):
+    if (
+        not isinstance(raw, bytes | bytearray)
+        or not isinstance(kind, _DType)
+        or kind.dtype is None
+        or order not in ("C", "F", "K")
+    ):
         raise CheckpointError("it has an array that is not made of plain bytes")
     if prod(check_shape(shape)) * kind.dtype.itemsize != len(raw):
         raise CheckpointError(f"it has an array of shape {shape} in {len(raw)} bytes")
@@ -159,17 +161,23 @@ def _array(budget: Budget, raw: Any, kind: Any, shape: Any, order: Any, axes: An
     return Array(value.reshape(shape).transpose(axes) if order == "K" else value.reshape(shape, order=order))
 
 
-def _scalar(_: Budget, kind: _DType, raw: Any = b"") -> int | float:
+def _scalar(budget: Budget, kind: _DType, raw: Any = b"") -> int | float | Inert:
     """``numpy.core.multiarray.scalar``."""
+    if kind.dtype is None:
+        budget.spend("steps")
+        return Inert("numpy.core.multiarray.scalar")
     raw = raw.encode("latin-1") if isinstance(raw, str) else raw
     value: int | float = np.frombuffer(raw, kind.dtype, count=1).item()
     return value
 
 
-def _encode(budget: Budget, text: str, encoding: str = "latin1") -> bytes:
-    """``_codecs.encode``, as which protocol 2 writes bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise CheckpointError("it encodes text in a way that no checkpoint needs")
+def _encode(budget: Budget, text: Any = "", encoding: Any = "latin1", *_: Any) -> Any:
+    """``_codecs.encode``, ``bytes`` and ``bytearray``, as which protocol 2 writes bytes."""
+    if isinstance(text, bytes | bytearray):
+        return text
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        budget.spend("steps")
+        return Inert("_codecs.encode")
     budget.spend("text", len(text))
     return text.encode("latin-1")
 
@@ -182,7 +190,7 @@ def _members(budget: Budget, values: Sequence[Any]) -> list[Any]:
 
 
 def _ordered_dict(budget: Budget, pairs: Sequence[Any] = ()) -> dict[Any, Any]:
-    return {check_key(key): value for key, value in _members(budget, pairs)}
+    return {make_key(key): value for key, value in _members(budget, pairs)}
 
 
 def _default_dict(_: Budget, *__: Any) -> dict[Any, Any]:
@@ -190,7 +198,7 @@ def _default_dict(_: Budget, *__: Any) -> dict[Any, Any]:
 
 
 def _set(budget: Budget, values: Sequence[Any] = ()) -> set[Any]:
-    return set(map(check_key, _members(budget, values)))
+    return set(map(make_key, _members(budget, values)))
 
 
 def _sequence(_: Budget, values: Any) -> tuple[Any, ...]:
@@ -200,11 +208,13 @@ def _sequence(_: Budget, values: Any) -> tuple[Any, ...]:
     return values
 
 
-def _reconstructor(_: Budget, symbol: Symbol, *__: Any) -> Inert:
-    """``copyreg._reconstructor``, as which protocols 0 and 1 write objects."""
-    if not isinstance(symbol, Symbol) or symbol.call is not None:
-        raise CheckpointError("it makes an object of something that is no class")
-    return Inert(symbol.name)
+def _reconstructor(budget: Budget, kind: Any, base: Any = None, state: Any = None) -> Inert:
+    """``copyreg._reconstructor``, as which protocols 0 and 1 write objects; a dictionary's items are the state."""
+    made = Inert(kind.name if isinstance(kind, Symbol | Inert) else "builtins.object")
+    if isinstance(state, dict):
+        budget.spend("steps", len(state))
+        made.update(state)
+    return made
 
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -214,8 +224,12 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type": _subclass,
+    "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch.storage._load_from_bytes": _load_from_bytes,
     "_codecs.encode": _encode,
+    **{f"{module}.{name}": _encode for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
     "numpy.dtype": _DType,
     **{f"{module}.{name}": _set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
     **{f"{module}._reconstructor": _reconstructor for module in ("copyreg", "copy_reg")},
@@ -224,4 +238,4 @@ CALLS: dict[str, Callable[..., Any]] = {
     **{f"numpy.{core}.numeric._frombuffer": _array for core in ("core", "_core")},
     "numpy.ndarray": lambda *_: Array(),
 }
-"""Functions and classes of the allow-list that are stood in for by a function of ours; the budget comes first."""
+"""Functions and classes that a function of ours stands in for; the budget comes first."""

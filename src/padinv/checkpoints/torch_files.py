@@ -17,7 +17,7 @@ import torch
 
 from padinv.checkpoints.budget import Budget
 from padinv.checkpoints.reconstruction import Storage, find, storage_type
-from padinv.checkpoints.unpickling import File, Symbol, Unpickler
+from padinv.checkpoints.unpickling import File, Inert, Symbol, Unpickler
 from padinv.exceptions import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -89,7 +89,9 @@ def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find
     _check_byte_order(machine.get("little_endian", True))
     storages: dict[str, Storage] = {}
 
-    def persistent(reference: Any) -> Storage:
+    def persistent(reference: Any) -> Storage | Symbol:
+        if reference[0] == "module" and isinstance(reference[1], Symbol):  # a class, with the text of its source
+            return reference[1]
         kind, symbol, key, _, count, view = reference
         if kind != "storage" or not isinstance(key, str) or view is not None or type(count) is not int:
             raise CheckpointError("it refers to data of an unknown kind")
@@ -127,5 +129,6 @@ def read_storage(content: bytes, budget: Budget) -> Storage:
         raise CheckpointError("it has a storage that torch.save did not write")
     storage = read_stream(io.BytesIO(content), budget, _find_inside)
     if not isinstance(storage, Storage):
-        raise CheckpointError("it has a file inside that is more than a storage")
+        shown = storage if isinstance(storage, Inert | Symbol) else f"a {type(storage).__name__}"
+        raise CheckpointError(f"it has a file inside that holds {shown} in place of a storage")
     return storage

@@ -1,9 +1,10 @@
 """A pickle machine that runs nothing: it builds plain containers, tensors and arrays, and inert stand-ins for the rest.
 
-Python's own unpickler imports whatever a file names, and calls it. This one knows an allow-list: names of tensor and
-array reconstruction, for which it has its own code, and names of classes that training scripts leave in checkpoints,
-whose objects become :class:`Inert`. Any other name is an error. Nor can a file claim a length without having the
-bytes, or choose its keys' hashes (keys are small numbers and text); for everything else there is a budget.
+Python's own unpickler imports whatever a file names, and calls it. This one imports nothing: it has its own code for
+the names of tensor and array reconstruction, and whatever else a file names, training scripts' options, losses,
+schedulers, becomes :class:`Inert`, which is only looked at where a reader needs it. Nor can a file claim a length
+without having the bytes, or choose its keys' hashes (keys are small numbers and text); for everything else there is a
+budget.
 """
 
 from __future__ import annotations
@@ -57,16 +58,30 @@ class Inert(dict[Any, Any]):
         state: that it would have been given, usually its ``__dict__``.
     """
 
+    __slots__ = ("args", "name", "state")
+
     def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
         super().__init__()
         self.name = name
         self.args = args
-        self.state: Any = {}
+        self.state: Any = None
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # an object may be a key, by what it is, not what it holds
+    __eq__ = object.__eq__
+
+    def __repr__(self) -> str:
+        return f"an object of {self.name[:100]}"
+
+    @property
+    def fields(self) -> dict[Any, Any]:
+        """What a dictionary or a namespace of options holds: its items, or else its attributes."""
+        state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state  # attributes and slots
+        return self if self or not isinstance(state, dict) else state
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Symbol:
-    """A name of the allow-list.
+    """A name in a file.
 
     Attributes:
         name: of the class or function, with its module.
@@ -75,6 +90,9 @@ class Symbol:
 
     name: str
     call: Callable[..., Any] | None = None
+
+    def __str__(self) -> str:
+        return f"the name {self.name[:100]}"
 
 
 class Stateful(Protocol):
@@ -119,7 +137,7 @@ class Unpickler:
     Args:
         file: at the start of the pickle; afterwards just behind it.
         budget: of the whole file.
-        find: gives the :class:`Symbol` for a name, or raises CheckpointError.
+        find: gives the :class:`Symbol` for a name.
         persistent: gives the object for a persistent id, tensors' storages in ``torch.save`` files.
     """
 
@@ -140,7 +158,7 @@ class Unpickler:
         """Reads the pickle.
 
         Raises:
-            CheckpointError: if it names what is not on the allow-list, or takes more than its file can hold.
+            CheckpointError: if it is no pickle of this kind, or takes more than its file can hold.
             Exception: of many kinds, if it is damaged.
         """
         while True:
@@ -225,7 +243,7 @@ class Unpickler:
 
     def _frozenset(self, _: None) -> None:
         values = self._to_mark()
-        self.stack.append(frozenset(map(check_key, values)))
+        self.stack.append(frozenset(map(make_key, values)))
 
     def _append(self, _: None) -> None:
         value = self.stack.pop()
@@ -245,20 +263,21 @@ class Unpickler:
 
     def _additems(self, _: None) -> None:
         values = self._to_mark()
-        self._top(set).update(map(check_key, values))
+        self._top(set).update(map(make_key, values))
 
     def _set_items(self, values: list[Any]) -> None:
-        self._top(dict).update(zip(map(check_key, values[::2]), values[1::2], strict=True))
+        self._top(dict).update(zip(map(make_key, values[::2]), values[1::2], strict=True))
 
     def _top(self, kind: type[Any]) -> Any:
-        if not isinstance(self.stack[-1], kind):
-            raise CheckpointError(f"it treats a {type(self.stack[-1]).__name__} as a {kind.__name__}")
-        return self.stack[-1]
+        top = self.stack[-1]
+        if not isinstance(top, kind | Inert):
+            raise CheckpointError(f"it treats a {type(top).__name__} as a {kind.__name__}")
+        return top if isinstance(top, kind) else kind()  # members of a list of an unknown class: no reader needs them
 
     # Memory ----------------------------------------------------------------------------------------------------------
 
     def _put(self, index: int) -> None:
-        self.memo[check_key(index)] = self.stack[-1]
+        self.memo[make_key(index)] = self.stack[-1]
 
     _binput = _long_binput = _put
 
@@ -279,20 +298,25 @@ class Unpickler:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise CheckpointError("it names a class by something that is no text")
+        self.budget.spend("text", len(module) + len(name))
         self.stack.append(self.find(f"{module}.{name}"))
 
     def _reduce(self, _: None) -> None:
-        args, symbol = self.stack.pop(), self.stack.pop()
-        if not isinstance(symbol, Symbol) or not isinstance(args, tuple):
-            raise CheckpointError(f"it calls a {type(symbol).__name__}, which is no function")
-        made = Inert(symbol.name, args) if symbol.call is None else symbol.call(self.budget, *args)
-        self.stack.append(made)
+        args, called = self.stack.pop(), self.stack.pop()
+        if not isinstance(called, Symbol | Inert) or not isinstance(args, tuple):
+            raise CheckpointError(f"it calls a {type(called).__name__}, which is no function")
+        if isinstance(called, Symbol) and called.call is not None:
+            self.stack.append(called.call(self.budget, *args))
+        else:
+            self.budget.spend("steps")
+            self.stack.append(Inert(called.name, args))
 
     _newobj = _reduce
 
     def _newobj_ex(self, _: None) -> None:
-        if self.stack.pop() != {}:
-            raise CheckpointError("it makes an object by keywords, which no checkpoint needs")
+        keywords = self.stack.pop()
+        if keywords and isinstance(self.stack[-2], Symbol):  # none of the functions that we have takes any
+            self.stack[-2] = Symbol(self.stack[-2].name)
         self._reduce(None)
 
     def _inst(self, name: str) -> None:
@@ -313,10 +337,7 @@ class Unpickler:
             made.state = state
         elif hasattr(made, "set_state"):
             made.set_state(self.budget, state)
-        elif not isinstance(
-            made, dict
-        ):  # attributes of an OrderedDict, such as a state dict's _metadata, are not needed
-            raise CheckpointError(f"it gives a state to a {type(made).__name__}, which has none")
+        # Attributes of anything else, such as the _metadata of a state dict, are not needed.
 
     def _binpersid(self, _: None) -> None:
         if self.persistent is None:
@@ -324,12 +345,8 @@ class Unpickler:
         self.stack.append(self.persistent(self.stack.pop()))
 
 
-def check_key(key: Any) -> Any:
-    """Returns a key of a dictionary, a member of a set.
-
-    Raises:
-        CheckpointError: if it is no text or number, or a number with which a file could choose its hash.
-    """
-    if isinstance(key, str | bytes | bool | None) or (isinstance(key, int) and abs(key) < 2**60):
+def make_key(key: Any) -> Any:
+    """Returns a key of a dictionary, a member of a set; one whose hash a file could choose comes boxed."""
+    if isinstance(key, str | bytes | bool | None | Inert | Symbol) or (isinstance(key, int) and abs(key) < 2**60):
         return key
-    raise CheckpointError(f"it uses a {type(key).__name__} as a key, which no checkpoint needs")
+    return Inert(f"builtins.{type(key).__name__}", (key,))
