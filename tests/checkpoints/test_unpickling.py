@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import formats
-from padinv import load_generator
+from padinv import Generator, load_generator
 from padinv.checkpoints.content import read_content
 from padinv.checkpoints.reconstruction import find
 from padinv.checkpoints.torch_files import STREAM_MAGIC
@@ -107,6 +107,20 @@ def test_attacks_run_nothing_and_are_named(tmp_path: Path, name: str, container:
     path.write_bytes(container(payload))
     with pytest.raises(CheckpointError, match=f"(?s)network.pkl.*{shown}"):
         load_generator(path)
+    assert not (tmp_path / "witness").exists()
+
+
+def test_attacks_beside_weights_run_nothing(tmp_path: Path) -> None:
+    generator = Generator(8, z_dim=4, w_dim=4, mapping_layers=1, channels={4: 4, 8: 4})
+    write = f"__import__('pathlib').Path({str(tmp_path / 'witness')!r}).write_text('run')"
+    calls = [Chain(os.system, f"echo run > {tmp_path / 'witness'}"), Chain(eval, write), Chain(exec, write)]
+    path = tmp_path / "network.pth"
+    for zipped in (True, False):
+        content = {"first": calls, "models": {"generator": formats.hammer_generator(generator)}, "last": calls}
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        assert torch.equal(load_generator(path).synthesis.const, generator.synthesis.const)
+    path.write_bytes(pickle.dumps(content))
+    load_generator(path)
     assert not (tmp_path / "witness").exists()
 
 

@@ -14,7 +14,7 @@ from padinv.checkpoints.native import is_safetensors, read_native
 from padinv.checkpoints.others import recognise
 from padinv.checkpoints.reconstruction import find
 from padinv.checkpoints.renaming import MOST_KEYS, Reader
-from padinv.checkpoints.torch_files import STREAM_MAGIC, ZIP_MAGIC, read_archive, read_stream
+from padinv.checkpoints.torch_files import ZIP_MAGIC, is_stream, read_archive, read_stream
 from padinv.checkpoints.unpickling import Inert, Symbol, Unpickler
 from padinv.exceptions import CheckpointError, PadInvError
 
@@ -97,6 +97,6 @@ def _unpickle(path: Path) -> Any:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         if mapped[:4] == ZIP_MAGIC:
             return read_archive(file, budget, mapped.find)
-        if mapped[: len(STREAM_MAGIC)] == STREAM_MAGIC:
+        if is_stream(mapped[:64]):
             return read_stream(mapped, budget)
         return Unpickler(mapped, budget, find).load()

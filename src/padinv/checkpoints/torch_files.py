@@ -7,6 +7,7 @@ whatever a file claims, and ran code up to PyTorch 2.5 (CVE-2025-32434).
 from __future__ import annotations
 
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,10 @@ from padinv.exceptions import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
 STREAM_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number 0x1950a86a20f9469cfc6c
+OTHER_MAGIC = re.compile(  # the same in the other protocols, from the fourth on in a frame
+    rb"(\x80[\x03-\x05](\x95.{8})?" + re.escape(STREAM_MAGIC[2:-1]) + rb"|[IL]119547037146038801333356L?\n)\.",
+    re.DOTALL,
+)
 ENTRY_MAGIC = b"PK\x01\x02"
 
 
@@ -79,6 +84,11 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
         return Unpickler(io.BytesIO(read("data.pkl")), budget, find, persistent).load()
 
 
+def is_stream(start: bytes) -> bool:
+    """Whether a file whose first 64 bytes these are is of the older kind."""
+    return start.startswith(STREAM_MAGIC) or OTHER_MAGIC.match(start) is not None
+
+
 def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find) -> Any:
     """Reads the older kind: magic number, version, facts of the machine, the object, keys of storages, their bytes."""
 
@@ -125,7 +135,7 @@ def _find_inside(name: str) -> Symbol:
 
 def read_storage(content: bytes, budget: Budget) -> Storage:
     """Reads one storage from a torch.save file inside of a pickle, where such a file holds nothing else."""
-    if not isinstance(content, bytes) or not content.startswith(STREAM_MAGIC):
+    if not isinstance(content, bytes) or not is_stream(content[:64]):
         raise CheckpointError("it has a storage that torch.save did not write")
     storage = read_stream(io.BytesIO(content), budget, _find_inside)
     if not isinstance(storage, Storage):
