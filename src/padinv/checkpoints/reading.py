@@ -1,12 +1,13 @@
 """From a file of any known format to a network: ``load_generator``, ``load_discriminator``, ``load_encoder``.
 
-A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.unpickling`).
+A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.unpickling`). The
+networks are float32 and on the CPU, whatever the file's numbers and torch's defaults are.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -117,6 +118,7 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
     if w_avg is not None:
         state["w_avg"] = w_avg
         check_state(network, state, "w_avg")
+        check_finite({"w_avg": w_avg}, "w_avg")
     if "w_avg" not in state:
         raise CheckpointError(
             f"{path} holds an encoder without its average latent: keep models.generator.w_avg in the same file, or "
@@ -128,27 +130,42 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
 def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
     """The mean latent as the mean of mapped samples, (w_dim,)."""
     random = torch.Generator().manual_seed(seed)
-    z = torch.randn(samples, generator.config["z_dim"], generator=random)
-    with torch.inference_mode():
+    with torch.inference_mode(), _Plain():
+        z = torch.randn(samples, generator.config["z_dim"], generator=random)
         w: Tensor = generator.mapping(z.to(generator.w_avg.device))
     return w.mean(dim=0)
 
 
-class _Allowance(TorchFunctionMode):
-    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
+FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
 
-    FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
+
+class _Plain(TorchFunctionMode):
+    """Makes tensors in float32 on the CPU, whatever ``torch.set_default_dtype`` and ``set_default_device`` say."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if function in FACTORIES:
+            self.count(args[0] if args and isinstance(args[0], tuple | list) else args)
+            kwargs["dtype"] = kwargs.get("dtype") or torch.float32
+        if function in FACTORIES or function is torch.tensor:
+            kwargs["device"] = kwargs.get("device") or "cpu"
+        return function(*args, **kwargs)
+
+    def count(self, size: Sequence[int]) -> None:
+        """Is told of each tensor before it is made."""
+
+
+class _Allowance(_Plain):
+    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
 
     def __init__(self, state: State) -> None:
         self.left = 2**16 + sum(tensor.numel() for tensor in state.values())
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in self.FACTORIES:
-            size = args[0] if args and isinstance(args[0], tuple | list) else args
-            self.left -= prod(size)
-            if self.left < 0:
-                raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
-        return function(*args, **(kwargs or {}))
+    def count(self, size: Sequence[int]) -> None:
+        """Raises CheckpointError if nothing is left."""
+        self.left -= prod(size)
+        if self.left < 0:
+            raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
 
 
 def read_network(content: Content, name: str, path: Path, class_index: int | None = None) -> tuple[AnyNetwork, State]:
@@ -172,12 +189,14 @@ def read_network(content: Content, name: str, path: Path, class_index: int | Non
     if class_index is not None and not content.classes:
         raise CheckpointError(f"{path} is not conditional: leave out class_index.")
     try:
-        config, state = content.readers[name](class_index)
+        with _Plain():
+            config, state = content.readers[name](class_index)
         _check_size(config, state)
         with _Allowance(state):
             network = BUILDERS[name](config)
         elsewhere = {key: tensor for key, tensor in network.state_dict().items() if key == "w_avg"}
         check_state(network, {**elsewhere, **state}, str(path))
+        check_finite(state, str(path))
     except PadInvError as error:
         if str(path) in str(error):
             raise
@@ -200,6 +219,17 @@ def _check_size(config: Config, state: State) -> None:
     for key, tensor in state.items():
         if not (tensor.is_floating_point() and tensor.element_size() > 1) and not key.endswith("num_batches_tracked"):
             raise CheckpointError(f"{key!r} holds {tensor.dtype}, which are no weights.")
+
+
+def check_finite(state: State, source: str) -> None:
+    """Raises CheckpointError, naming the first such key, if there are numbers that are no finite float32."""
+    largest = torch.finfo(torch.float32).max
+    for key, tensor in state.items():
+        if tensor.numel() and not all(abs(end) <= largest for end in map(float, tensor.aminmax())):
+            raise CheckpointError(
+                f"{source} holds NaN or infinite numbers in {key!r}: its training has diverged, or it is damaged; "
+                "take an earlier checkpoint."
+            )
 
 
 def _fill(network: AnyNetwork, state: State, kind: type[Network]) -> Network:

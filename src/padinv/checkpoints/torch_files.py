@@ -75,7 +75,7 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
             if key not in storages:
                 dtype = storage_type(symbol)
                 raw = bytearray(read(f"data/{key}"))
-                flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype, device="cpu")
                 if len(flat) != count:
                     raise CheckpointError(f"its storage {key[:20]} has {len(flat)} numbers instead of {count}")
                 storages[key] = Storage(flat)
@@ -108,7 +108,7 @@ def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find
         if key not in storages:
             dtype = storage_type(symbol)
             budget.spend("storage", count * dtype.itemsize)
-            storages[key] = Storage(torch.empty(count, dtype=dtype))
+            storages[key] = Storage(torch.empty(count, dtype=dtype, device="cpu"))
         return storages[key]
 
     content = load(persistent)

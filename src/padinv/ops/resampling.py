@@ -18,7 +18,7 @@ def fir_kernel() -> Tensor:
     >>> fir_kernel().sum().item()
     1.0
     """
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float32)
     return torch.outer(taps, taps) / 64
 
 
