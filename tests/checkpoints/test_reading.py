@@ -67,6 +67,8 @@ def test_weights_are_finite(tmp_path: Path, key: str, bad: float) -> None:
 
 def test_a_mean_latent_is_finite(tmp_path: Path) -> None:
     generator = load_generator("congress64")
-    path = save_network(PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=2), tmp_path / "e.safetensors")
+    path = save_network(
+        PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=2), tmp_path / "e.safetensors"
+    )
     with pytest.raises(CheckpointError, match="w_avg holds NaN or infinite numbers"):
         load_encoder(path, w_avg=generator.w_avg + math.nan)
