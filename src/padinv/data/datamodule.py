@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import torch.distributed as dist
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.core.saving import load_hparams_from_yaml
 
+from padinv.checkpoints.hyperparameters import build_arguments, saved_arguments
 from padinv.data.dataset import ImageDataset, split
 from padinv.data.loader import ImageLoader
 from padinv.data.sampler import EvalSampler, Position, TrainSampler
 from padinv.data.sources import open_source
 from padinv.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Split = Literal["train", "val", "test", "predict"]
 _STAGES: dict[str, tuple[Split, ...]] = {
@@ -93,6 +99,37 @@ class ImageDataModule(LightningDataModule):
         self._datasets: dict[Split, ImageDataset] = {}
         self._start = Position()
         self._stream: TrainSampler | None = None
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Make the images of a run anew, at the place where it was.
+
+        The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
+
+        Args:
+            checkpoint_path: Of a run, which keeps the place alone.
+            map_location: As for `torch.load`.
+            hparams_file: A YAML file of arguments.
+            weights_only: False lets the file run whatever it holds.
+            **kwargs: Arguments that go before those of the files.
+
+        Raises:
+            CheckpointError: A file asks for classes.
+        """
+        if hparams_file is None:
+            saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
+        else:
+            saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
+        arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)
+        safe = {**arguments, **kwargs, "_instantiator": None}  # or Lightning would have jsonargparse make the classes
+        return super().load_from_checkpoint(checkpoint_path, map_location, weights_only=weights_only, **safe)
 
     def _check(self) -> None:
         for option, least in {

@@ -281,6 +281,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of other networks."""
+        super().on_load_checkpoint(checkpoint)
         check_state(self, checkpoint["state_dict"], "The checkpoint")
 
 

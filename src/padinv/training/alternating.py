@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.core.saving import load_hparams_from_yaml
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
+from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.exceptions import ConfigError, NonFiniteLossError
 from padinv.training.fused import fuse_on_cpus
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AlternatingModule(LightningModule):
@@ -41,6 +47,51 @@ class AlternatingModule(LightningModule):
         self.lambdas = {}
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Makes the module of a run anew. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
+
+        Args:
+            checkpoint_path: of a run.
+            map_location: as for ``torch.load``.
+            hparams_file: a YAML file of arguments, instead of those in the checkpoint; the same classes may be in it.
+            strict: whether all weights must be there.
+            weights_only: False lets the file run whatever it holds.
+            **kwargs: arguments that go before the saved ones: those that are no plain values, and classes of your own.
+
+        Returns:
+            The module with the run's weights.
+
+        Raises:
+            CheckpointError: if the run was of another class, or the file asks for classes that are not padinv's.
+        """
+        if hparams_file is None:
+            saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
+        else:
+            saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
+        arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)
+        module = super().load_from_checkpoint(
+            checkpoint_path,
+            map_location,
+            strict=strict,
+            weights_only=weights_only,
+            **{**arguments, **kwargs, "_instantiator": None},  # or Lightning would have jsonargparse make the classes
+        )
+        module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
+        return module
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lets no file choose what is deleted."""
+        forget_foreign_paths(checkpoint)
 
     def setup(self, stage: str) -> None:
         """Orders the weights of all networks."""

@@ -12,11 +12,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from jsonargparse import Namespace
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
 from padinv.exceptions import ConfigError
 from padinv.training import (
     ImageProgressBar,
@@ -26,6 +28,7 @@ from padinv.training import (
     ReconstructionPictures,
     RunReport,
 )
+from padinv.training.alternating import AlternatingModule
 from padinv.training.memory import KeepFreedMemory
 from padinv.training.run import check_writable, make_run_directory
 
@@ -114,9 +117,41 @@ class PadInvCLI(LightningCLI):
         self.config = parser.parse_args(cast(Sequence[str] | None, args))
 
     def _parse_ckpt_path(self) -> None:
-        """Keeps ``fit``'s options: Lightning would silently put the checkpoint's in place of the model's."""
-        if self.config["subcommand"] != "fit":
-            super()._parse_ckpt_path()
+        """Leaves the config as it is: Lightning would put whatever the checkpoint names in place of the model's."""
+
+    def instantiate_classes(self) -> None:
+        """Makes the model from the config; only if that says nothing of it, from what the checkpoint says it was."""
+        subcommand = self.config["subcommand"]
+        options = self.config[subcommand]
+        path = options.get("ckpt_path")
+        if subcommand != "fit" and path is not None and Path(path).is_file():
+            changed = self._changed_arguments(options["model"])
+            if changed is not None:
+                module = self._restore_model(path, changed)
+                self.parser.add_instantiator(lambda *_, **__: module, LightningModule, prepend=True)
+        super().instantiate_classes()
+
+    def _changed_arguments(self, model: Namespace) -> dict[str, Any] | None:
+        """Those plain values of a model's that differ from the defaults; None if it has other parts than these."""
+        default = self.parser.parse_args([self.config["subcommand"]])[self.config["subcommand"]]["model"]
+        values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))
+        changed = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+        if model["class_path"] != default["class_path"] or any(isinstance(v, dict) for v in changed.values()):
+            return None
+        return changed
+
+    def _restore_model(self, path: str, changed: dict[str, Any]) -> LightningModule:
+        """Makes the model that a checkpoint says it was, of padinv's own classes alone; its weights come later."""
+        saved = saved_arguments(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, path)
+        name = saved.get("_class_path") if isinstance(saved, dict) else None
+        default = self.defaults["model"]["class_path"]
+        cls = next(
+            found
+            for found in (known_classes().get(str(name)), known_classes()[default])
+            if isinstance(found, type) and issubclass(found, AlternatingModule)
+        )
+        module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
+        return module
 
     def before_instantiate_classes(self) -> None:
         """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""

@@ -369,6 +369,7 @@ class PadInvModule(AlternatingModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of a run on another generator, or of other networks."""
+        super().on_load_checkpoint(checkpoint)
         trained_for = checkpoint.get(LIGHTNING_KEY, {}).get("generator")
         if trained_for != fingerprint(self.generator):
             raise CheckpointError(

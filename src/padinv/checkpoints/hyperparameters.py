@@ -1,0 +1,192 @@
+"""What a run's checkpoint may say of how the run was made: plain values, and classes from a list that is ours.
+
+Lightning saves a module's arguments in its checkpoint, a class as ``{"class_path": …, "init_args": …}``, and gives them
+to jsonargparse when the module is loaded again. That imports whatever the file names and calls it with whatever the
+file says, ``os.system`` too. Here nothing is imported that a file names: a name either stands in :func:`known_classes`,
+letter for letter, or is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, Literal, get_args, get_origin, get_type_hints
+
+from padinv.exceptions import CheckpointError
+
+OURS = ("padinv.gan", "padinv.losses", "padinv.metrics", "padinv.networks")
+"""Whose public classes a checkpoint may ask for. A layer above this one is only named: it asks for itself."""
+
+SINGLE = {
+    "padinv.training": ("PadInvModule",),
+    "padinv.training.module": ("default_optimizer_e", "default_optimizer_d"),
+    "padinv.gan.module": ("default_optimizer",),
+}
+"""Others of ours; the functions stand for an argument that was not given."""
+
+TORCH = {"torch.optim": "Optimizer", "torch.optim.lr_scheduler": "LRScheduler"}
+"""Modules of PyTorch, and of which class those have to be that may be asked for."""
+
+DEEPEST = 20
+"""Levels of nested arguments; ours have four."""
+
+
+@cache
+def known_classes() -> dict[str, Callable[..., Any]]:
+    """All that a checkpoint may have called, by every name that it has.
+
+    >>> sorted(name for name in known_classes() if "FrechetDistance" in name)
+    ['padinv.metrics.FrechetDistance', 'padinv.metrics.fid.FrechetDistance']
+    """
+    named = {home: list(import_module(home).__all__) for home in OURS} | SINGLE
+    for home, base in TORCH.items():
+        module = vars(import_module(home))
+        named[home] = [
+            name for name, value in module.items() if isinstance(value, type) and issubclass(value, module[base])
+        ]
+    known: dict[str, Callable[..., Any]] = {}
+    for home, names in named.items():
+        for name in names:
+            value = getattr(import_module(home), name)
+            if isinstance(value, type) or home in SINGLE:
+                known |= dict.fromkeys((f"{home}.{name}", f"{value.__module__}.{value.__qualname__}"), value)
+    top = import_module("padinv")
+    return known | {f"padinv.{name}": value for name in top.__all__ if (value := getattr(top, name)) in known.values()}
+
+
+def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> Any:
+    """What a checkpoint says a module's arguments were.
+
+    Args:
+        key: under which it has them.
+        checkpoint: a file's path or address, or an open one.
+        weights_only: as for ``torch.load``.
+    """
+    from lightning_fabric.utilities.cloud_io import _load  # reads whatever Lightning reads, addresses too
+
+    start = None if isinstance(checkpoint, str | Path) else checkpoint.tell()
+    content = _load(checkpoint, "cpu", weights_only)
+    if start is not None and not isinstance(checkpoint, str | Path):
+        checkpoint.seek(start)
+    return content.get(key) or {}
+
+
+def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] = ()) -> dict[str, Any]:
+    """Makes a module's arguments of what a checkpoint says they were.
+
+    Args:
+        saved: the checkpoint's "hyper_parameters".
+        cls: the module's class, which the caller has chosen.
+        where: the checkpoint's name, for messages.
+        without: names of arguments that the caller has given.
+
+    Returns:
+        Values for those parameters of the class that were saved. A class that still lacks an argument, such as an
+        optimizer without weights, becomes a function of it.
+
+    Raises:
+        CheckpointError: if the checkpoint is of another class, or asks for anything that is not in
+            :func:`known_classes`.
+    """
+    if not isinstance(saved, Mapping) or not all(isinstance(name, str) for name in saved):
+        raise CheckpointError(f"{where} has hyper-parameters that are no arguments by name.")
+    trained_by = saved.get("_class_path", cls.__name__)
+    if not isinstance(trained_by, str) or trained_by.rpartition(".")[2] not in {base.__name__ for base in cls.__mro__}:
+        raise CheckpointError(
+            f"{where} was made by {trained_by!r}, not by {cls.__name__}: load it with that class, or give padinv the "
+            "run's own config (--config …/config.yaml)."
+        )
+    given = {name: value for name, value in saved.items() if name not in without and not name.startswith("_")}
+    return _arguments(cls, given, where, 0)
+
+
+def _arguments(function: Callable[..., Any], given: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
+    """Vets and builds the arguments of one call; those of whole modules that have gone since are left out."""
+    parameters = inspect.signature(function).parameters
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        names = list(given)
+    elif depth:
+        names = list(given)
+        if unknown := [name for name in given if name not in parameters]:
+            raise CheckpointError(
+                f"{where} gives {function.__name__} an argument that it does not have: {unknown[0]!r}."
+            )
+    else:
+        names = [name for name in given if name in parameters]
+    built = {}
+    for name in names:
+        value = _value(given[name], where, depth + 1)
+        if isinstance(value, str) and not _takes_text(hints.get(name, str)):
+            raise CheckpointError(_refusal(where, value, name))
+        built[name] = value
+    return built
+
+
+def _value(value: Any, where: str, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise CheckpointError(f"{where} has arguments nested deeper than {DEEPEST} levels.")
+    if isinstance(value, str):
+        return known_classes().get(value, value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(_value(item, where, depth + 1) for item in value)
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{where} has a {type(value).__name__} among its hyper-parameters.")
+    if "class_path" in value:
+        return _instance(value, where, depth)
+    return {key: _value(item, where, depth + 1) for key, item in value.items()}
+
+
+def _instance(value: Mapping[Any, Any], where: str, depth: int) -> Any:
+    name = value["class_path"]
+    function = known_classes().get(name) if isinstance(name, str) else None
+    parts = [value.get(key) or {} for key in ("init_args", "dict_kwargs")]
+    if function is None or not all(isinstance(part, Mapping) for part in parts):
+        raise CheckpointError(_refusal(where, name, "class_path"))
+    arguments = _arguments(function, {**parts[0], **parts[1]}, where, depth)
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError:
+        return partial(function, **arguments)
+    return function(**arguments)
+
+
+def _refusal(where: str, name: Any, argument: str) -> str:
+    return (
+        f"{where} asks for {name!r} ({argument}), which is none of padinv's own classes nor an optimizer of PyTorch's: "
+        "a checkpoint may not choose what is run. If the run is yours, give its config (--config …/config.yaml), or in "
+        "Python the argument itself."
+    )
+
+
+def _takes_text(hint: Any) -> bool:
+    """Whether a text is a value of a type, not the name of one."""
+    if get_origin(hint) is Literal:
+        return True
+    return hint in (str, Any) or any(map(_takes_text, get_args(hint)))
+
+
+def forget_foreign_paths(checkpoint: Mapping[str, Any]) -> None:
+    """Takes from the state of callbacks, in place, all paths outside the folder that the state says is theirs.
+
+    ModelCheckpoint deletes the files of its last best ones: a checkpoint must not choose which.
+    """
+    callbacks = checkpoint.get("callbacks")
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        if not isinstance(state, dict) or "dirpath" not in state:
+            continue
+        folder = Path(str(state["dirpath"])).resolve()
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            if key in state and not _inside(state[key], folder):
+                state[key] = ""
+        if isinstance(best := state.get("best_k_models"), Mapping):
+            state["best_k_models"] = {path: score for path, score in best.items() if _inside(path, folder)}
+
+
+def _inside(path: Any, folder: Path) -> bool:
+    return isinstance(path, str) and folder in Path(path).resolve().parents
