@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints import save_network
+from padinv.checkpoints import fingerprint, save_network
 from padinv.checkpoints.content import read_content
 from padinv.checkpoints.reading import LIGHTNING_KEY
 from padinv.exceptions import CheckpointError
@@ -72,6 +73,28 @@ def test_encoders_of_before_keep_loading(tmp_path: Path, encoder: PadInvEncoder)
     run = {"PadInvEncoder": config}
     state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
     assert same(load_encoder(save({LIGHTNING_KEY: run, "state_dict": state}, tmp_path / "last.ckpt")), encoder)
+
+
+def test_options_that_no_shape_tells(tmp_path: Path, generator: Generator) -> None:
+    """They are in files of ours and in fingerprints, which stay what they were for networks that lack them."""
+    clamped = Generator(**{**generator.config, "conv_clamp": 2}).eval()
+    clamped.load_state_dict(generator.state_dict())
+    loaded = load_generator(save_network(clamped, tmp_path / "g.safetensors"))
+    assert loaded.config == clamped.config
+    assert loaded.config["conv_clamp"] == 2
+    assert fingerprint(loaded) == fingerprint(clamped) != fingerprint(generator)
+    generator = copy.deepcopy(generator)
+    name = fingerprint(generator)
+    del generator.config["conv_clamp"]
+    assert fingerprint(generator) == name
+    loaded = load_generator(save_network(generator, tmp_path / "g.safetensors"))  # as written before
+    assert (loaded.config["conv_clamp"], fingerprint(loaded)) == (None, name)
+    whole = Discriminator(8, channels=CHANNELS, mbstd_groups=None)
+    loaded = load_discriminator(save_network(whole, tmp_path / "d.safetensors"))
+    assert loaded.mbstd_groups is None
+    other = Discriminator(8, channels=CHANNELS)
+    other.load_state_dict(whole.state_dict())
+    assert fingerprint(loaded) == fingerprint(whole) != fingerprint(other)
 
 
 def test_training_runs(tmp_path: Path, encoder: PadInvEncoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, load_generator
+from padinv.checkpoints import fingerprint
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.export import ExportedPair, encoder_part, export_onnx, pair
 from padinv.inversion import Inversion
@@ -92,6 +94,22 @@ def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
         ExportedPair(encoder, generator, device="cuda")  # has algorithms of its own
     assert all(path.parent == tmp_path / "exported" for path in exported)
     assert [len({*exported[:n]}) for n in range(1, 7)] == [1, 1, 2, 2, 3, 4]
+
+
+def test_a_bound_on_activations(model: tuple[nn.Module, Generator], tmp_path: Path) -> None:
+    """Exported and folded, it holds as in the plain generator, and makes another network of the same weights."""
+    encoder, plain = model
+    generator = Generator(**{**plain.config, "conv_clamp": 0.2}).eval().requires_grad_(False)
+    generator.load_state_dict(plain.state_dict())
+    assert fingerprint(generator) != fingerprint(plain)
+    images = torch.rand(3, 3, 8, 8) * 2 - 1
+    for backend in ("torch", "onnxruntime"):
+        inverter = Inverter(encoder, generator, device="cpu", backend=backend, exported=tmp_path)
+        inversion = inverter.invert(images)
+        compare(inversion, replace(inversion, images=generator.synthesis(*inversion.code.parts)))
+        assert (inversion.images - plain.synthesis(*inversion.code.parts)).abs().max() > 0.1
+    with pytest.raises(CheckpointError, match="was exported from the generator"):
+        ExportedPair(encoder, plain, tmp_path)
 
 
 def test_files_of_other_networks(model: tuple[nn.Module, Generator], folder: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 from padinv import Discriminator
 from padinv.exceptions import ConfigError
 from padinv.networks.discriminator import minibatch_stddev
+from padinv.ops.resampling import blur, blur_downsample
 
 
 def tiny() -> Discriminator:
@@ -35,6 +36,34 @@ def test_minibatch_stddev_of_groups() -> None:
     torch.testing.assert_close(channel[1::2], torch.full((4,), 1e-4))
 
 
+def test_minibatch_stddev_of_the_whole_batch() -> None:
+    x = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 2, 3, 3)
+    torch.testing.assert_close(minibatch_stddev(x, None)[:, 2], torch.full((6, 3, 3), (35 / 12) ** 0.5))
+    whole = Discriminator(16, channels={4: 8, 8: 6, 16: 4}, mbstd_groups=None)
+    assert Discriminator(**whole.config).mbstd_groups is None
+    assert whole(torch.randn(7, 3, 16, 16)).shape == (7, 1)
+
+
+def test_convolutions_are_clamped() -> None:
+    discriminator = tiny()
+    clamped = Discriminator(**{**discriminator.config, "conv_clamp": 0.3}).eval()
+    clamped.load_state_dict(discriminator.state_dict())
+    images = torch.randn(4, 3, 16, 16)
+
+    def act(x: torch.Tensor) -> torch.Tensor:
+        return (torch.where(x > 0, x, 0.2 * x) * 2**0.5).clamp(-0.3, 0.3)
+
+    x = act(discriminator.from_rgb(images))
+    for block in discriminator.blocks.values():
+        skip = block.skip(blur_downsample(x, block.kernel))
+        x = act(block.down(blur(act(block.conv(x)), block.kernel, padding=(2, 2)), stride=2, padding=0))
+        x = (x + skip) / 2**0.5
+    x = discriminator.dense(act(discriminator.conv(minibatch_stddev(x))).flatten(1))
+    expected = discriminator.score(torch.where(x > 0, x, 0.2 * x) * 2**0.5)
+    torch.testing.assert_close(clamped(images), expected, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(discriminator(images), expected, rtol=0.05)
+
+
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_groups_stay_the_same_when_samples_are_dealt_out_to_ranks(ranks: int) -> None:
     x = torch.randn(16, 2, 4, 4)
@@ -50,6 +79,10 @@ def test_groups_stay_the_same_when_samples_are_dealt_out_to_ranks(ranks: int) ->
         (lambda: tiny()(torch.zeros(6, 3, 16, 16)), "batch of 6 images has no whole groups of 4"),
         (lambda: Discriminator(16, channels={4: 8}), r"from 4 to 16 px once, not \[4\]"),
         (lambda: Discriminator(20), "not 20"),
+        (
+            lambda: Discriminator(8, mbstd_groups=0),
+            "mbstd_groups must be 1 or more, or None for the whole batch, not 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(make: object, message: str) -> None:

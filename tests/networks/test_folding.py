@@ -14,10 +14,10 @@ CHANNELS = {4: 8, 8: 8, 16: 8, 32: 128}
 """At 32 px wide enough for Winograd's algorithm."""
 
 
-@pytest.fixture
-def generator() -> Generator:
+@pytest.fixture(params=[None])
+def generator(request: pytest.FixtureRequest) -> Generator:
     torch.manual_seed(0)
-    generator = Generator(32, z_dim=8, w_dim=16, mapping_layers=1, channels=CHANNELS)
+    generator = Generator(32, z_dim=8, w_dim=16, mapping_layers=1, channels=CHANNELS, conv_clamp=request.param)
     for layer in generator.modules():
         if isinstance(layer, StyleConv):
             nn.init.constant_(layer.noise_strength, 0.1)
@@ -58,7 +58,7 @@ def test_encoder(encoder: PadInvEncoder, count: int, dtype: torch.dtype | None, 
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-5), (torch.bfloat16, 0.05)])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("generator", "count"), [(None, 1), (None, 3), (0.5, 1)], indirect=["generator"])
 @torch.inference_mode()
 def test_generator(
     generator: Generator, encoder: PadInvEncoder, count: int, dtype: torch.dtype, tolerance: float

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from padinv import Generator, PaddingCode
+from padinv import Discriminator, Generator, PaddingCode
 from padinv.exceptions import ConfigError
 
 
@@ -132,3 +135,47 @@ def test_images_are_contiguous_whatever_the_layout_of_the_weights(memory_format:
     generator = Generator(16, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4})
     images = generator.to(memory_format=memory_format)(torch.randn(2, 8))
     assert images.is_contiguous()
+
+
+class Bounded(TorchFunctionMode):
+    """Clamps what each activation of a plain generator gives."""
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound, self.bitten = bound, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.nn.functional.leaky_relu and result.ndim == 4:
+            self.bitten += int((result.abs() > self.bound).sum())
+            result = torch.where(
+                result > self.bound, self.bound, torch.where(result < -self.bound, -self.bound, result)
+            )
+        return result
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_activations_are_clamped(gradients: bool) -> None:
+    generator = tiny()
+    clamped = Generator(**{**generator.config, "conv_clamp": 0.5}).eval()
+    clamped.load_state_dict(generator.state_dict())
+    w_plus, padding = torch.randn(2, generator.num_layers, 16), padding_for(generator, 2)
+    for block in generator.synthesis.blocks.values():
+        block.to_rgb.register_forward_hook(lambda _, __, rgb: rgb.clamp(-0.5, 0.5))
+    with torch.set_grad_enabled(gradients):
+        with Bounded(0.5) as mode:
+            expected = generator.synthesis(w_plus, padding)
+        assert mode.bitten > 100
+        actual = clamped.synthesis(w_plus, padding)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+    if gradients:
+        for image in (actual, expected):
+            image.square().sum().backward()
+        torch.testing.assert_close(clamped.synthesis.const.grad, generator.synthesis.const.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan"), True, "256"])
+def test_a_bound_is_a_positive_number(bound: Any) -> None:
+    for network in (Generator, Discriminator):
+        with pytest.raises(ConfigError, match="conv_clamp must be a positive number, or None"):
+            network(8, channels={4: 4, 8: 4}, conv_clamp=bound)

@@ -21,6 +21,10 @@ from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
 
+UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_groups": 4, "first_for_all": False}
+"""Options that change what a network computes and that no tensor's shape tells, with the values they had before they
+were options."""
+
 
 def save_network(
     network: nn.Module, path: PathLike, dtype: torch.dtype | None = None, *, generator: str | None = None
@@ -109,7 +113,7 @@ def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """Names a network's weights: 16 hexadecimal digits of the SHA-256 of its state dict in float32.
+    """Names a network: 16 hexadecimal digits of the SHA-256 of its state dict in float32, and of :data:`UNSEEN`.
 
     Two networks with the same fingerprint compute the same function, whatever file they came from.
     """
@@ -117,4 +121,8 @@ def fingerprint(network: nn.Module) -> str:
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    config: dict[str, Any] = getattr(network, "config", {})
+    for option, default in UNSEEN.items():
+        if (value := config.get(option, default)) != default:
+            digest.update(f"{option}={value}".encode())
     return digest.hexdigest()[:16]

@@ -10,12 +10,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from padinv.exceptions import ConfigError
-from padinv.networks.generator import check_channels
+from padinv.networks.generator import check_channels, check_clamp
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel
 
 
-def minibatch_stddev(x: Tensor, groups: int = 4) -> Tensor:
+def minibatch_stddev(x: Tensor, groups: int | None = 4) -> Tensor:
     """Appends a channel that tells how much the samples of a group differ (Karras et al. 2018, section 3).
 
     Groups are interleaved: of N samples, those with the same remainder modulo N / groups form one. Samples shared out
@@ -23,7 +23,7 @@ def minibatch_stddev(x: Tensor, groups: int = 4) -> Tensor:
 
     Args:
         x: (B, C, H, W).
-        groups: samples in a group; the whole batch if it is smaller.
+        groups: samples in a group; the whole batch if it is smaller, or if None.
 
     Returns:
         (B, C + 1, H, W).
@@ -31,7 +31,7 @@ def minibatch_stddev(x: Tensor, groups: int = 4) -> Tensor:
     Raises:
         ConfigError: if the batch is larger than a group and no multiple of it.
     """
-    size = min(groups, len(x))
+    size = len(x) if groups is None else min(groups, len(x))
     if len(x) % size:
         raise ConfigError(f"A batch of {len(x)} images has no whole groups of {size}; use a multiple of {size}.")
     grouped = rearrange(x.float(), "(g n) c h w -> g n c h w", g=size)
@@ -45,8 +45,9 @@ class ResidualBlock(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.conv = EqualizedConv2d(in_channels, in_channels, 3)
         self.down = EqualizedConv2d(in_channels, out_channels, 3)
         self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False)
@@ -55,8 +56,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, R, R) to (B, C', R / 2, R / 2)."""
         skip = self.skip(blur_downsample(x, self.kernel))
-        x = scaled_leaky_relu(self.conv(x))
-        x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=(2, 2)), stride=2, padding=0))
+        x = scaled_leaky_relu(self.conv(x), self.clamp)
+        x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=(2, 2)), stride=2, padding=0), self.clamp)
         out: Tensor = (x + skip) * math.sqrt(0.5)
         return out
 
@@ -67,18 +68,34 @@ class Discriminator(nn.Module):
     Args:
         resolution: of the images, a power of two from 8 to 1024.
         channels: channels at each resolution from 4 px up; :func:`~padinv.networks.stylegan2_channels` if not given.
-        mbstd_groups: samples in a group of the minibatch standard deviation.
+        mbstd_groups: samples in a group of the minibatch standard deviation; None for the whole batch.
+        conv_clamp: bound on the absolute value of what each convolution gives, 256 in NVIDIA's networks with float16
+            layers; none if not given.
 
     Raises:
-        ConfigError: if the resolution or the channels do not make a discriminator.
+        ConfigError: if the resolution, the channels, the groups or the bound do not make a discriminator.
     """
 
-    def __init__(self, resolution: int = 256, *, channels: dict[int, int] | None = None, mbstd_groups: int = 4) -> None:
+    def __init__(
+        self,
+        resolution: int = 256,
+        *,
+        channels: dict[int, int] | None = None,
+        mbstd_groups: int | None = 4,
+        conv_clamp: float | None = None,
+    ) -> None:
         super().__init__()
-        channels = check_channels(resolution, channels)
+        channels, conv_clamp = check_channels(resolution, channels), check_clamp(conv_clamp)
+        if mbstd_groups is not None and (type(mbstd_groups) is not int or mbstd_groups < 1):
+            raise ConfigError(f"mbstd_groups must be 1 or more, or None for the whole batch, not {mbstd_groups!r}.")
+        self.conv_clamp = conv_clamp
         self.from_rgb = EqualizedConv2d(3, channels[resolution], 1)
         self.blocks = nn.ModuleDict(
-            {str(r): ResidualBlock(channels[r], channels[r // 2]) for r in sorted(channels, reverse=True) if r > 4}
+            {
+                str(r): ResidualBlock(channels[r], channels[r // 2], conv_clamp)
+                for r in sorted(channels, reverse=True)
+                if r > 4
+            }
         )
         self.conv = EqualizedConv2d(channels[4] + 1, channels[4], 3)
         self.dense = EqualizedLinear(channels[4] * 16, channels[4])
@@ -89,6 +106,7 @@ class Discriminator(nn.Module):
             "resolution": resolution,
             "channels": channels,
             "mbstd_groups": mbstd_groups,
+            "conv_clamp": conv_clamp,
         }
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -107,7 +125,7 @@ class Discriminator(nn.Module):
                 f"This discriminator takes images (B, 3, {self.resolution}, {self.resolution}), "
                 f"not {tuple(images.shape)}."
             )
-        x = scaled_leaky_relu(self.from_rgb(images))
+        x = scaled_leaky_relu(self.from_rgb(images), self.conv_clamp)
         maps = []
         for block in self.blocks.values():
             x = block(x)
@@ -117,7 +135,7 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scores images (B, 3, H, W) in [-1, 1]: (B, 1)."""
         x = minibatch_stddev(self.features(images)[-1], self.mbstd_groups)
-        x = scaled_leaky_relu(self.conv(x))
+        x = scaled_leaky_relu(self.conv(x), self.conv_clamp)
         x = scaled_leaky_relu(self.dense(x.flatten(1)))
         scores: Tensor = self.score(x)
         return scores

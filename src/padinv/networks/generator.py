@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from padinv.codes import CodeShape, PaddingCode
 from padinv.exceptions import ConfigError
-from padinv.ops.equalized import EqualizedLinear, scaled_leaky_relu
+from padinv.ops.equalized import EqualizedLinear, limit, scaled_leaky_relu
 from padinv.ops.modulated_conv import FrozenWeight, modulated_conv1x1, modulated_conv2d
 from padinv.ops.resampling import fir_kernel, upsample
 from padinv.typing import Noise
@@ -48,6 +48,14 @@ def check_channels(resolution: int, channels: dict[int, int] | None) -> dict[int
             f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
         )
     return channels
+
+
+def check_clamp(conv_clamp: float | None) -> float | None:
+    """Returns a bound on activations; raises ConfigError unless it is None or a positive number."""
+    number = type(conv_clamp) in (int, float)
+    if conv_clamp is not None and not (number and 0 < conv_clamp < math.inf):
+        raise ConfigError(f"conv_clamp must be a positive number, or None for no bound, not {conv_clamp!r}.")
+    return conv_clamp and float(conv_clamp)
 
 
 class MappingNetwork(nn.Sequential):
@@ -82,12 +90,22 @@ class StyleConv(nn.Module):
         w_dim: width of its latent.
         resolution: of its output.
         up: whether it doubles the resolution.
+        clamp: bound on the absolute value of its output, if there is one.
     """
 
     kernel: Tensor
     noise: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, up: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        up: bool = False,
+        clamp: float | None = None,
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -97,6 +115,7 @@ class StyleConv(nn.Module):
         self.register_buffer("kernel", fir_kernel(), persistent=False)
         self.frozen: FrozenWeight | None = None  # padinv.networks.folding sets it
         self.up = up
+        self.clamp = clamp
 
     def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
@@ -115,22 +134,29 @@ class StyleConv(nn.Module):
         if noise != "none":
             image = self.noise if noise == "const" else torch.randn_like(x[:, :1])
             x = x.add_((image * (self.noise_strength * gain)).to(x.dtype))
-        return F.leaky_relu(x, 0.2, inplace=True)
+        return limit(F.leaky_relu(x, 0.2, inplace=True), self.clamp)
 
 
 class ToRGB(nn.Module):
-    """A modulated 1×1 convolution to three channels, without demodulation, noise or activation."""
+    """A modulated 1×1 convolution to three channels, without demodulation, noise or activation.
 
-    def __init__(self, in_channels: int, w_dim: int) -> None:
+    Args:
+        in_channels: channels of its input.
+        w_dim: width of its latent.
+        clamp: bound on the absolute value of its output, if there is one.
+    """
+
+    def __init__(self, in_channels: int, w_dim: int, clamp: float | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
         self.style = EqualizedLinear(w_dim, in_channels, bias_init=1.0)
+        self.clamp = clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, 3, R, R)."""
         x = modulated_conv1x1(x, self.weight, self.style(w))
-        return x + self.bias[:, None, None].to(x.dtype)
+        return limit(x + self.bias[:, None, None].to(x.dtype), self.clamp)
 
 
 class SynthesisBlock(nn.Module):
@@ -138,11 +164,15 @@ class SynthesisBlock(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, in_channels: int | None, channels: int, w_dim: int, resolution: int) -> None:
+    def __init__(
+        self, in_channels: int | None, channels: int, w_dim: int, resolution: int, clamp: float | None = None
+    ) -> None:
         super().__init__()
-        self.up = None if in_channels is None else StyleConv(in_channels, channels, w_dim, resolution, up=True)
-        self.conv = StyleConv(channels, channels, w_dim, resolution)
-        self.to_rgb = ToRGB(channels, w_dim)
+        self.up = None
+        if in_channels is not None:
+            self.up = StyleConv(in_channels, channels, w_dim, resolution, up=True, clamp=clamp)
+        self.conv = StyleConv(channels, channels, w_dim, resolution, clamp=clamp)
+        self.to_rgb = ToRGB(channels, w_dim, clamp)
         self.register_buffer("kernel", fir_kernel(), persistent=False)
 
     def forward(
@@ -184,14 +214,15 @@ class SynthesisNetwork(nn.Module):
         resolution: of the images, a power of two from 8 to 1024.
         w_dim: width of a latent.
         channels: channels at each resolution from 4 px up.
+        conv_clamp: bound on the absolute value of what each convolution gives, if there is one.
     """
 
-    def __init__(self, resolution: int, w_dim: int, channels: dict[int, int]) -> None:
+    def __init__(self, resolution: int, w_dim: int, channels: dict[int, int], conv_clamp: float | None = None) -> None:
         super().__init__()
         self.const = nn.Parameter(torch.randn(1, channels[4], 4, 4))
         self.blocks = nn.ModuleDict()
         for r in sorted(channels):
-            self.blocks[str(r)] = SynthesisBlock(channels.get(r // 2), channels[r], w_dim, r)
+            self.blocks[str(r)] = SynthesisBlock(channels.get(r // 2), channels[r], w_dim, r, conv_clamp)
         self.resolution = resolution
         self.num_layers = 2 * int(math.log2(resolution)) - 2
         self.w_dim = w_dim
@@ -250,9 +281,11 @@ class Generator(nn.Module):
         mapping_layers: dense layers of the mapping network.
         mapping_width: their width, that of w if not given.
         channels: channels at each resolution from 4 px up; :func:`stylegan2_channels` if not given.
+        conv_clamp: bound on the absolute value of what each convolution and toRGB gives, 256 in NVIDIA's networks with
+            float16 layers; none if not given.
 
     Raises:
-        ConfigError: if the resolution or the channels do not make a generator.
+        ConfigError: if the resolution, the channels or the bound do not make a generator.
 
     >>> generator = Generator(8, z_dim=16, w_dim=16, mapping_layers=2, channels={4: 8, 8: 4})
     >>> generator(torch.randn(2, 16)).shape, generator.num_layers
@@ -270,11 +303,12 @@ class Generator(nn.Module):
         mapping_layers: int = 8,
         mapping_width: int | None = None,
         channels: dict[int, int] | None = None,
+        conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
-        channels = check_channels(resolution, channels)
+        channels, conv_clamp = check_channels(resolution, channels), check_clamp(conv_clamp)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_width)
-        self.synthesis = SynthesisNetwork(resolution, w_dim, channels)
+        self.synthesis = SynthesisNetwork(resolution, w_dim, channels, conv_clamp)
         self.register_buffer("w_avg", torch.zeros(w_dim))
         self.config: dict[str, Any] = {
             "resolution": resolution,
@@ -283,6 +317,7 @@ class Generator(nn.Module):
             "mapping_layers": mapping_layers,
             "mapping_width": mapping_width,
             "channels": channels,
+            "conv_clamp": conv_clamp,
         }
 
     @property

@@ -12,13 +12,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def scaled_leaky_relu(x: Tensor) -> Tensor:
+def limit(x: Tensor, bound: float | None) -> Tensor:
+    """Clamps to [-bound, bound], in place where no gradient needs the values before; None for no bound.
+
+    >>> limit(torch.tensor([-3.0, 0.5, 3.0]), 2).tolist(), limit(torch.tensor([3.0]), None).tolist()
+    ([-2.0, 0.5, 2.0], [3.0])
+    """
+    if bound is None:
+        return x
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return x.clamp(-bound, bound)
+    return x.clamp_(-bound, bound)
+
+
+def scaled_leaky_relu(x: Tensor, bound: float | None = None) -> Tensor:
     """√2 · leaky_relu(x, 0.2): keeps the variance of a unit normal input near 1.
+
+    Args:
+        x: of any shape.
+        bound: on the result's absolute value, if there is one.
 
     >>> [round(v, 3) for v in scaled_leaky_relu(torch.tensor([1.0, -1.0])).tolist()]
     [1.414, -0.283]
     """
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+    return limit(F.leaky_relu(x, 0.2) * math.sqrt(2), bound)
 
 
 class EqualizedLinear(nn.Module):
