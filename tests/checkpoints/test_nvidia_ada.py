@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ from conformance import assert_agrees
 from padinv import load_discriminator, load_generator
 from padinv.exceptions import CheckpointError
 from padinv.ops.equalized import scaled_leaky_relu
+from padinv.ops.resampling import upsample
 
 FORM = "nvidia-ada"
 
@@ -51,6 +55,153 @@ def test_group_of_the_minibatch_statistic(tmp_path: Path) -> None:
     modules = meta.parts[1][0]["state"]["_modules"]["b4"].parts[1][0]["state"]["_modules"]
     modules["mbstd"] = formats.persistent({}, {"": {"group_size": 2, "num_channels": 1}})
     assert load_discriminator(formats.write_ada(path, D=meta)).mbstd_groups == 2
+
+
+def test_the_whole_batch_is_a_group(tmp_path: Path) -> None:
+    """Recomputed from a discriminator of another group: of 4 images, groups of 4 are the whole batch."""
+    facts = {"b4.mbstd": {"group_size": None, "num_channels": 1}}
+    state = formats.state(FORM, "discriminator")
+    meta = formats.persistent(state, facts)
+    modules = meta.parts[1][0]["state"]["_modules"]["b4"].parts[1][0]["state"]["_modules"]
+    modules["mbstd"] = formats.persistent({}, facts, prefix="b4.mbstd.")
+    discriminator = load_discriminator(formats.write_ada(tmp_path / "network.pkl", D=meta))
+    assert discriminator.mbstd_groups is None
+    images = torch.cat([formats.inputs()["images"], formats.inputs()["images"].flip(3)])
+    x = discriminator.features(images)[-1]
+    statistic = (x.var(dim=0, unbiased=False) + 1e-8).sqrt().mean().expand(8, 1, 4, 4)
+    x = scaled_leaky_relu(discriminator.conv(torch.cat([x, statistic], dim=1)))
+    expected = discriminator.score(scaled_leaky_relu(discriminator.dense(x.flatten(1))))
+    assert_agrees(discriminator(images), expected)
+    modules["mbstd"] = formats.persistent({}, {"b4.mbstd": {"group_size": "4"}}, prefix="b4.mbstd.")
+    with pytest.raises(CheckpointError, match="mbstd_groups must be 1 or more, or None for the whole batch"):
+        load_discriminator(formats.write_ada(tmp_path / "network.pkl", D=meta))
+
+
+def layers(network: str) -> list[str]:
+    """Names of the modules with a conv_clamp."""
+    return [
+        key.removesuffix(".weight")
+        for key in formats.state(FORM, network)
+        if re.search(r"(conv[01]?|torgb|fromrgb)\.weight$", key)
+    ]
+
+
+def test_a_bound_that_bites(tmp_path: Path) -> None:
+    """NVIDIA clamps what each convolution and toRGB gives, after the activation's gain."""
+    state = formats.state(FORM, "generator")
+    facts = {name: {"conv_clamp": 0.75} for name in layers("generator")}
+    clamped = load_generator(formats.write_ada(tmp_path / "g.pkl", G_ema=formats.persistent(state, facts)))
+    free = load_generator(formats.write_ada(tmp_path / "f.pkl", G_ema=formats.persistent(state)))
+    assert (clamped.config["conv_clamp"], free.config["conv_clamp"]) == (0.75, None)
+    w = formats.inputs()["w_plus"]
+    image, x = None, free.synthesis.const
+    for k, (r, block) in enumerate(free.synthesis.blocks.items()):
+        if r != "4":
+            x = block.up(x, w[:, 2 * k - 1]).clamp(-0.75, 0.75)
+        x = block.conv(x, w[:, 2 * k]).clamp(-0.75, 0.75)
+        rgb = block.to_rgb(x, w[:, 2 * k + 1]).clamp(-0.75, 0.75)
+        image = rgb if image is None else rgb + upsample(image, block.kernel)
+    assert_agrees(clamped.synthesis(w), image)
+    assert (image - free.synthesis(w)).abs().max() > 0.5 * image.abs().max()
+    facts = {name: {"conv_clamp": 256} for name in layers("discriminator")} | {"b64.skip": {"conv_clamp": None}}
+    path = formats.write_ada(tmp_path / "d.pkl", D=formats.persistent(formats.state(FORM, "discriminator"), facts))
+    assert load_discriminator(path).config["conv_clamp"] == 256
+
+
+@pytest.mark.parametrize("switched_off", [False, True])
+def test_layers_without_noise(tmp_path: Path, switched_off: bool) -> None:
+    state = formats.state(FORM, "generator")
+    convs = [name for name in layers("generator") if "torgb" not in name]
+    facts = {name: {"use_noise": False} for name in convs}
+    left = {key: tensor for key, tensor in state.items() if switched_off or ".noise_" not in key}
+    generator = load_generator(formats.write_ada(tmp_path / "g.pkl", G_ema=formats.persistent(left, facts)))
+    noisy = load_generator(formats.write_ada(tmp_path / "g.pkl", G_ema=formats.persistent(state)))
+    w = formats.inputs()["w_plus"]
+    for noise in ("const", "random"):
+        assert_agrees(generator.synthesis(w, noise=noise), noisy.synthesis(w, noise="none"))
+
+
+@pytest.mark.parametrize(
+    ("network", "facts", "message"),
+    [
+        ("generator", {"mapping.fc1": {"activation": "relu"}}, r"mapping\.fc1 has the activation relu, but .* lrelu"),
+        ("generator", {"synthesis.b8.conv0": {"activation": "swish"}}, r"b8\.conv0 has the activation swish"),
+        ("generator", {"synthesis.b8.conv0.affine": {"activation": "tanh"}}, "activation tanh, but .* have linear"),
+        ("generator", {"synthesis.b8": {"architecture": "resnet"}}, "architecture resnet, but padinv's .* skip"),
+        ("generator", {"synthesis.b4": {"architecture": "orig"}}, r"synthesis\.b4 has the architecture orig"),
+        ("generator", {"synthesis.b8.conv0": {"conv_clamp": 256}, "synthesis.b8.conv1": {"conv_clamp": None}}, "bounds"),
+        ("generator", {"synthesis.b8.conv0": {"conv_clamp": -1}}, "conv_clamp must be a positive number"),
+        ("generator", {"mapping.fc1": {"bias_gain": "x"}}, "mapping.fc1 has no proper bias_gain"),
+        ("discriminator", {"b4": {"architecture": "skip"}}, "b4 has the architecture skip, but .* have resnet"),
+        ("discriminator", {"b4.fc": {"activation": "relu"}}, r"b4\.fc has the activation relu"),
+        ("discriminator", {"b64.fromrgb": {"activation": "elu"}}, r"b64\.fromrgb has the activation elu"),
+    ],
+)
+def test_attributes_of_other_networks_are_named(
+    tmp_path: Path, network: str, facts: dict[str, dict[str, Any]], message: str
+) -> None:
+    name, load = ("G_ema", load_generator) if network == "generator" else ("D", load_discriminator)
+    networks = {name: formats.persistent(formats.state(FORM, network), facts)}
+    with pytest.raises(CheckpointError, match=message):
+        load(formats.write_ada(tmp_path / "network.pkl", **networks))
+
+
+def test_attributes_as_the_authors_networks_have_them(tmp_path: Path) -> None:
+    facts: dict[str, dict[str, Any]] = {}
+    for key in formats.state(FORM, "generator"):
+        name = key.rpartition(".")[0]
+        if name.endswith("affine"):
+            facts[name] = {"activation": "linear", "bias_gain": 1, "weight_gain": np.float64(0.125)}
+        elif "mapping.fc" in name:
+            facts[name] = {"activation": "lrelu", "bias_gain": 0.01}
+        elif "conv" in name:
+            facts[name] = {"activation": "lrelu", "use_noise": True, "act_gain": np.float64(2**0.5), "conv_clamp": 256}
+        elif "torgb" in name:
+            facts[name] = {"conv_clamp": 256}
+        elif name.startswith("synthesis.b"):
+            facts[name] = {"architecture": "skip", "use_fp16": True, "is_last": False}
+    state = formats.state(FORM, "generator")
+    half = {key: t.half() if not re.search("fc|w_avg", key) else t for key, t in state.items()}
+    for weights, tolerance in ((state, 1e-4), (half, 5e-3)):
+        path = formats.write_ada(tmp_path / "network.pkl", G_ema=formats.persistent(weights, facts), G=None, D=None)
+        generator = load_generator(path)
+        assert {tensor.dtype for tensor in generator.state_dict().values()} == {torch.float32}
+        assert_agrees(generator.synthesis(formats.inputs()["w_plus"]), formats.output(FORM)["image"], tolerance)
+
+
+def test_one_network_is_the_whole_file(tmp_path: Path) -> None:
+    """As PTI saves the generator that it tuned, with torch.save, and as a pickle."""
+    facts = {name: {"conv_clamp": 0.5} for name in layers("generator")}
+    network = formats.persistent(formats.state(FORM, "generator"), facts)
+    torch.save(network, tmp_path / "model_tuned.pt", pickle_module=formats)
+    formats.write_pickle(network, tmp_path / "model.pkl")
+    for name in ("model_tuned.pt", "model.pkl"):
+        generator = load_generator(tmp_path / name)
+        assert generator.config["conv_clamp"] == 0.5
+        assert_agrees(generator.mapping(formats.inputs()["z"]), formats.output(FORM)["mapping_w"])
+    network = formats.persistent(conditional("generator"))
+    path = formats.write_pickle(network, tmp_path / "model.pkl")
+    assert load_generator(path, class_index=2).config["z_dim"] == 64
+
+
+def test_state_dicts_say_what_was_assumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {"G_ema": formats.state(FORM, "generator"), "D": formats.state(FORM, "discriminator")}
+    path = tmp_path / "weights.pt"
+    for saved in (content, content["G_ema"]):
+        torch.save(saved, path)
+        caplog.clear()
+        assert_agrees(load_generator(path).synthesis(formats.inputs()["w_plus"]), formats.output(FORM)["image"])
+        assert "does not tell the activations, their bound conv_clamp" in caplog.text
+    torch.save(content, path)
+    assert_agrees(load_discriminator(path)(formats.inputs()["images"]), formats.output(FORM)["score"])
+
+
+def test_learning_rate_multipliers_of_other_layers(tmp_path: Path) -> None:
+    state = formats.state(FORM, "generator")
+    slow = {key: tensor / 0.5 if ".affine." in key else tensor for key, tensor in state.items()}
+    facts = {key.rpartition(".")[0]: {"bias_gain": 0.5} for key in state if ".affine." in key}
+    path = formats.write_ada(tmp_path / "network.pkl", G_ema=formats.persistent(slow, facts))
+    assert_agrees(load_generator(path).synthesis(formats.inputs()["w_plus"]), formats.output(FORM)["image"])
 
 
 def test_another_learning_rate_multiplier_of_the_mapping(tmp_path: Path) -> None:
@@ -136,6 +287,7 @@ def test_an_unconditional_network_takes_no_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"synthesis.b8.torgb.weight": torch.ones(1, 64, 1, 1)}, "Its images have 1 channels; padinv's are RGB"),
         ({"synthesis.b8.conv0.resample_filter": torch.ones(4, 4) / 16}, r"no other|\[1, 3, 3, 1\]"),
         ({"synthesis.b8.skip.weight": torch.ones(64, 64, 1, 1)}, r"'synthesis\.b8\.skip\.weight' is not a key"),
         ({"synthesis.b4.const": torch.ones(63, 4, 4)}, r"\(1, 63, 4, 4\), but this Generator needs \(1, 64, 4, 4\)"),
@@ -146,6 +298,15 @@ def test_other_architectures_are_named(tmp_path: Path, change: dict[str, torch.T
     path = formats.write_ada(tmp_path / "network.pkl", G_ema=formats.persistent(state))
     with pytest.raises(CheckpointError, match=message):
         load_generator(path)
+
+
+def test_minibatch_statistics_of_other_sizes_are_named(tmp_path: Path) -> None:
+    state = formats.state(FORM, "discriminator")
+    for channels in (0, 2):
+        other = state | {"b4.conv.weight": torch.ones(64, 64 + channels, 3, 3)}
+        path = formats.write_ada(tmp_path / "network.pkl", D=formats.persistent(other))
+        with pytest.raises(CheckpointError, match=f"statistic has {channels} channels; that of padinv's .* has one"):
+            load_discriminator(path)
 
 
 @pytest.mark.parametrize("name", ["again", "again" * 4000])

@@ -1,23 +1,38 @@
 """NVIDIA's stylegan2-ada-pytorch: a pickled dict of ``G_ema``, ``G`` and ``D``, objects of ``torch_utils.persistence``.
 
 Such an object comes as the call of a function with one dict: the class's source text, which NVIDIA's unpickler executes
-and ours never looks at, and the module's ``__dict__``. A StyleGAN2 from the StyleGAN3 repository is the same.
+and ours never looks at, and the module's ``__dict__``. A StyleGAN2 from the StyleGAN3 repository is the same. A file
+may also be one such object (PTI), or hold state dicts, which lack what only attributes tell: activations, their bound
+``conv_clamp``, the groups of the minibatch statistic.
 
 A conditional network becomes the unconditional one of a class: with the class fixed, its embedding is a constant,
-which a bias can hold. The clamp on activations that NVIDIA's networks with float16 layers have (``conv_clamp``) is
-not applied.
+which a bias can hold.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from padinv.checkpoints.renaming import MOST_KEYS, Config, Network, Reader, State, check_filters, count, rename, shape
+from padinv.checkpoints.renaming import (
+    MOST_KEYS,
+    Config,
+    Network,
+    Reader,
+    State,
+    check_filters,
+    count,
+    rename,
+    shape,
+    tensors,
+)
 from padinv.checkpoints.unpickling import Inert
 from padinv.exceptions import CheckpointError
 from padinv.ops.equalized import scaled_leaky_relu
@@ -27,36 +42,54 @@ FORMAT = "NVIDIA stylegan2-ada-pytorch (.pkl)"
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 LR_MUL = 0.01
 
+Facts = dict[str, dict[Any, Any]]
+"""The ``__dict__`` of each module by its name; empty for a state dict."""
+
+LEAKY = re.compile(r"mapping\.fc\d+|(synthesis\.)?b\d+\.(conv[01]?|fromrgb|fc)")
+"""Modules with the activation lrelu; others that have one at all are linear."""
+CLAMPED = re.compile(r"(synthesis\.)?b\d+\.(conv[01]?|fromrgb|torgb)")
+"""Modules with a ``conv_clamp``, which is the same for all."""
+
+logger = logging.getLogger("padinv")
+
 
 def find(content: Any) -> dict[str, Reader]:
     """Finds the generator, the average weights first, and the discriminator."""
     readers: dict[str, Reader] = {}
-    for name in ("G_ema", "G", "D"):
-        state, facts = module_state(content.get(name)) if isinstance(content, dict) else ({}, {})
+    for state, facts in _networks(content):
         if "synthesis.b4.conv1.affine.weight" in state:
             readers.setdefault("Generator", partial(_read_generator, state, facts))
         elif "b4.fc.weight" in state:
-            readers["Discriminator"] = partial(_read_discriminator, state, facts)
+            readers.setdefault("Discriminator", partial(_read_discriminator, state, facts))
     return readers
 
 
 def classes(content: Any) -> int:
     """How many classes the networks are conditioned on; 0 if they are unconditional."""
-    for name in ("G_ema", "G", "D"):
-        state, _ = module_state(content.get(name)) if isinstance(content, dict) else ({}, {})
+    for state, _ in _networks(content):
         if "mapping.embed.weight" in state and state["mapping.embed.weight"].ndim == 2:
             return int(state["mapping.embed.weight"].shape[1])
     return 0
 
 
-def module_state(module: Any) -> tuple[State, dict[str, dict[Any, Any]]]:
+def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
+    """State dicts and facts of a file's networks, or of the one that it is, the averaged weights first."""
+    named = [content.get(name) for name in ("G_ema", "G", "D")] if isinstance(content, dict) else []
+    for network in (*named, content):
+        if isinstance(network, Inert):
+            yield module_state(network)
+        elif state := tensors(network):
+            yield state, {}
+
+
+def module_state(module: Any) -> tuple[State, Facts]:
     """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
 
     Raises:
         CheckpointError: if it is nested like no network.
     """
     state: State = {}
-    facts: dict[str, dict[Any, Any]] = {}
+    facts: Facts = {}
     pending = [("", module)]
     while pending:
         prefix, module = pending.pop()
@@ -87,17 +120,59 @@ def _items(group: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in group.items() if isinstance(name, str)] if isinstance(group, dict) else []
 
 
-def _scale(state: State, facts: dict[str, dict[Any, Any]]) -> State:
-    """Brings the mapping network's dense layers to our learning rate multiplier, which files need not share."""
+def _check(facts: Facts, architecture: str) -> Config:
+    """What attributes tell: our options for it; raises CheckpointError if our networks cannot do it.
+
+    Args:
+        facts: of the network's modules.
+        architecture: that ours have.
+    """
+    bounds: dict[str, float | None] = {}
+    for name, fields in facts.items():
+        expected = "lrelu" if LEAKY.fullmatch(name) else "linear"
+        if (found := fields.get("activation", expected)) != expected:
+            raise CheckpointError(f"{name} has the activation {str(found)[:50]}, but padinv's networks have {expected}.")
+        if (found := fields.get("architecture", architecture)) != architecture:
+            raise CheckpointError(
+                f"{name} has the architecture {str(found)[:50]}, but padinv's networks have {architecture}."
+            )
+        if CLAMPED.fullmatch(name) and "conv_clamp" in fields:
+            bounds[name] = fields["conv_clamp"]
+    if len({*bounds.values()}) > 1:
+        raise CheckpointError("Its convolutions have different bounds (conv_clamp); padinv's networks have one for all.")
+    if not facts:
+        logger.warning(
+            "A state dict of stylegan2-ada-pytorch does not tell the activations, their bound conv_clamp and the "
+            "groups of the minibatch statistic: they are taken to be lrelu, none and 4. The .pkl tells them."
+        )
+    return {"conv_clamp": next(iter(bounds.values()), None)}
+
+
+def _scale(state: State, facts: Facts) -> State:
+    """Brings dense layers to our learning rate multipliers, which files need not share."""
     scaled = dict(state)
     for key, tensor in state.items():
-        if match := re.fullmatch(r"(mapping\.fc\d+)\.(weight|bias)", key):
-            multiplier = facts.get(match[1], {}).get("bias_gain", LR_MUL)
-            if not isinstance(multiplier, int | float):
-                raise CheckpointError(f"{match[1]} has no proper bias_gain.")
-            if multiplier != LR_MUL:
-                scaled[key] = tensor * (multiplier / LR_MUL)
+        layer, _, name = key.rpartition(".")
+        multiplier = facts.get(layer, {}).get("bias_gain")
+        if multiplier is None or name not in ("weight", "bias"):
+            continue
+        if type(multiplier) not in (int, float):
+            raise CheckpointError(f"{layer} has no proper bias_gain.")
+        ours = LR_MUL if re.fullmatch(r"mapping\.fc\d+", layer) else 1
+        if multiplier != ours:
+            scaled[key] = tensor.float() * (multiplier / ours)
     return scaled
+
+
+def _without_noise(state: State, facts: Facts) -> State:
+    """Gives layers that add no noise (``use_noise``) images of zeros, added with the strength zero."""
+    silent = dict(state)
+    for key in state:
+        if match := re.fullmatch(r"(synthesis\.b(4|8|16|32|64|128|256|512|1024)\.conv[01])\.weight", key):
+            image, strength = f"{match[1]}.noise_const", f"{match[1]}.noise_strength"
+            if facts.get(match[1], {}).get("use_noise") is False or (image not in state and strength not in state):
+                silent |= {image: torch.zeros(int(match[2]), int(match[2])), strength: torch.zeros(())}
+    return silent
 
 
 def _embedding(state: State, class_index: int | None, what: str) -> Tensor:
@@ -131,10 +206,12 @@ def _fix_class(state: State, class_index: int | None) -> State:
     return fixed
 
 
-def _read_generator(state: State, facts: dict[str, dict[Any, Any]], class_index: int | None) -> Network:
+def _read_generator(state: State, facts: Facts, class_index: int | None) -> Network:
     """Reads ``mapping.fc{i}``, and ``conv0``, ``conv1``, ``torgb`` of each ``synthesis.b{R}``."""
+    options = _check(facts, "skip")
     check_filters(state, "resample_filter")
-    state = _scale(state, facts)
+    _check_colours(state, "torgb", axis=0)
+    state = _without_noise(_scale(state, facts), facts)
     if "mapping.embed.weight" in state:
         state = _fix_class(state, class_index)
     mapping_layers = count(state, r"mapping\.fc(\d+)\.")
@@ -147,6 +224,7 @@ def _read_generator(state: State, facts: dict[str, dict[Any, Any]], class_index:
         "mapping_layers": mapping_layers,
         "mapping_width": width,
         "channels": channels,
+        **options,
     }
     rules: list[tuple[str, str | None]] = [(r".*resample_filter", None), (r"mapping\.w_avg", "w_avg")]
     rules += [(rf"mapping\.fc{i}\.(.*)", rf"mapping.{i}.\1") for i in range(mapping_layers)]
@@ -167,9 +245,11 @@ def _read_generator(state: State, facts: dict[str, dict[Any, Any]], class_index:
     return config, ours
 
 
-def _read_discriminator(state: State, facts: dict[str, dict[Any, Any]], class_index: int | None) -> Network:
+def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> Network:
     """Reads ``fromrgb`` of the full resolution, ``conv0``, ``conv1``, ``skip`` of each ``b{R}``, and ``b4``."""
+    options = _check(facts, "resnet")
     check_filters(state, "resample_filter")
+    _check_colours(state, "fromrgb", axis=1)
     state = _scale(state, facts)
     if "mapping.embed.weight" in state:
         state = _fix_projection(state, class_index)
@@ -185,11 +265,19 @@ def _read_discriminator(state: State, facts: dict[str, dict[Any, Any]], class_in
     ]
     rules += [(rf"b(\d+)\.{old}\.(.*)", rf"blocks.\1.{new}.\2") for old, new in (("conv0", "conv"), ("conv1", "down"))]
     rules.append((r"b(\d+)\.skip\.(.*)", r"blocks.\1.skip.\2"))
-    config: Config = {"resolution": resolution, "channels": channels}
-    groups = facts.get("b4.mbstd", {}).get("group_size")
-    if type(groups) is int and groups > 0:
-        config["mbstd_groups"] = groups
+    width, inputs = shape(state, "b4.conv.weight", "discriminator")[:2]
+    if inputs != width + 1:
+        raise CheckpointError(f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one.")
+    groups = facts.get("b4.mbstd", {}).get("group_size", 4)  # None is the whole batch
+    config: Config = {"resolution": resolution, "channels": channels, "mbstd_groups": groups, **options}
     return config, rename(state, rules, "StyleGAN2-ADA's discriminator")
+
+
+def _check_colours(state: State, layer: str, axis: int) -> None:
+    """Raises CheckpointError unless images have three channels."""
+    for key, tensor in state.items():
+        if key.endswith(f".{layer}.weight") and tensor.ndim > axis and tensor.shape[axis] != 3:
+            raise CheckpointError(f"Its images have {tensor.shape[axis]} channels; padinv's are RGB.")
 
 
 def _fix_projection(state: State, class_index: int | None) -> State:
