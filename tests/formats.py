@@ -230,7 +230,7 @@ def tf_generator(generator: Generator, **kwargs: Any) -> New:
                 f"{scope}/mod_bias": numpy(module.style.bias) - 1,
             }
             if name != "ToRGB":
-                synthesis[f"{scope}/noise_strength"] = numpy(module.noise_strength)
+                synthesis[f"{scope}/noise_strength"] = numpy(module.noise_strength)[()]  # a number
                 synthesis[f"noise{number}"] = numpy(module.noise)
                 number += 1
     components = {"synthesis": tf_network("G_synthesis", synthesis), "mapping": tf_network("G_mapping", mapping)}

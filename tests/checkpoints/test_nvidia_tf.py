@@ -92,9 +92,54 @@ def test_other_byte_order_and_half_precision(tmp_path: Path, generator: Generato
         torch.testing.assert_close(loaded.w_avg, generator.w_avg, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, float])
+def test_numbers_without_axes(tmp_path: Path, generator: Generator, kind: Any) -> None:
+    """TensorFlow gives them as numpy.float32, which is pickled by another function than arrays are."""
+    network = formats.tf_generator(generator)
+    fields = network.state["components"]["synthesis"].state
+    fields["variables"] = [("lod", kind(0))] + [
+        (name, kind(value) if name.endswith("noise_strength") else value) for name, value in fields["variables"]
+    ]
+    network.state["variables"].append(("lod", 0))
+    for protocol in (2, 4):
+        loaded = load_generator(write(tmp_path / "stylegan2.pkl", network, protocol=protocol))
+        for r, block in generator.synthesis.blocks.items():
+            assert torch.equal(loaded.synthesis.blocks[r].conv.noise_strength, block.conv.noise_strength)
+        z = torch.randn(2, 10)
+        assert_agrees(loaded(z), generator(z), 1e-5)
+
+
+def test_without_noise(tmp_path: Path, generator: Generator) -> None:
+    network = formats.tf_generator(generator, use_noise=False)
+    fields = network.state["components"]["synthesis"].state
+    fields["variables"] = [(name, value) for name, value in fields["variables"] if "noise" not in name]
+    loaded, z = load_generator(write(tmp_path / "stylegan2.pkl", network)), torch.randn(2, 10)
+    for noise in ("const", "random"):
+        assert_agrees(loaded(z, noise=noise), generator(z, noise="none"), 1e-5)
+
+
+def test_a_bound_and_groups(tmp_path: Path, generator: Generator, discriminator: Discriminator) -> None:
+    """Options of the whole network, or of the component."""
+    network = formats.tf_generator(generator)
+    network.state["components"]["synthesis"].state["static_kwargs"] = {"conv_clamp": 0.5, "architecture": "skip"}
+    critic = formats.tf_discriminator(discriminator, mbstd_group_size=None, conv_clamp=0.25, architecture="resnet")
+    path = write(tmp_path / "stylegan2.pkl", critic, network)
+    assert load_generator(path).config["conv_clamp"] == 0.5
+    config = load_discriminator(path).config
+    assert (config["mbstd_groups"], config["conv_clamp"]) == (None, 0.25)
+
+
 @pytest.mark.parametrize(
     "option",
-    [{"resample_kernel": [1, 2, 1]}, {"label_size": 10}, {"nonlinearity": "relu"}, {"mapping_lrmul": 0.1}],
+    [
+        {"resample_kernel": [1, 2, 1]},
+        {"label_size": 10},
+        {"nonlinearity": "relu"},
+        {"mapping_lrmul": 0.1},
+        {"architecture": "resnet"},
+        {"architecture": "orig"},
+        {"normalize_latents": False},
+    ],
 )
 def test_other_options_are_named(tmp_path: Path, generator: Generator, option: dict[str, Any]) -> None:
     path = write(tmp_path / "stylegan2.pkl", formats.tf_generator(generator, **option))
@@ -107,7 +152,13 @@ def test_other_variables_are_named(tmp_path: Path, generator: Generator, discrim
     network.state["variables"].append(("synthesis/8x8/Skip/weight", np.zeros((1, 1, 8, 6), np.float32)))
     with pytest.raises(CheckpointError, match=r"'synthesis/8x8/Skip/weight' is no variable"):
         load_generator(write(tmp_path / "stylegan2.pkl", network))
+    network = formats.tf_discriminator(discriminator, architecture="skip")
+    with pytest.raises(CheckpointError, match="another architecture than padinv's networks have, which is resnet"):
+        load_discriminator(write(tmp_path / "stylegan2.pkl", network))
     network = formats.tf_discriminator(discriminator)
+    kept = [(name, value) for name, value in network.state["variables"] if "Skip" not in name]
+    with pytest.raises(CheckpointError, match="no skip connections, which the residual architecture has"):
+        load_discriminator(write(tmp_path / "stylegan2.pkl", formats.tf_network("D", dict(kept))))
     network.state["variables"].append(("8x8/FromRGB/weight", np.zeros((1, 1, 3, 6), np.float32)))
     with pytest.raises(CheckpointError, match="2 inputs where the residual architecture has one"):
         load_discriminator(write(tmp_path / "stylegan2.pkl", network))

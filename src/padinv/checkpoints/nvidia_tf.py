@@ -24,6 +24,10 @@ from padinv.exceptions import CheckpointError
 
 FORMAT = "NVIDIA StyleGAN2 for TensorFlow (.pkl)"
 
+LOD = re.compile(r"(.*/)?lod")
+"""How far a progressive network has grown: a number that StyleGAN2 keeps and does not use."""
+CONVOLUTION = re.compile(r"synthesis/(4|8|16|32|64|128|256|512|1024)x\1/Conv1?/weight")
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 Change = Callable[[Any], Any]
 
@@ -31,11 +35,11 @@ FIXED = {
     "num_channels": (3,),
     "label_size": (0, None),
     "resample_kernel": ([1, 3, 3, 1], (1, 3, 3, 1)),
+    "normalize_latents": (True,),
     "mapping_lrmul": (0.01,),
     "nonlinearity": ("lrelu",),
     "mapping_nonlinearity": ("lrelu",),
     "mbstd_num_features": (1,),
-    "architecture": ("skip", "resnet"),
 }
 """Options of the networks that ours do not have, with the values they stand for."""
 
@@ -63,25 +67,43 @@ def variables(network: Any) -> Arrays:
         prefix, network = pending.pop()
         fields = network.state if isinstance(network, Inert) and isinstance(network.state, dict) else {}
         for item in _list(fields.get("variables")):
-            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], Array):
+            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and _is_variable(item[1]):
                 name = re.sub(r"^(?:.*/)?(?:G_)?(mapping|synthesis)/", r"\1/", f"{prefix}{item[0]}"[:1000])
-                found[name.removeprefix("D/")] = item[1].value
+                # What has no axes is no array in the file, but a number.
+                value = item[1].value if isinstance(item[1], Array) else np.array(item[1], np.float32)
+                found[name.removeprefix("D/")] = value
         components = fields.get("components")
         if isinstance(components, dict):
             pending += [(f"{prefix}{name}/"[:1000], child) for name, child in components.items()]
     return found if len(found) <= MOST_KEYS else {}
 
 
+def _is_variable(value: Any) -> bool:
+    return isinstance(value, Array) or type(value) in (int, float)
+
+
 def _list(values: Any) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _check_options(network: Any) -> dict[Any, Any]:
-    """The static_kwargs; raises CheckpointError if they ask for what our networks cannot do."""
-    options = network.state.get("static_kwargs")
-    options = options if isinstance(options, dict) else {}
-    for name, accepted in FIXED.items():
-        if name in options and options[name] not in accepted:
+def _check_options(network: Any, architecture: str) -> dict[Any, Any]:
+    """The static_kwargs, its own before those of its components.
+
+    Raises:
+        CheckpointError: if they ask for what our networks cannot do.
+    """
+    components = network.state.get("components")
+    options: dict[Any, Any] = {}
+    for part in (network, *(components.values() if isinstance(components, dict) else ())):
+        fields = part.state if isinstance(part, Inert) and isinstance(part.state, dict) else {}
+        own = fields.get("static_kwargs")
+        options = {**own, **options} if isinstance(own, dict) else options
+        if len(options) > MOST_KEYS:
+            break
+    for name, accepted in {**FIXED, "architecture": (architecture,)}.items():
+        value = options.get(name, accepted[0])
+        value = value.value.tolist() if isinstance(value, Array) else value
+        if value not in accepted:
             raise CheckpointError(
                 f"It was made with another {name} than padinv's networks have, which is {accepted[0]}."
             )
@@ -136,12 +158,12 @@ def _layers(old: str, new: str, change: Change) -> list[tuple[str, str, Change]]
 
 def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
     """Reads ``Conv0_up``, ``Conv1`` (``Conv`` at 4 px), ``ToRGB`` of each ``synthesis/RxR``; ``synthesis/noise{i}``."""
-    _check_options(network)
+    options = _check_options(network, "skip")
     if any(re.search("Label", name) for name in arrays):
         raise CheckpointError(
             "It is a conditional network of TensorFlow, which padinv does not read; convert it with NVIDIA's."
         )
-    arrays = {name: array for name, array in arrays.items() if name != "lod"}
+    arrays = _without_noise({name: array for name, array in arrays.items() if not LOD.fullmatch(name)})
     r = r"synthesis/(\d+)x\1"
     rules: list[tuple[str, str, Change]] = [
         ("dlatent_avg", "w_avg", _same),
@@ -173,13 +195,27 @@ def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
         "mapping_layers": mapping_layers,
         "mapping_width": width,
         "channels": channels,
+        "conv_clamp": options.get("conv_clamp"),
     }
     return config, state
 
 
+def _without_noise(arrays: Arrays) -> Arrays:
+    """Gives a generator without noise (``use_noise``) images of zeros, added with the strength zero."""
+    sizes = sorted({int(match[1]) for name in arrays if (match := CONVOLUTION.fullmatch(name))})
+    if any(re.search(r"/noise(\d+|_strength)$", name) for name in arrays):
+        return arrays
+    silent = dict(arrays)
+    for number, r in enumerate([r for r in sizes for _ in range(1 if r == 4 else 2)]):
+        layer = "Conv" if r == 4 else ("Conv0_up", "Conv1")[(number - 1) % 2]
+        silent[f"synthesis/noise{number}"] = np.zeros((1, 1, r, r), np.float32)
+        silent[f"synthesis/{r}x{r}/{layer}/noise_strength"] = np.zeros((), np.float32)
+    return silent
+
+
 def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
     """Reads ``FromRGB`` of the full resolution, ``Conv0``, ``Conv1_down``, ``Skip`` of each ``RxR``, and the end."""
-    options = _check_options(network)
+    options = _check_options(network, "resnet")
     r = r"(\d+)x\1"
     rules: list[tuple[str, str, Change]] = []
     for old, new, change in (
@@ -198,12 +234,20 @@ def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
             f"It has {len(from_rgb)} inputs where the residual architecture has one; padinv has no other."
         )
     state = _translate(
-        {name: array for name, array in arrays.items() if name != "lod"}, rules, "StyleGAN2's discriminator"
+        {name: array for name, array in arrays.items() if not LOD.fullmatch(name)}, rules, "StyleGAN2's discriminator"
     )
     skips = {int(key.split(".")[1]): tensor for key, tensor in state.items() if key.endswith(".skip.weight")}
     channels = {r // 2: tensor.shape[0] for r, tensor in sorted(skips.items())}
+    if not channels:
+        raise CheckpointError("It has no skip connections, which the residual architecture has; padinv has no other.")
     channels[2 * max(channels)] = shape(state, "from_rgb.weight", "discriminator")[0]
-    config: dict[str, Any] = {"resolution": max(channels), "channels": channels}
-    if type(groups := options.get("mbstd_group_size")) is int and groups > 0:
-        config["mbstd_groups"] = groups
+    width, inputs = shape(state, "conv.weight", "discriminator")[:2]
+    if inputs != width + 1:
+        raise CheckpointError(f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one.")
+    config = {
+        "resolution": max(channels),
+        "channels": channels,
+        "mbstd_groups": options.get("mbstd_group_size", 4),  # None is the whole batch
+        "conv_clamp": options.get("conv_clamp"),
+    }
     return config, state
