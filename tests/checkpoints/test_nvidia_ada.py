@@ -129,7 +129,11 @@ def test_layers_without_noise(tmp_path: Path, switched_off: bool) -> None:
         ("generator", {"synthesis.b8.conv0.affine": {"activation": "tanh"}}, "activation tanh, but .* have linear"),
         ("generator", {"synthesis.b8": {"architecture": "resnet"}}, "architecture resnet, but padinv's .* skip"),
         ("generator", {"synthesis.b4": {"architecture": "orig"}}, r"synthesis\.b4 has the architecture orig"),
-        ("generator", {"synthesis.b8.conv0": {"conv_clamp": 256}, "synthesis.b8.conv1": {"conv_clamp": None}}, "bounds"),
+        (
+            "generator",
+            {"synthesis.b8.conv0": {"conv_clamp": 256}, "synthesis.b8.conv1": {"conv_clamp": None}},
+            "bounds",
+        ),
         ("generator", {"synthesis.b8.conv0": {"conv_clamp": -1}}, "conv_clamp must be a positive number"),
         ("generator", {"mapping.fc1": {"bias_gain": "x"}}, "mapping.fc1 has no proper bias_gain"),
         ("discriminator", {"b4": {"architecture": "skip"}}, "b4 has the architecture skip, but .* have resnet"),

@@ -131,7 +131,9 @@ def _check(facts: Facts, architecture: str) -> Config:
     for name, fields in facts.items():
         expected = "lrelu" if LEAKY.fullmatch(name) else "linear"
         if (found := fields.get("activation", expected)) != expected:
-            raise CheckpointError(f"{name} has the activation {str(found)[:50]}, but padinv's networks have {expected}.")
+            raise CheckpointError(
+                f"{name} has the activation {str(found)[:50]}, but padinv's networks have {expected}."
+            )
         if (found := fields.get("architecture", architecture)) != architecture:
             raise CheckpointError(
                 f"{name} has the architecture {str(found)[:50]}, but padinv's networks have {architecture}."
@@ -139,7 +141,9 @@ def _check(facts: Facts, architecture: str) -> Config:
         if CLAMPED.fullmatch(name) and "conv_clamp" in fields:
             bounds[name] = fields["conv_clamp"]
     if len({*bounds.values()}) > 1:
-        raise CheckpointError("Its convolutions have different bounds (conv_clamp); padinv's networks have one for all.")
+        raise CheckpointError(
+            "Its convolutions have different bounds (conv_clamp); padinv's networks have one for all."
+        )
     if not facts:
         logger.warning(
             "A state dict of stylegan2-ada-pytorch does not tell the activations, their bound conv_clamp and the "
@@ -267,7 +271,9 @@ def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> 
     rules.append((r"b(\d+)\.skip\.(.*)", r"blocks.\1.skip.\2"))
     width, inputs = shape(state, "b4.conv.weight", "discriminator")[:2]
     if inputs != width + 1:
-        raise CheckpointError(f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one.")
+        raise CheckpointError(
+            f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
+        )
     groups = facts.get("b4.mbstd", {}).get("group_size", 4)  # None is the whole batch
     config: Config = {"resolution": resolution, "channels": channels, "mbstd_groups": groups, **options}
     return config, rename(state, rules, "StyleGAN2-ADA's discriminator")

@@ -206,8 +206,8 @@ def _without_noise(arrays: Arrays) -> Arrays:
     if any(re.search(r"/noise(\d+|_strength)$", name) for name in arrays):
         return arrays
     silent = dict(arrays)
-    for number, r in enumerate([r for r in sizes for _ in range(1 if r == 4 else 2)]):
-        layer = "Conv" if r == 4 else ("Conv0_up", "Conv1")[(number - 1) % 2]
+    layers = [(r, layer) for r in sizes for layer in (("Conv",) if r == 4 else ("Conv0_up", "Conv1"))]
+    for number, (r, layer) in enumerate(layers):
         silent[f"synthesis/noise{number}"] = np.zeros((1, 1, r, r), np.float32)
         silent[f"synthesis/{r}x{r}/{layer}/noise_strength"] = np.zeros((), np.float32)
     return silent
@@ -243,7 +243,9 @@ def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
     channels[2 * max(channels)] = shape(state, "from_rgb.weight", "discriminator")[0]
     width, inputs = shape(state, "conv.weight", "discriminator")[:2]
     if inputs != width + 1:
-        raise CheckpointError(f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one.")
+        raise CheckpointError(
+            f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
+        )
     config = {
         "resolution": max(channels),
         "channels": channels,
