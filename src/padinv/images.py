@@ -1,17 +1,43 @@
-"""From encoded bytes to a tensor: decode to RGB, crop to a centred square, resize, scale to [-1, 1]."""
+"""From encoded bytes to a tensor: decode to RGB, crop to a centred square, resize, scale to [-1, 1].
+
+Training, :class:`padinv.Inverter` and the commands decode here, so that a network sees the same of a file everywhere.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import re
+import stat
 import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from padinv.colour import MAX_PROFILE_BYTES, convert, is_srgb, mode_of, profile_of
 from padinv.exceptions import DataError
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "DIB": (),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "AVIF": (".avif", ".avifs"),
+}
+"""Pillow's formats that are read, and how the names of such files end. Content decides; Pillow knows others, and would
+start Ghostscript for what is PostScript inside, whatever it is called."""
 
 MAX_PIXELS = 89_478_485
 """The largest image that is decoded, in pixels: Pillow's own limit against decompression bombs."""
@@ -19,18 +45,51 @@ MAX_PIXELS = 89_478_485
 MAX_BYTES = 1 << 28
 """The largest encoded image that is read (256 MiB): a larger one is a mistake or an attack."""
 
+MAX_SCANS = 100
+"""How often a JPEG may go over its pixels. Ten times is usual; thousands fit into a small file and take minutes."""
+
+MAX_PIXELS_OF_SCANS = 16 * MAX_PIXELS
+"""Pixels times scans: a large JPEG may go over its pixels less often."""
+
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 """What such files begin with, behind four bytes and "ftyp": telephones write them, and Pillow may not read them."""
+
+OTHER_FORMATS = {
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "PDF",
+    b"8BPS": "a Photoshop image",
+    b"\xff\x0a": "a JPEG XL image",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image",
+    b"\0\0\1\0": "an icon",
+    b"qoif": "a QOI image",
+    b"<svg": "an SVG drawing",
+}
+"""How pictures begin that are not read."""
+
+Remark: TypeAlias = Callable[[str], object]
+"""Is called with what there is to say of an image that can be used nevertheless, without a full stop."""
+
+
+class ImageWarning(UserWarning):
+    """There is something to say of an image, which is used nevertheless."""
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"An image: {text}.", ImageWarning, stacklevel=4)
 
 
 def read_bytes(path: str) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        DataError: It is larger than `MAX_BYTES`.
+        DataError: It is larger than `MAX_BYTES`, or no file but a pipe, a socket or a device.
         OSError: It cannot be read.
     """
-    with Path(path).open("rb") as file:
+    if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():  # of the latter, open() complains
+        raise DataError("it is a pipe, a socket or a device, not a file")
+    # Without waiting for a writer, should a pipe take the file's place just now.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         return limited(file.read(MAX_BYTES + 1))
 
 
@@ -45,72 +104,262 @@ def limited(data: bytes) -> bytes:
     return data
 
 
-def decode(data: bytes, resolution: int | None = None) -> Image.Image:
-    """Decode an image file, upright and as 8-bit RGB.
+def decode(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
+    """Decode an image file, upright and as 8-bit sRGB.
 
-    EXIF rotation is applied; grey becomes three equal channels; 16-bit grey is scaled (65535 is 255), not cut;
-    whatever is transparent is laid on white; of an animation the first frame is taken; colour profiles are ignored.
+    EXIF rotation is applied; a colour profile is (or what PNG or EXIF say instead of one); grey becomes three equal
+    channels; 16-bit grey is scaled (65535 is 255), not cut; whatever is transparent is laid on white; of an animation
+    the first frame is taken. Damaged metadata are no reason to refuse pixels: they are left out.
 
     Args:
         data: The file's bytes.
         resolution: The side the image will be resized to. A JPEG at least four times as large is then decoded at
             1/2, 1/4 or 1/8 of its size, and still at least twice as large as wanted.
+        remark: Is told if a colour profile cannot be used; if not given, it is an `ImageWarning`.
 
     Raises:
-        DataError: It is empty, no image, truncated, too large, or of floating-point pixels; gives the reason only.
+        DataError: It is empty, no image of `FORMATS`, truncated, too large, or of floating-point pixels; gives the
+            reason only.
+    """
+    return seen(decode_original(data, resolution, remark))
+
+
+def decode_original(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
+    """Decode an image file as `original` has it; else as `decode`.
+
+    Raises:
+        DataError: As `decode` does.
     """
     if not data:
         raise DataError("the file is empty")
+    remarks: list[str] = []
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, in files that are fine for us; its warning of a bomb is an error.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _decode(data, resolution)
+            image = original(_load(data, resolution), remarks.append)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(_too_large("it")) from error
         except UnidentifiedImageError as error:
+            kind = next((kind for start, kind in OTHER_FORMATS.items() if data.startswith(start)), None)
             if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-                raise DataError("it is a HEIC or AVIF image, which is not read here; save it as JPEG or PNG") from error
-            raise DataError("it is not an image") from error
+                kind = "a HEIC or AVIF image"
+            what = "not an image" if kind is None else f"{kind}, which is not read here; save it as JPEG or PNG"
+            raise DataError(f"it is {what}") from error
         except DataError:
             raise
         except (
             Exception
         ) as error:  # decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error
             raise DataError(str(error) or type(error).__name__) from error
+    for text in remarks:
+        remark(text)
+    return image
 
 
-def _decode(data: bytes, resolution: int | None) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data))
+def _load(data: bytes, resolution: int | None) -> Image.Image:
+    """Opens and decodes; if that fails, once more without the metadata, in which the damage may lie."""
+    try:
+        return _load_as_it_is(data, resolution)
+    except (DataError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    except Exception:
+        if (plain := _without_metadata(data)) is None:
+            raise
+        try:
+            image = _load_as_it_is(plain, resolution)
+        except Exception:
+            plain = None
+        if plain is None:
+            raise
+        if data.startswith(PNG) and (profile := _profile_of_png(data)) is not None:
+            image.info["icc_profile"] = profile
+        return image
+
+
+def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
+    image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
     if image.width * image.height > MAX_PIXELS:  # Pillow's limit may have been lifted by another library
         raise DataError(_too_large(f"it has {image.width}x{image.height} pixels and"))
+    if data.startswith(JPEG):
+        _check_scans(data, image.width * image.height)
     if resolution is not None:
         image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG has it; elsewhere it does nothing
-    return upright_rgb(image)
+    image.load()
+    return image
+
+
+@lru_cache
+def _formats() -> list[str]:
+    """Those that this Pillow has: AVIF came late."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _too_large(what: str) -> str:
     return f"{what} is larger than the limit of {MAX_PIXELS:,} pixels"
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as :func:`decode` returns it: upright and 8-bit RGB; the image itself stays as it is.
+JPEG = b"\xff\xd8"
+PNG = b"\x89PNG\r\n\x1a\n"
+PIXELS_OF_PNG = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""The chunks without which there is no picture."""
+MEANING_OF_PNG = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": None}
+"""The chunks that change how it looks, and how long they are."""
+
+
+def _check_scans(data: bytes, pixels: int) -> None:
+    most = min(MAX_SCANS, MAX_PIXELS_OF_SCANS // max(1, pixels))
+    # Counting all of these bytes is fast; those of thumbnails in the metadata are told apart only if they matter.
+    if data.count(b"\xff\xda") > most and sum(kind == 0xDA for kind, _ in _segments(data)) > most:
+        raise DataError(f"it goes over its pixels more than {most} times, which no program writes: save it anew")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The segments of a JPEG up to its end: the marker, and all bytes up to the next."""
+    marker, at = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]"), 2
+    while (found := marker.search(data, at)) is not None and (kind := data[found.end() - 1]) != 0xD9:
+        behind = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        after = marker.search(data, behind) if kind == 0xDA else None
+        at = after.start() if after is not None else (len(data) if kind == 0xDA else behind)
+        yield kind, data[found.start() : at]
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG: the kind, and all bytes, of which the last may be missing."""
+    at = len(PNG)
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8], data[at:end]
+        at = end
+
+
+def _is_whole(kind: bytes, chunk: bytes) -> bool:
+    """Whether a chunk of metadata is to be trusted, and matters."""
+    length = MEANING_OF_PNG.get(kind, -1)
+    return length in (None, len(chunk) - 12) and zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]
+
+
+def _without_metadata(data: bytes) -> bytes | None:
+    """The same picture without what tells of it; None if that cannot be told from the picture."""
+    if data.startswith(PNG):
+        chunks = (chunk for kind, chunk in _chunks(data) if kind in PIXELS_OF_PNG or _is_whole(kind, chunk))
+        return PNG + b"".join(chunks)
+    if data.startswith(JPEG):
+        kept = b"".join(
+            segment
+            for kind, segment in _segments(data)
+            if not (0xE0 <= kind <= 0xEF or kind == 0xFE)  # but for what tells how colours are stored
+            or (kind == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16)
+            or (kind == 0xE2 and segment[4:16] == b"ICC_PROFILE\0")
+        )
+        return JPEG + kept + b"\xff\xd9" if b"\xff\xd9" in data else JPEG + kept
+    return None
+
+
+def _profile_of_png(data: bytes) -> bytes | None:
+    """The profile in a PNG: Pillow refuses one of more than 1 MiB. Empty if it is damaged, None if there is none."""
+    for kind, chunk in _chunks(data):
+        if kind == b"iCCP":
+            _, _, packed = chunk[8:-4].partition(b"\0")
+            try:
+                return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES + 1)
+            except zlib.error:
+                return b""
+    return None
+
+
+def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
+    """An opened image upright, with its own colours and transparency; the image itself stays as it is.
+
+    Args:
+        image: Of Pillow's.
+        remark: As for `decode`.
+
+    Returns:
+        8-bit RGB, or RGBA if it says what is transparent. `info` has its profile as "icc_profile", if that is another
+        than sRGB, and nothing else. What has no RGB profile, such as CMYK, is in sRGB.
 
     Raises:
         DataError: Its pixels are floating-point numbers.
     """
     image.load()
-    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise DataError("its pixels are floating-point numbers, whose range is not defined")
+    profile = None
+    try:
+        profile = profile_of(image)
+    except DataError as error:
+        remark(f"its colour profile cannot be used ({error}), and its colours are taken for sRGB")
+    image = _upright(image)
+    alpha = None
     if image.mode.startswith("I"):
         values = np.asarray(image).clip(0, 65535) / 257
         image = Image.fromarray(values.round().astype(np.uint8))
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        grey, image = image.mode == "LA", image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.getchannel("R") if grey else image.convert("RGB")
+    image, profile = _known(image, profile, remark)
+    if alpha is not None:
+        image.putalpha(alpha)
+    image.info = {} if profile is None else {"icc_profile": profile}
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF raises nearly anything
+        return image.copy()
+
+
+def _known(image: Image.Image, profile: bytes | None, remark: Remark) -> tuple[Image.Image, bytes | None]:
+    """As RGB, with the profile that it is in; None for sRGB."""
+    try:
+        if profile is not None:
+            return _by_profile(image, profile)
+    except DataError as error:
+        remark(f"its colour profile cannot be used ({error}), and its colours are taken for sRGB")
+    return (convert(image, None, None) if image.mode == "LAB" else image.convert("RGB")), None
+
+
+def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes | None]:
+    mode = mode_of(profile)
+    if mode == "RGB" and image.mode not in ("CMYK", "LAB"):
+        rgb = image.convert("RGB")
+        if is_srgb(profile):
+            return rgb, None
+        try:
+            convert(rgb.crop((0, 0, 1, 1)), None, profile)
+        except DataError:  # there is no way back, as with that of some scanners
+            return convert(rgb, profile, None), None
+        return rgb, profile
+    if mode != image.mode and (mode, image.mode) != ("L", "1"):
+        raise DataError(f"it is for {mode}, and the image is {image.mode}")
+    return convert(image.convert(mode), profile, None), None
+
+
+def seen(image: Image.Image) -> Image.Image:
+    """What `original` returns as the networks see it: RGB in sRGB, what is transparent laid on white."""
+    rgb, profile = image.convert("RGB"), image.info.get("icc_profile")
+    if profile is not None:
+        rgb = convert(rgb, profile, None)
+    if image.mode == "RGBA":
+        rgb.putalpha(image.getchannel("A"))
+        rgb = Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgb).convert("RGB")
+    rgb.info = {}
+    return rgb
+
+
+def upright_rgb(image: Image.Image, remark: Remark = _warn) -> Image.Image:
+    """An opened image as `decode` returns it: upright and 8-bit sRGB; the image itself stays as it is.
+
+    Raises:
+        DataError: Its pixels are floating-point numbers.
+    """
+    return seen(original(image, remark))
 
 
 def square(image: Image.Image, resolution: int) -> Image.Image:
@@ -148,10 +397,21 @@ def to_tensor(image: Image.Image, flip: bool = False) -> Tensor:
     return torch.from_numpy(planes).div_(127.5).sub_(1)
 
 
-def load_tensor(data: bytes, resolution: int, flip: bool = False) -> Tensor:
+def to_image(tensor: Tensor) -> Image.Image:
+    """The inverse of `to_tensor`: (3, H, W) in [-1, 1], what is beyond is cut, as an 8-bit RGB image.
+
+    Example:
+        >>> to_image(to_tensor(Image.new("RGB", (1, 1), (0, 51, 255)))).getpixel((0, 0))
+        (0, 51, 255)
+    """
+    pixels = tensor.detach().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def load_tensor(data: bytes, resolution: int, flip: bool = False, remark: Remark = _warn) -> Tensor:
     """From the file's bytes to float32 (3, resolution, resolution) in [-1, 1]: `decode`, `square`, `to_tensor`.
 
     Raises:
         DataError: As `decode` does.
     """
-    return to_tensor(square(decode(data, resolution), resolution), flip)
+    return to_tensor(square(decode(data, resolution, remark), resolution), flip)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from colour_profiles import rgb_profile
 from command_files import Command, files, pixels, records
 from detection_model import write_detection_model
 from padinv import Inversion, Inverter
@@ -246,6 +247,29 @@ def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:
     assert (pasted[middle] != original[middle]).any()
     (record,) = records(out)
     assert record["faces"] == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG"])
+def test_a_pasted_photograph_keeps_its_profile(padinv: Command, kind: str, tmp_path: Path) -> None:
+    profile, photograph = rgb_profile("Display P3"), tmp_path / f"phone.{kind.lower()}"
+    Image.open(RAW / "A000378.jpg").save(photograph, kind, icc_profile=profile)
+    points = json.loads((RAW / "landmarks.json").read_text())["A000378.jpg"]
+    (tmp_path / "points.json").write_text(json.dumps({photograph.name: points}))
+    assert padinv("invert", photograph, "-o", tmp_path / "out", "--landmarks", tmp_path / "points.json") == 0
+    with Image.open(tmp_path / "out" / "photographs" / "phone.png") as pasted:
+        assert pasted.info["icc_profile"] == profile
+    after, before = pixels(tmp_path / "out" / "photographs" / "phone.png"), pixels(photograph)
+    assert (after[:4] == before[:4]).all()
+    assert (after != before).any()
+
+
+def test_a_damaged_profile_is_told_and_the_photograph_inverted(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.open(photographs / "a.png").save(tmp_path / "d.png", icc_profile=b"no profile" * 20)
+    assert padinv("invert", tmp_path / "d.png", "-o", tmp_path / "out") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "profile" in line]
+    assert line.startswith(f"padinv: {tmp_path / 'd.png'}: its colour profile cannot be used (")
 
 
 def test_landmarks_concern_their_own_photograph(

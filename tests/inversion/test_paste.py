@@ -2,16 +2,20 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
+from colour_profiles import rgb_profile
+from image_files import noise
 from padinv.exceptions import ConfigError, DataError
-from padinv.images import decode, to_tensor
+from padinv.images import decode, to_tensor, upright_rgb
 from padinv.inversion.alignment import Crop, centre_square, face_square, warp
-from padinv.inversion.paste import paste_back
+from padinv.inversion.paste import paste_back, paste_into
 
 DATA = Path(__file__).parents[1] / "data" / "raw-portraits"
 ENTRIES = json.loads((DATA / "landmarks.json").read_text())
@@ -148,3 +152,48 @@ def test_what_is_no_face(shape: tuple[int, ...]) -> None:
 def test_another_photograph() -> None:
     with pytest.raises(DataError, match="The crop is of a photograph of 20×20 px"):
         paste_back(torch.zeros(3, 20, 21), torch.ones(3, 8, 8), centre_square((20, 20)))
+
+
+SQUARE = centre_square((48, 40))
+
+
+@pytest.mark.parametrize("space", ["Display P3", "AdobeRGB", None])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_pasting_into_a_photograph_of_other_colours(space: str | None, mode: str) -> None:
+    """Its pixels, profile and transparency are its own; the face has the colours that it had."""
+    photograph = noise((48, 40))
+    if mode == "RGBA":
+        photograph.putalpha(Image.fromarray(np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)))
+    if space is not None:
+        photograph.info["icc_profile"] = rgb_profile(space)
+    face = torch.tensor([200.0, 90, 60]).div(127.5).sub(1).reshape(3, 1, 1).expand(3, 16, 16)
+    pasted = paste_into(photograph, [(face, SQUARE)])
+    assert pasted.mode == mode
+    assert pasted.info == photograph.info
+    before, after = np.asarray(photograph), np.asarray(pasted)
+    outside = depth(SQUARE).numpy() < -1e-3
+    assert np.array_equal(before[outside], after[outside])
+    if mode == "RGBA":
+        assert np.array_equal(before[..., 3], after[..., 3])
+        assert np.array_equal(before[before[..., 3] == 0], after[before[..., 3] == 0])
+    expected = np.array([200, 90, 60])
+    shown = np.asarray(upright_rgb(pasted), float)[10:30, 14:34]
+    # On white it looks as it did when it was inverted, where enough of it is there to be as dark.
+    solid = np.asarray(photograph.convert("RGBA"))[10:30, 14:34, 3] > (150 if mode == "RGBA" else 0)
+    reached = np.maximum(expected, 255 - np.asarray(photograph.convert("RGBA"))[10:30, 14:34, 3:])
+    assert solid.any()
+    assert np.abs(shown - reached)[solid].max() <= 3
+
+
+def test_pasting_into_several_places_and_upright() -> None:
+    photograph, exif = noise((40, 48)), Image.Exif()
+    exif[0x0112] = 6
+    photograph.info["exif"] = exif.tobytes()
+    face = torch.zeros(3, 8, 8)
+    left, right = turned(0.0, 10, (10, 20), (48, 40)), turned(0.3, 10, (36, 20), (48, 40))
+    pasted = paste_into(photograph, [(face, left), (face, right)])
+    assert pasted.size == (48, 40)
+    assert not pasted.info
+    assert pasted.getpixel((10, 20)) == pasted.getpixel((36, 20)) == (128, 128, 128)
+    with pytest.raises(DataError, match="of a photograph of"):
+        paste_into(photograph, [(face, centre_square((10, 10)))])

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from padinv.bulk.inputs import is_code
 from padinv.data.sources import Source
 from padinv.exceptions import DataError
-from padinv.images import decode
+from padinv.images import decode_original, seen
 from padinv.inversion.photographs import SMALLEST
 
 
@@ -31,9 +31,13 @@ class Item(NamedTuple):
 
     photograph: Photograph
     image: Image.Image | None = None
-    """Upright RGB; None if it could not be read, and for a saved code, which is read where the generator is."""
+    """Upright sRGB; None if it could not be read, and for a saved code, which is read where the generator is."""
     problem: str = ""
     """A sentence, if it could not be read."""
+    original: Image.Image | None = None
+    """In its own colours and with its transparency (:func:`padinv.images.original`), if that differs from the image."""
+    remarks: tuple[str, ...] = ()
+    """What else there is to say of it, in sentences."""
 
 
 class PhotographDataset(Dataset[Item | None]):
@@ -63,15 +67,19 @@ class PhotographDataset(Dataset[Item | None]):
 
 def read_item(source: Source, photograph: Photograph) -> Item:
     """Reads one photograph."""
+    remarks: list[str] = []
     try:
-        image = decode(source.read(photograph.place))
+        original = decode_original(source.read(photograph.place), remark=remarks.append)
+        image = seen(original)
         if min(image.size) < SMALLEST:
             raise DataError(f"it has {image.width}×{image.height} pixels, and the smallest has {SMALLEST}×{SMALLEST}")
     except DataError as error:
         return Item(photograph, problem=f"{photograph.path} cannot be read: {error}.")
     except OSError as error:
         return Item(photograph, problem=f"{photograph.path} cannot be read: {error.strerror or error}.")
-    return Item(photograph, image)
+    differs = original.mode != "RGB" or bool(original.info)
+    sentences = tuple(f"{photograph.path}: {remark}." for remark in remarks)
+    return Item(photograph, image, original=original if differs else None, remarks=sentences)
 
 
 def collate(items: Sequence[Item | None]) -> list[Item]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from padinv.bulk.module import Outcome
 from padinv.bulk.outputs import OutputFolder, Record
-from padinv.images import to_tensor
+from padinv.inversion.paste import paste_into
 
 
 class ResultWriter(BasePredictionWriter):
@@ -53,6 +53,8 @@ class ResultWriter(BasePredictionWriter):
         for outcome in prediction:
             if outcome.problem:
                 tqdm.write(f"padinv: {outcome.problem}", file=sys.stderr)  # beside the progress bar, not into it
+            for remark in outcome.item.remarks:
+                tqdm.write(f"padinv: {remark}", file=sys.stderr)
             self.folder.add(self._write(outcome), trainer.global_rank)
         if trainer.received_sigterm:
             raise SIGTERMException
@@ -68,10 +70,11 @@ class ResultWriter(BasePredictionWriter):
             self.folder.write(self.folder.file("grids", own), partial(write_png, result.grid))
             self.folder.write(self.folder.file("codes", own), partial(result.inversion.save, images=False))
         if "photographs" in self.folder.kinds and outcome.item.image is not None:
-            photograph = to_tensor(outcome.item.image)
-            for result in results:
-                photograph = result.inversion.paste(photograph)
-            self.folder.write(self.folder.file("photographs", name), partial(write_png, photograph / 2 + 0.5))
+            places = [(result.inversion.images[0], result.inversion.crop[0]) for result in results]
+            photograph = paste_into(outcome.item.original or outcome.item.image, places)
+            self.folder.write(
+                self.folder.file("photographs", name), partial(photograph.save, format="PNG", compress_level=3)
+            )
         metrics = {key: mean(result.metrics[key] for result in results) for key in results[0].metrics}
         return {
             "photograph": path,

@@ -28,6 +28,8 @@ class Sample(NamedTuple):
     """Path of the image, that of the replacement if there is one."""
     problems: tuple[str, ...]
     """A sentence for each file that could not be read."""
+    remarks: tuple[str, ...] = ()
+    """What there is to say of the image that was read, such as that its colour profile is damaged."""
 
 
 class ImageDataset(Dataset[Sample]):
@@ -62,14 +64,15 @@ class ImageDataset(Dataset[Sample]):
             number = (first + step) % len(self)
             index = number if self.indices is None else int(self.indices[number])
             name = self.source.name(index)
+            remarks: list[str] = []
             try:
-                image = load_tensor(self.source.read(index), self.resolution, flip)
+                image = load_tensor(self.source.read(index), self.resolution, flip, remarks.append)
             except DataError as error:
                 problems.append(f"{name} cannot be read: {error}")
             except OSError as error:
                 problems.append(f"{name} cannot be read: {error.strerror or error}")
             else:
-                return Sample(image, name, tuple(problems))
+                return Sample(image, name, tuple(problems), tuple(f"{name}: {remark}" for remark in remarks))
         return Sample(None, self.source.name(index), tuple(problems))
 
 
@@ -80,6 +83,7 @@ class Collated(NamedTuple):
     name: list[str]
     problems: list[str]
     missing: int
+    remarks: list[str]
 
 
 def collate(samples: Sequence[Sample]) -> Collated:
@@ -90,6 +94,7 @@ def collate(samples: Sequence[Sample]) -> Collated:
         [sample.name for sample in samples if sample.image is not None],
         [problem for sample in samples for problem in sample.problems],
         len(samples) - len(images),
+        [remark for sample in samples for remark in sample.remarks],
     )
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from padinv.data.dataset import Collated, ImageDataset, Sample, collate
 from padinv.data.sampler import TrainSampler
 from padinv.exceptions import DataError
+from padinv.images import ImageWarning
 
 
 class UnreadableImageWarning(UserWarning):
@@ -60,6 +61,7 @@ class ImageLoader(DataLoader[Sample]):
             if batch.missing and self.dataset.replace:  # type: ignore[attr-defined]  # it is an ImageDataset
                 raise DataError(f"no readable image was found to train on: {problem}")
             self._report(batch.problems)
+            self._warn(batch.remarks, ImageWarning)
             if isinstance(self.sampler, TrainSampler):  # Lightning's overfit_batches puts another in its place
                 self.sampler.advance()
             if batch.name:
@@ -72,9 +74,13 @@ class ImageLoader(DataLoader[Sample]):
         for problem in problems:
             if self.strict:
                 raise DataError(f"{problem}; strict=false skips such files")
-            if problem not in self._reported:
-                self._reported.add(problem)
-                warnings.warn(f"{problem}; it is skipped", UnreadableImageWarning, stacklevel=3)
+            self._warn([f"{problem}; it is skipped"], UnreadableImageWarning)
+
+    def _warn(self, texts: Iterable[str], category: type[Warning]) -> None:
+        for text in texts:
+            if text not in self._reported:
+                self._reported.add(text)
+                warnings.warn(text, category, stacklevel=4)
 
     def state_dict(self) -> dict[str, Any]:
         """Empty: with these two methods, Lightning takes the loader for one that resumes inside an epoch.

@@ -10,7 +10,7 @@ from padinv.inversion.landmarks import (
     given_landmarks,
     load_landmarks,
 )
-from padinv.inversion.paste import paste_back
+from padinv.inversion.paste import paste_back, paste_into
 from padinv.inversion.photographs import read_photographs
 from padinv.inversion.refinement import refine
 
@@ -29,6 +29,7 @@ __all__ = [
     "given_landmarks",
     "load_landmarks",
     "paste_back",
+    "paste_into",
     "read_photographs",
     "refine",
     "warp",

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from padinv.checkpoints.native import save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop
-from padinv.inversion.paste import paste_back
+from padinv.inversion.paste import paste_back, paste_into
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
 from padinv.typing import PathLike
@@ -87,17 +88,24 @@ class Inversion:
         """Moves every tensor to the CPU."""
         return self.to("cpu")
 
-    def paste(self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1) -> Tensor:
+    @overload
+    def paste(self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1) -> Tensor: ...
+    @overload
+    def paste(self, photograph: Image.Image, images: Tensor | None = None, feather: float = 0.1) -> Image.Image: ...
+    def paste(
+        self, photograph: Tensor | Image.Image, images: Tensor | None = None, feather: float = 0.1
+    ) -> Tensor | Image.Image:
         """Lays images back into the photograph that they were taken from, with :func:`~padinv.inversion.paste_back`.
 
         Args:
-            photograph: (3, H, W) in [-1, 1]. All images of this inversion go into it, as those of several faces do;
-                select those of one photograph before, such as ``inversion[0]``.
+            photograph: (3, H, W) in [-1, 1], or a Pillow image, which keeps its colour profile and transparency
+                (:func:`~padinv.inversion.paste_into`). All images of this inversion go into it, as those of several
+                faces do; select those of one photograph before, such as ``inversion[0]``.
             images: (B, 3, R, R), for instance edited; the reconstructions if not given.
             feather: width of the fading, as a part of the square's side.
 
         Returns:
-            A new tensor (3, H, W).
+            A new tensor (3, H, W), or a new image.
 
         Raises:
             ConfigError: if there is not one image for each place.
@@ -106,7 +114,10 @@ class Inversion:
         images = self.images if images is None else images
         if len(images) != len(self):
             raise ConfigError(f"There are {len(self)} places in this inversion, but {len(images)} images to paste.")
-        for image, crop in zip(images, self.crop, strict=True):
+        places = list(zip(images, self.crop, strict=True))
+        if isinstance(photograph, Image.Image):
+            return paste_into(photograph, places, feather)
+        for image, crop in places:
             photograph = paste_back(photograph, image.to(photograph), crop, feather)
         return photograph
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from padinv.colour import convert
 from padinv.exceptions import ConfigError, DataError
+from padinv.images import original, to_image, to_tensor
 from padinv.inversion.alignment import Crop, Quad, clamped, project, whole
 
 
@@ -50,6 +54,44 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
     original = photograph[:, top:bottom, left:right]
     pasted[:, top:bottom, left:right] = torch.where(mask > 0, torch.lerp(original, layer, mask), original)
     return pasted
+
+
+def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], feather: float = 0.1) -> Image.Image:
+    """Lays faces into a photograph in its own colours: :func:`paste_back` for what a file holds.
+
+    The faces are brought into the photograph's colour profile, and not the photograph out of it; what is transparent
+    stays so. Away from the squares every pixel is the original.
+
+    Args:
+        photograph: any of Pillow's; it is taken upright, in 8 bits, as RGB or RGBA (:func:`padinv.images.original`).
+        faces: each (3, R, R) in [-1, 1], in sRGB, and its place.
+        feather: as for :func:`paste_back`.
+
+    Returns:
+        A new image with the profile in ``info["icc_profile"]``, where PNG files, for one, are written with it.
+
+    Raises:
+        ConfigError: as :func:`paste_back`.
+        DataError: as :func:`paste_back`, or if the photograph cannot be read.
+    """
+    own = original(photograph)
+    profile = own.info.get("icc_profile")
+    alpha = to_tensor(own.getchannel("A").convert("RGB"))[:1] / 2 + 0.5 if own.mode == "RGBA" else torch.ones(1)
+    colours = to_tensor(own.convert("RGB"))
+    before = pasted = 1 + (colours - 1) * alpha  # on white, as the face was seen
+    for face, crop in faces:
+        pasted = paste_back(pasted, _in_profile(face.detach().float().cpu(), profile), crop, feather)
+    # What lies on white as the face does, if it is as transparent as the photograph.
+    pasted = torch.where((pasted != before) & (alpha > 0), 1 + (pasted - 1) / alpha.clamp_min(1 / 255), colours)
+    result = to_image(pasted)
+    if own.mode == "RGBA":
+        result.putalpha(own.getchannel("A"))
+    result.info = dict(own.info)
+    return result
+
+
+def _in_profile(face: Tensor, profile: bytes | None) -> Tensor:
+    return face if profile is None else to_tensor(convert(to_image(face), None, profile))
 
 
 def _feathered(quad: Quad, size: tuple[int, int], feather: float) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from padinv.exceptions import ConfigError, DataError
-from padinv.images import MAX_PIXELS, decode, read_bytes, to_tensor, upright_rgb
+from padinv.images import MAX_PIXELS, ImageWarning, Remark, decode, read_bytes, to_tensor, upright_rgb
 from padinv.inversion.alignment import clamped
 from padinv.typing import PathLike
 
@@ -31,8 +33,8 @@ TOLERANCE = 1e-3
 def read_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[Tensor], list[str]]:
     """Reads photographs of any size into RGB tensors.
 
-    - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, what is transparent laid on white).
-    - A Pillow image: likewise.
+    - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, sRGB, what is transparent laid on white).
+    - A Pillow image: likewise; its colour profile is ``image.info["icc_profile"]``.
     - A NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8 in [0, 255], uint16 in [0, 65535], or
       floating-point numbers in [0, 1]; what is transparent is laid on white.
     - A tensor (3, H, W) or (B, 3, H, W), or with one channel, which is grey: floating-point numbers in [-1, 1]. It
@@ -64,7 +66,7 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
             own = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else f"image-{len(called)}"
             name = next(given, own)
             try:
-                tensor = _read(photograph)
+                tensor = _read(photograph, partial(_warn, name))
                 _check_size(tensor)
             except DataError as error:
                 raise DataError(f"{name} cannot be read: {error}") from error
@@ -85,11 +87,15 @@ def _split(image: Any) -> Iterator[Any]:
         yield image
 
 
-def _read(photograph: Any) -> Tensor:
+def _warn(name: str, text: str) -> None:
+    warnings.warn(f"{name}: {text}.", ImageWarning, stacklevel=6)
+
+
+def _read(photograph: Any, remark: Remark) -> Tensor:
     if isinstance(photograph, str | os.PathLike):
-        return to_tensor(decode(_read_bytes(Path(photograph).expanduser())))
+        return to_tensor(decode(_read_bytes(Path(photograph).expanduser()), remark=remark))
     if isinstance(photograph, Image.Image):
-        return to_tensor(_from_pillow(photograph))
+        return to_tensor(_from_pillow(photograph, remark))
     if isinstance(photograph, np.ndarray):
         return _from_array(photograph)
     if isinstance(photograph, Tensor):
@@ -106,11 +112,11 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(error.strerror or str(error)) from error
 
 
-def _from_pillow(image: Image.Image) -> Image.Image:
+def _from_pillow(image: Image.Image, remark: Remark) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"it has {image.width}x{image.height} pixels, and the limit is {MAX_PIXELS:,}")
     try:
-        return upright_rgb(image)
+        return upright_rgb(image, remark)
     except (OSError, SyntaxError, ValueError) as error:  # what was opened is decoded only now
         raise error if isinstance(error, DataError) else DataError(str(error)) from error
 
