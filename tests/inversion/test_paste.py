@@ -163,7 +163,7 @@ def test_pasting_into_a_photograph_of_other_colours(space: str | None, mode: str
     """Its pixels, profile and transparency are its own; the face has the colours that it had."""
     photograph = noise((48, 40))
     if mode == "RGBA":
-        photograph.putalpha(Image.fromarray(np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)))
+        photograph.putalpha(Image.fromarray(np.linspace(0, 510, 48 * 40).clip(0, 255).reshape(40, 48).astype(np.uint8)))
     if space is not None:
         photograph.info["icc_profile"] = rgb_profile(space)
     face = torch.tensor([200.0, 90, 60]).div(127.5).sub(1).reshape(3, 1, 1).expand(3, 16, 16)
