@@ -32,7 +32,7 @@ from measuring import in_own_process, megabytes, seconds, table, write
 from PIL import Image
 
 from padinv import Generator, ImageDataModule, PadInvEncoder
-from padinv.allocation import keep_freed_memory
+from padinv.cpu import keep_freed_memory
 from padinv.data.sources import open_source
 from padinv.images import decode
 

@@ -41,7 +41,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from padinv import ImageDataModule, PadInvEncoder, PadInvModule
-from padinv.allocation import keep_freed_memory
+from padinv.cpu import keep_freed_memory
 from padinv.losses import DiscriminatorFeatureLoss
 from padinv.training import ImageSchedule, SyncBatchNorm
 

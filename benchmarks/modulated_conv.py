@@ -8,7 +8,7 @@ python benchmarks/modulated_conv.py [--sizes 64 256] [--threads 1] [--rounds 7]
   through one convolution, each as a group.
 
 All else is the same: network, weights, latents, noise, precision, memory format, process, and that freed memory is kept
-(:mod:`padinv.allocation`). Their images
+(:mod:`padinv.cpu.memory`). Their images
 and gradients are compared first. Then each takes turns with a training step of the generator (forward, and backward to
 all its parameters), and of the whole GAN (both losses, both backwards, both optimizers). Ratios are of neighbouring
 turns, their medians are told: what else a machine does meanwhile slows both. CPU time leaves out what a process waits
@@ -34,7 +34,7 @@ from measuring import table, write
 from torch import Tensor
 
 from padinv import Discriminator, Generator
-from padinv.allocation import keep_freed_memory
+from padinv.cpu import keep_freed_memory
 from padinv.losses import AdversarialLoss
 from padinv.networks import generator as generator_module
 from padinv.networks import stylegan2_channels

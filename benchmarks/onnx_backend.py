@@ -5,7 +5,7 @@ python benchmarks/onnx_backend.py [--sizes 64 256] [--threads 2] [--batches 1 4]
 64 px: the bundled generator, and an encoder of its size. 256 px: the published networks, with random weights. Outputs
 are compared first. Then three take turns in one process, with the same number of threads: the network in eager torch
 (channels-last), the Inverter, which folds it and has faster convolutions, and the Inverter with onnxruntime. Torch
-keeps the memory that it frees (:mod:`padinv.allocation`), onnxruntime has an allocator of its own. Ratios are medians
+keeps the memory that it frees (:mod:`padinv.cpu.memory`), onnxruntime has an allocator of its own. Ratios are medians
 over neighbouring turns: above 1, onnxruntime is faster.
 """
 

@@ -25,10 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from utilisation import code_for, make, published_generator, read_row
 
 from padinv import PadInvEncoder
-from padinv.allocation import keep_freed_memory
+from padinv.cpu import keep_freed_memory, winograd
 from padinv.export import Session, encoder_part, export_onnx, generator_part
 from padinv.export.session import session_options
-from padinv.ops import winograd
 
 ROWS = ("encoder 256 px, batch 1", "encoder 256 px, batch 4", "generator 256 px, batch 1", "generator 256 px, batch 4")
 VARIANTS = ("Inverter, direct", "Inverter", "Inverter, bfloat16", "onnxruntime")

@@ -13,7 +13,7 @@ Batch and padded resolutions (at batch 4) are varied with the bundled generator 
 `quickstart`; resolution, at batch 1, with networks of the published size and random weights. The encoder of a generator
 of more than 256 px reads 256 px, as published. No padded resolution is the encoder to latents alone, with no constant.
 
-Every point has a process of its own, which keeps the memory that it frees (:mod:`padinv.allocation`), as both do by
+Every point has a process of its own, which keeps the memory that it frees (:mod:`padinv.cpu.memory`), as both do by
 default. Memory is the largest that the process had resident, and what it had before its first step.
 """
 
@@ -31,8 +31,7 @@ from measuring import RESULTS, Point, command_line, in_own_process, machine, meg
 from torch import Tensor, nn
 
 from padinv import Generator, Inverter, PadInvEncoder, PadInvModule, load_generator
-from padinv.allocation import keep_freed_memory
-from padinv.training.fused import fuse_on_cpus
+from padinv.cpu import fuse_on_cpus, keep_freed_memory
 
 TABLE = RESULTS / "scaling.csv"
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "scaling.png"

@@ -12,7 +12,7 @@ Variants of inference: "network" is the network by itself, in evaluation mode; "
 :class:`padinv.Inverter` makes of it. Those of the E step (encoder, generator, pixel loss, LPIPS with AlexNet, backward,
 Adam; batch 2): "module" is :class:`padinv.PadInvModule`, "recomputed" the same with `checkpoint_activations`, of all
 layers, of those whose maps have 128 px a side, or of all but convolutions. What is called "given back" leaves the C
-library its way with freed memory, all others keep it (:mod:`padinv.allocation`), the E step after its first run.
+library its way with freed memory, all others keep it (:mod:`padinv.cpu.memory`), the E step after its first run.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from measuring import command_line, in_own_process, megabytes, read_table, secon
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
-from padinv.allocation import keep_freed_memory, set_apart
+from padinv.cpu import fuse_on_cpus, keep_freed_memory, set_apart
 from padinv.losses import PerceptualLoss
 from padinv.ops import ring_positions
-from padinv.training.fused import fuse_on_cpus
 
 GFLOP = {"encoder 256": 166.7, "generator 256": 90.7, "generator 1024": 150.8, "E step 256": 686.6}
 """Operations of the published computation for one image, multiplications and additions counted separately."""

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from conformance import GRADIENT, assert_agrees, make_input, published_output, published_state
 from padinv import Generator, PaddingCode, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.networks.folding import fold
+from padinv.cpu import fold
 from padinv.ops.ring import map_to_ring
 
 RINGS = (4, 8, 16, 32)

@@ -36,7 +36,7 @@ class BulkOptions:
         batch_size: photographs that go through the networks at once, on each device.
         precision: "32", "bf16" or "16".
         workers: processes that decode photographs, for each device; chosen if not given.
-        keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.allocation.keep_freed_memory`).
+        keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.cpu.keep_freed_memory`).
         overwrite: make again what is already there.
 
     Raises:

@@ -9,28 +9,20 @@ from pathlib import Path
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from padinv.exceptions import CheckpointError, MissingPackageError
 from padinv.export.description import METADATA_KEY, Description
-from padinv.export.doubling import conv_transpose2d
+from padinv.export.operators import CONVOLUTIONS, RESIZING, Replacing
 from padinv.export.parts import Part
 from padinv.export.quantization import describe, loss_of_quality, quantize
-from padinv.export.replacing import Others, Replacing
-from padinv.export.resizing import interpolate
 from padinv.export.session import Session
-from padinv.export.winograd import conv2d
 from padinv.files import writing
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
 """Name of the description inside a .pt2."""
-
-RESIZING: Others = {F.interpolate: interpolate}
-CONVOLUTIONS: Others = {F.conv2d: conv2d, F.conv_transpose2d: conv_transpose2d}
-"""What is faster by onnxruntime on CPUs, by what it stands for."""
 
 
 def export_torch(part: Part, path: PathLike) -> Description:

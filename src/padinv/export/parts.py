@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from padinv.checkpoints import fingerprint
 from padinv.codes import InversionCode, PaddingCode
+from padinv.cpu import fold
 from padinv.exceptions import ConfigError
 from padinv.export.description import Description
 from padinv.networks import Generator
 from padinv.networks.encoder import PADDED_RESOLUTIONS
-from padinv.networks.folding import fold
 
 Named: TypeAlias = dict[str, Tensor]
 Inputs: TypeAlias = Tensor | Named

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from padinv.allocation import keep_freed_memory
 from padinv.checkpoints import fingerprint
 from padinv.codes import CodeShape, InversionCode
+from padinv.cpu import fold, keep_freed_memory
 from padinv.exceptions import ConfigError
 from padinv.images import square, to_tensor
 from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
@@ -33,7 +33,6 @@ from padinv.inversion.photographs import Photographs, read_photographs
 from padinv.inversion.pretrained import load_pair
 from padinv.inversion.refinement import refine as refine_codes
 from padinv.networks import Generator, PadInvEncoder
-from padinv.networks.folding import fold
 from padinv.typing import PathLike, Precision
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Inverter:
             them first (:class:`padinv.export.ExportedPair`), which takes a while.
         exported: folder for those files, to be found there the next time; one in padinv's cache if not given.
         keep_memory: whether this process keeps the memory that it frees, if the device is a CPU, which is faster
-            (:func:`padinv.allocation.keep_freed_memory`).
+            (:func:`padinv.cpu.keep_freed_memory`).
         compile: whether to compile the networks with ``torch.compile``, which takes a minute or two at the first batch
             of each size, and a compiler. Refinement is not compiled.
         precision: "32"; or "bf16" or "16" for half precision, which is faster where the device has it.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from padinv.cpu import Recomputable, conv3x3
+from padinv.cpu.winograd import keep_transformed
 from padinv.exceptions import ConfigError
-from padinv.ops.winograd import conv3x3
 
 STAGE_BLOCKS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -50,7 +53,7 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, channels, 3, stride=stride, padding=1, bias=False)
-        self.transformed: Tensor | None = None  # padinv.networks.folding sets it
+        self.transformed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
@@ -61,8 +64,16 @@ class Conv3x3(nn.Conv2d):
             y = y.add_(self.bias[:, None, None])
         return y
 
+    def folded(self, dtype: torch.dtype | None) -> Conv3x3:
+        """Keeps the transform of the weight (:func:`padinv.cpu.fold`)."""
+        if dtype is not None:
+            self.weight = nn.Parameter(self.weight.to(dtype), requires_grad=False)
+        if self.stride == (1, 1):
+            self.transformed = keep_transformed(self.weight)
+        return self
 
-class Bottleneck(nn.Module):
+
+class Bottleneck(Recomputable):
     """BatchNorm, 3×3, PReLU, 3×3 with the stride, BatchNorm, squeeze-and-excitation; plus the shortcut.
 
     Where the widths agree the shortcut is every stride-th pixel, otherwise a 1×1 convolution and BatchNorm.
@@ -72,6 +83,8 @@ class Bottleneck(nn.Module):
         channels: of its output.
         stride: of the second convolution.
     """
+
+    cheap = True
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -95,13 +108,33 @@ class Bottleneck(nn.Module):
         out: Tensor = self.se(self.norm2(y)) + self.shortcut(x)
         return out
 
+    def folded(self, dtype: torch.dtype | None) -> Bottleneck:
+        """Gives its norms, but for the first, to the convolutions before them (:func:`padinv.cpu.fold`)."""
+        self.conv2 = fuse_conv_bn_eval(self.conv2, cast(nn.BatchNorm2d, self.norm2))
+        self.norm2 = nn.Identity()
+        if isinstance(self.shortcut, nn.Sequential):
+            self.shortcut = _without_norm(self.shortcut)
+        return self
 
-class Stem(nn.Sequential):
+
+class Stem(nn.Sequential, Recomputable):
     """The first convolution, BatchNorm and PReLU, at full size."""
+
+    cheap = True
 
     def __init__(self, channels: int) -> None:
         conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         super().__init__(conv, nn.BatchNorm2d(channels), nn.PReLU(channels))
+
+    def folded(self, dtype: torch.dtype | None) -> nn.Sequential:
+        """Gives its norm to the convolution (:func:`padinv.cpu.fold`)."""
+        return _without_norm(self)
+
+
+def _without_norm(layers: nn.Sequential) -> nn.Sequential:
+    """A convolution, a BatchNorm and what may follow, without the BatchNorm."""
+    conv, norm, *rest = layers
+    return nn.Sequential(fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)), *rest)
 
 
 class IResNet(nn.Module):

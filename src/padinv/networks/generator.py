@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.codes import CodeShape, PaddingCode
+from padinv.cpu import FrozenWeight, Recomputable
 from padinv.exceptions import ConfigError
 from padinv.ops.equalized import EqualizedLinear, limit, scaled_leaky_relu
-from padinv.ops.modulated_conv import FrozenWeight, modulated_conv1x1, modulated_conv2d
+from padinv.ops.modulated_conv import modulated_conv1x1, modulated_conv2d
 from padinv.ops.resampling import fir_kernel, upsample
 from padinv.typing import Noise
 
@@ -81,7 +82,7 @@ class MappingNetwork(nn.Sequential):
         return x
 
 
-class StyleConv(nn.Module):
+class StyleConv(Recomputable):
     """A modulated 3×3 convolution with noise, bias and activation.
 
     Args:
@@ -113,7 +114,7 @@ class StyleConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
         self.register_buffer("kernel", fir_kernel(), persistent=False)
-        self.frozen: FrozenWeight | None = None  # padinv.networks.folding sets it
+        self.frozen: FrozenWeight | None = None
         self.up = up
         self.clamp = clamp
 
@@ -136,8 +137,15 @@ class StyleConv(nn.Module):
             x = x.add_((image * (self.noise_strength * gain)).to(x.dtype))
         return limit(F.leaky_relu(x, 0.2, inplace=True), self.clamp)
 
+    def folded(self, dtype: torch.dtype | None) -> StyleConv:
+        """Keeps what depends on the weight alone (:func:`padinv.cpu.fold`)."""
+        self.frozen = FrozenWeight.of(self.weight, self.up, dtype)
+        if dtype is not None:
+            self.weight = nn.Parameter(self.weight.to(dtype), requires_grad=False)
+        return self
 
-class ToRGB(nn.Module):
+
+class ToRGB(Recomputable):
     """A modulated 1×1 convolution to three channels, without demodulation, noise or activation.
 
     Args:

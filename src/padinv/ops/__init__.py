@@ -1,10 +1,10 @@
 """Pure functions on tensors, and the two layers with an equalized learning rate."""
 
+from padinv.cpu import conv3x3
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from padinv.ops.modulated_conv import demodulation, modulated_conv2d
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel, upsample
 from padinv.ops.ring import map_to_ring, pad_with_ring, ring_positions, ring_to_map
-from padinv.ops.winograd import conv3x3
 
 __all__ = [
     "EqualizedConv2d",

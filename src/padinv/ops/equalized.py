@@ -60,6 +60,13 @@ class EqualizedLinear(nn.Module):
         bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
         return F.linear(x, self.weight * self.gain, bias)
 
+    def folded(self, dtype: torch.dtype | None) -> nn.Linear:
+        """A dense layer whose weight is what the equalized learning rate makes of it (:func:`padinv.cpu.fold`)."""
+        linear = nn.Linear(self.weight.shape[1], self.weight.shape[0], device="meta")
+        linear.weight = nn.Parameter((self.weight * self.gain).to(dtype), requires_grad=False)
+        linear.bias = nn.Parameter(self.bias * self.lr_mul, requires_grad=False)
+        return linear
+
 
 class EqualizedConv2d(nn.Module):
     """Convolution with an equalized learning rate and "same" zero padding at stride 1.

@@ -10,40 +10,17 @@ product of matrices, since Σ_ik (w_oik · s_i)² = Σ_i (Σ_k w_oik²) · s_i²
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from padinv.cpu import FrozenWeight, conv3x3, transposed_conv3x3
 from padinv.ops.resampling import blur
 from padinv.ops.ring import pad_with_ring
-from padinv.ops.transposed_conv import Taps, split_taps, transposed_conv3x3
-from padinv.ops.winograd import conv3x3, keep_transformed
 
 EPSILON = 1e-8
-
-
-class FrozenWeight(NamedTuple):
-    """What is computed of a weight (O, I, 3, 3) at every call, to be kept when it no longer changes.
-
-    Args:
-        energy: Σ_k w_oik², (O, I).
-        transformed: in the form of :func:`padinv.ops.winograd.transform_weight`, if that is of use.
-        taps: :func:`padinv.ops.transposed_conv.split_taps`, if it is for doubling.
-    """
-
-    energy: Tensor
-    transformed: Tensor | None = None
-    taps: Taps | None = None
-
-    @classmethod
-    def of(cls, weight: Tensor, up: bool, dtype: torch.dtype | None = None) -> FrozenWeight:
-        """Computes it; ``up`` says whether the weight is for doubling, ``dtype`` what it will be cast to."""
-        energy = weight.float().square().sum(dim=(2, 3))
-        weight = weight.to(dtype)
-        return cls(energy, taps=split_taps(weight)) if up else cls(energy, keep_transformed(weight))
 
 
 def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON, energy: Tensor | None = None) -> Tensor:

@@ -15,8 +15,8 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
+from padinv.cpu import fuse_on_cpus
 from padinv.exceptions import ConfigError, NonFiniteLossError
-from padinv.training.fused import fuse_on_cpus
 
 if TYPE_CHECKING:
     from typing_extensions import Self

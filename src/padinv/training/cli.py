@@ -189,7 +189,7 @@ class PadInvCLI(LightningCLI):
             "--keep_memory",
             type=bool,
             default=True,
-            help="On a CPU, keep freed memory for what comes next (padinv.allocation).",
+            help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
         )
         parser.set_defaults(self.defaults)
 

@@ -1,4 +1,4 @@
-"""Keeps the memory that a run on a CPU frees (:mod:`padinv.allocation`)."""
+"""Keeps the memory that a run on a CPU frees (:mod:`padinv.cpu.memory`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from padinv.allocation import keep_freed_memory, set_apart
+from padinv.cpu import keep_freed_memory, set_apart
 
 
 class KeepFreedMemory(Callback):

@@ -21,6 +21,7 @@ from torchmetrics import MetricCollection
 from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
 from padinv.codes import CodeShape, InversionCode
+from padinv.cpu import recompute_activations
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
@@ -35,7 +36,6 @@ from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.training.alternating import AlternatingModule, is_plain
 from padinv.training.distributed import allow_unused_parameters
-from padinv.training.recomputation import recompute_activations
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
 """Builds an encoder for a generator; in a config its ``class_path``, with its other arguments as ``init_args``."""
@@ -84,7 +84,7 @@ class PadInvModule(AlternatingModule):
             it must be of the same kind and size. Random weights if not given.
         channels_last: keeps weights and images in this order, which is faster on most devices.
         checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
-            keeping them (:mod:`padinv.training.recomputation`): less memory, more time. "cheap" does so for all but
+            keeping them (:mod:`padinv.cpu.recomputation`): less memory, more time. "cheap" does so for all but
             convolutions. A number is the least size, in pixels a side, of the maps for which it is done.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
 

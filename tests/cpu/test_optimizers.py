@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from padinv.training.fused import fuse_on_cpus
+from padinv.cpu import fuse_on_cpus
 
 OPTIMIZERS = [
     torch.optim.Adam,

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from padinv.ops.transposed_conv import split_taps, transposed_conv3x3
+from padinv.cpu.doubling import split_taps, transposed_conv3x3
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from padinv import allocation
+from padinv.cpu import memory as allocation
 
 FAULTS = """
 import resource, torch
-from padinv.allocation import keep_freed_memory
+from padinv.cpu import keep_freed_memory
 {call}
 for _ in range(5):
     torch.zeros(1 << 24)  # 64 MiB, over the 32 that glibc comes to keep by itself
@@ -35,7 +35,7 @@ def test_freed_memory_is_used_again() -> None:
 MAPPED = """
 import torch
 from pathlib import Path
-from padinv.allocation import keep_freed_memory, set_apart
+from padinv.cpu import keep_freed_memory, set_apart
 def resident():
     return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in l) / 1024
 {call}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padinv.ops.winograd import (
+from padinv.cpu.winograd import (
     STRIP_TILES,
     conv3x3,
     transform_weight,
@@ -82,7 +82,7 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch, padding: int) -> No
     x.requires_grad_(), weight.requires_grad_()
     results = []
     for strip in (STRIP_TILES, 1):
-        monkeypatch.setattr("padinv.ops.winograd.STRIP_TILES", strip)
+        monkeypatch.setattr("padinv.cpu.winograd.STRIP_TILES", strip)
         y = winograd(x, weight, None, padding)
         results.append((y, *torch.autograd.grad(y.square().sum(), (x, weight))))
     for a, b in zip(*results, strict=True):

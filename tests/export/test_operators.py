@@ -1,4 +1,4 @@
-"""Winograd's algorithm as it stands in an exported graph, against the convolution."""
+"""Operators as they stand in an exported graph, against what they stand for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.export import winograd
-from padinv.export.replacing import Replacing
+from padinv.export import operators
+from padinv.export.operators import Replacing
 
 
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """The sizes of the maps for which it is used."""
     sizes: list[torch.Size] = []
-    convolve = winograd._winograd
+    convolve = operators._winograd
 
     def spy(x: Tensor, *args: object) -> Tensor:
         sizes.append(x.shape)
         return convolve(x, *args)
 
-    monkeypatch.setattr(winograd, "_winograd", spy)
+    monkeypatch.setattr(operators, "_winograd", spy)
     return sizes
 
 
@@ -34,7 +34,7 @@ def test_it_is_the_convolution(
     torch.manual_seed(0)
     x = torch.randn(batch, 128, *(side + 2 - 2 * padding for side in size))
     weight = torch.randn(160, 128, 3, 3) / 34
-    with Replacing({F.conv2d: winograd.conv2d}):
+    with Replacing({F.conv2d: operators.conv2d}):
         actual = F.conv2d(x, weight, bias, padding=padding)
     assert used == [x.shape]
     expected = F.conv2d(x, weight, bias, padding=padding)
@@ -58,7 +58,7 @@ def test_it_is_the_convolution(
 )
 def test_other_convolutions_stay(conv: nn.Conv2d, size: int, used: list[torch.Size]) -> None:
     x = torch.randn(1, conv.in_channels, size, size)
-    with Replacing({F.conv2d: winograd.conv2d}):
+    with Replacing({F.conv2d: operators.conv2d}):
         actual = conv(x)
     assert not used
     assert torch.equal(actual, conv(x))
@@ -67,7 +67,7 @@ def test_other_convolutions_stay(conv: nn.Conv2d, size: int, used: list[torch.Si
 def test_any_batch_in_an_exported_graph() -> None:
     conv = nn.Conv2d(128, 128, 3, padding=1)
     x = torch.randn(2, 128, 16, 16)
-    with Replacing({F.conv2d: winograd.conv2d}), torch.no_grad():
+    with Replacing({F.conv2d: operators.conv2d}), torch.no_grad():
         program = torch.export.export(conv, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     assert any(
         node.target is torch.ops.aten.bmm.default or "matmul" in str(node.target) for node in program.graph.nodes
@@ -75,3 +75,25 @@ def test_any_batch_in_an_exported_graph() -> None:
     for batch in (1, 5):
         x = torch.randn(batch, 128, 16, 16)
         torch.testing.assert_close(program.module()(x), conv(x), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_is_the_transposed_convolution(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(batch, 5, 6, 4), torch.randn(5, 3, 3, 3)
+    expected = F.conv_transpose2d(x, weight, stride=2, output_padding=1)
+    calls = []
+    double = operators._double
+    monkeypatch.setattr(operators, "_double", lambda *args: calls.append(args) or double(*args))
+    with Replacing({F.conv_transpose2d: operators.conv_transpose2d}):
+        actual = F.conv_transpose2d(x, weight, stride=2, output_padding=1)
+    assert len(calls) == 1
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 2, "output_padding": 1, "padding": 1}])
+def test_other_transposed_convolutions_stay(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "_double", None)
+    x, weight = torch.randn(1, 5, 6, 4), torch.randn(5, 3, 3, 3)
+    with Replacing({F.conv_transpose2d: operators.conv_transpose2d}):
+        actual = F.conv_transpose2d(x, weight, **options)
+    assert torch.equal(actual, F.conv_transpose2d(x, weight, **options))

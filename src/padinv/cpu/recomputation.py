@@ -14,36 +14,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from padinv.networks.backbone import Bottleneck, Stem
-from padinv.networks.generator import StyleConv, ToRGB
-
-RECOMPUTED = (StyleConv, ToRGB, Bottleneck, Stem)
-"""What is large between its input and its output."""
-
-CHEAP = (Bottleneck, Stem)
-"""What is large even when the results of its convolutions are kept."""
+import padinv.cpu.winograd  # noqa: F401  (registers the operator)
 
 CONVOLUTIONS = [torch.ops.aten.convolution.default, torch.ops.padinv.winograd.default]
 
 
+class Recomputable(nn.Module):
+    """A layer that is large between its input and its output.
+
+    Attributes:
+        cheap: whether it is large even when the results of its convolutions are kept.
+    """
+
+    cheap: ClassVar[bool] = False
+
+
 def recompute_activations(network: nn.Module, minimum_size: int = 1, *, only_cheap: bool = False) -> None:
-    """Makes all layers of a network that are :data:`RECOMPUTED` compute their activations again in a backward pass.
+    """Makes all layers of a network that are :class:`Recomputable` compute their activations again in a backward pass.
 
     Args:
         network: the encoder, or the synthesis network.
         minimum_size: of the maps that a layer gets, in pixels a side; layers whose maps are smaller keep activations.
-        only_cheap: keeps the results of convolutions, and only layers that are :data:`CHEAP` do it. A compiled network
+        only_cheap: keeps the results of convolutions, and only layers that are ``cheap`` do it. A compiled network
             then stays as it is: the compiler does this by itself.
 
     In place, and in nothing else: parameters, buffers and their names stay as they are, as do outputs and gradients.
     A copy of the network does the same. To do it twice is to do it once.
 
+    >>> from padinv.networks.backbone import Bottleneck
     >>> layer = Bottleneck(2, 2)
     >>> recompute_activations(layer)
     >>> layer(torch.ones(2, 2, 4, 4)).sum().backward()
@@ -51,8 +55,8 @@ def recompute_activations(network: nn.Module, minimum_size: int = 1, *, only_che
     1
     """
     for module in network.modules():
-        if isinstance(module, CHEAP if only_cheap else RECOMPUTED):
-            module.forward = partial(_forward, module, minimum_size, only_cheap)  # type: ignore[method-assign]  # its own
+        if isinstance(module, Recomputable) and (module.cheap or not only_cheap):
+            module.forward = partial(_forward, module, minimum_size, only_cheap)
 
 
 def _forward(module: nn.Module, minimum_size: int, only_cheap: bool, x: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from padinv import PadInvEncoder, load_generator
 from padinv.codes import CodeShape
-from padinv.training.recomputation import recompute_activations
+from padinv.cpu import recompute_activations
 
 
 @pytest.fixture(params=["encoder", "synthesis"])

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, PadInvEncoder
+from padinv.cpu import fold
+from padinv.cpu.winograd import winograd_pays
 from padinv.networks.backbone import Conv3x3
-from padinv.networks.folding import fold
 from padinv.networks.generator import StyleConv
-from padinv.ops.winograd import winograd_pays
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 128}
 """At 32 px wide enough for Winograd's algorithm."""

@@ -1,0 +1,28 @@
+"""What makes CPUs fast: algorithms for convolutions, weights that are prepared once, memory, fused optimizers.
+
+Here is all of it, and nothing else of the package knows how it is done. ``padinv.ops`` asks :func:`conv3x3` and
+:func:`transposed_conv3x3` for its convolutions. Layers say what of them can be prepared (:class:`FrozenWeight`,
+``folded``) or computed again (:class:`Recomputable`), and :func:`fold` and :func:`recompute_activations` ask them to.
+On other devices all of it computes what torch computes, by torch's own functions.
+"""
+
+from padinv.cpu.doubling import split_taps, transposed_conv3x3
+from padinv.cpu.folding import FrozenWeight, fold
+from padinv.cpu.memory import keep_freed_memory, set_apart
+from padinv.cpu.optimizers import fuse_on_cpus
+from padinv.cpu.recomputation import Recomputable, recompute_activations
+from padinv.cpu.winograd import conv3x3, transform_weight
+
+__all__ = [
+    "FrozenWeight",
+    "Recomputable",
+    "conv3x3",
+    "fold",
+    "fuse_on_cpus",
+    "keep_freed_memory",
+    "recompute_activations",
+    "set_apart",
+    "split_taps",
+    "transform_weight",
+    "transposed_conv3x3",
+]
