@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padinv.checkpoints import hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
+from padinv.checkpoints import genforce, hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
 from padinv.checkpoints.budget import Budget
 from padinv.checkpoints.native import is_safetensors, read_native
 from padinv.checkpoints.others import recognise
@@ -20,7 +20,7 @@ from padinv.checkpoints.wrapping import View, unwrap, views
 from padinv.exceptions import CheckpointError, PadInvError
 
 FORMATS: tuple[tuple[str, Callable[[Any], dict[str, Reader]]], ...] = tuple(
-    (module.FORMAT, module.find) for module in (lightning, psp, rosinality, nvidia_ada, nvidia_tf, hammer)
+    (module.FORMAT, module.find) for module in (lightning, psp, rosinality, nvidia_ada, nvidia_tf, genforce, hammer)
 )
 """Formats inside of a pickle, with what finds their networks; the one with more around its weights first."""
 

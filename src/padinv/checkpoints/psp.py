@@ -108,7 +108,7 @@ def read_encoder(
         if f"body.{i}.shortcut_layer.0.weight" in state:
             stage, first = stage + 1, i
         rules.append((rf"body\.{i}\.(.*)", rf"backbone_stages.{stage}.{i - first}.\1"))
-    config, ours = hammer.read_encoder(rename(state, rules, "pSp's encoder"))
+    config, ours = hammer.read_encoder(rename(state, rules, "pSp's encoder"), {})
     config["first_for_all"] = ENCODERS[kind]
     for i in range(_heads_in_use(opts), config["code"]["num_layers"]):
         for name in (f"style_heads.{i}.linear.weight", f"style_heads.{i}.linear.bias"):

@@ -22,6 +22,7 @@ from padinv.checkpoints.renaming import MOST_LAYERS, Config, State
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.networks.encoder import pyramid_sizes
 from padinv.typing import PathLike
 
 __all__ = [
@@ -227,7 +228,23 @@ def read_network(content: Content, name: str, path: Path, class_index: int | Non
         raise CheckpointError(
             f"{path} is damaged or of another architecture: its {name} makes no sense ({type(error).__name__})."
         ) from error
+    if isinstance(network, PadInvEncoder) and "padding_level" not in config:
+        _say_if_level_changed(network, path)
     return network, state
+
+
+def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
+    """Warns of a file from before ``padding_level`` was an option: the level was the nearest to the largest ring."""
+    sizes = pyramid_sizes(encoder.resolution)
+    before = min(range(3), key=lambda level: abs(sizes[level] - max([4, *encoder.padded_resolutions])))
+    if encoder.padding_head is not None and before != encoder.padding_level:
+        logger.warning(
+            "%s does not say which level of the pyramid its padding comes from: it is level %d now, as published. If "
+            "padinv trained it before padding_level was an option, it was level %d.",
+            path,
+            encoder.padding_level,
+            before,
+        )
 
 
 def _check_size(config: Config, state: State) -> None:

@@ -43,6 +43,26 @@ def split_latents(num_layers: int) -> list[int]:
     return [coarse, middle, num_layers - coarse - middle]
 
 
+def pyramid_sizes(resolution: int) -> list[int]:
+    """Heights of the pyramid's three levels in pixels, the coarsest first.
+
+    >>> pyramid_sizes(256), pyramid_sizes(64)
+    ([16, 32, 64], [8, 16, 32])
+    """
+    top = max(8, resolution // 16)
+    return [top, 2 * top, 4 * top]
+
+
+def published_level(resolution: int) -> int:
+    """The level of the pyramid that padding comes from: that of 32 px, or the nearest to it.
+
+    >>> published_level(256), published_level(64)
+    (1, 2)
+    """
+    sizes = pyramid_sizes(resolution)
+    return min(range(3), key=lambda level: abs(sizes[level] - PADDING_SIZE))
+
+
 class PadInvEncoder(nn.Module):
     """Maps images to inversion codes.
 
@@ -122,11 +142,10 @@ class PadInvEncoder(nn.Module):
         if padding_depth < 0:
             raise ConfigError(f"padding_depth must be 0 or more, not {padding_depth}.")
 
-        halvings = min(4, (resolution // 8).bit_length() - 1)
+        sizes = pyramid_sizes(resolution)
+        halvings = (resolution // sizes[0]).bit_length() - 1
         self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings)
         self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
-        top = resolution >> halvings
-        sizes = [top, 2 * top, 4 * top]
         self.style_heads = nn.ModuleList(
             StyleHead(fpn_channels, fpn_channels, size, code.w_dim)
             for size, count in zip(sizes, latents_per_level, strict=True)
@@ -137,9 +156,7 @@ class PadInvEncoder(nn.Module):
             self.padding_head = PaddingHead(
                 fpn_channels, code.channels, padded_resolutions, replace_const, padding_depth, padding_heads
             )
-        if padding_level is None:
-            padding_level = min(range(3), key=lambda level: abs(sizes[level] - PADDING_SIZE))
-        self.padding_level = padding_level
+        self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
         self.register_buffer("const_avg", start if replace_const else None)
@@ -157,7 +174,7 @@ class PadInvEncoder(nn.Module):
             "fpn_channels": fpn_channels,
             "padded_resolutions": self.padded_resolutions,
             "replace_const": replace_const,
-            "padding_level": padding_level,
+            "padding_level": self.padding_level,
             "padding_depth": padding_depth,
             "padding_heads": padding_heads,
             "latents_per_level": latents_per_level,
