@@ -130,7 +130,7 @@ def read_discriminator(state: State, options: Options) -> Network:
     config = {
         "resolution": resolution,
         "channels": channels,
-        "mbstd_groups": number(options, "mbstd_groups", 4, least=2),
+        "mbstd_groups": number(options, "mbstd_groups", 4, least=2, most=10_000),
         "conv_clamp": options.get("conv_clamp"),
     }
     return config, rename(state, rules, "the published discriminator")
@@ -166,7 +166,8 @@ def read_encoder(state: State, options: Options) -> Network:
     modulated = flag(options, "use_padding_modulation_head", heads_there > 0)
     if padding and modulated != (heads_there > 0):
         raise CheckpointError("its padding_modulation_heads are not what its use_padding_modulation_head says")
-    rings = (heads_there or number(options, "pad_layer_num", RINGS, least=1)) if padding else 0
+    said = {**options, "pad_layer_num": heads_there} if heads_there else options
+    rings = number(said, "pad_layer_num", RINGS, least=1, most=9) if padding else 0  # the last would be at 1024 px
     channels = dict.fromkeys([4 * 2**k for k in range(rings)], fpn_channels)
     replace_const = padding and flag(options, "encode_const_input")
     config = {
@@ -181,7 +182,7 @@ def read_encoder(state: State, options: Options) -> Network:
         "fpn_channels": fpn_channels,
         "padded_resolutions": sorted(channels),
         "replace_const": replace_const,
-        "padding_level": number(options, "feature_idx", LEVEL),
+        "padding_level": number(options, "feature_idx", LEVEL, least=0, most=2),
         "padding_depth": count(state, r"padding_extractor\.(\d+)\."),
         "padding_heads": modulated,
         "latents_per_level": list(latents),

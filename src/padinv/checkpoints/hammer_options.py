@@ -135,11 +135,11 @@ def flag(options: Options, name: str, default: bool = True) -> bool:
     return bool(value)
 
 
-def number(options: Options, name: str, default: int, least: int = 0) -> int:
-    """An option that is a whole number; raises CheckpointError if it is none, or under the least."""
+def number(options: Options, name: str, default: int, least: int, most: int) -> int:
+    """An option that is a whole number; raises CheckpointError if it is none, or out of its range."""
     value = options.get(name, default)
-    if type(value) is not int or not least <= value <= 100:
-        raise CheckpointError(f"its option {name} is {_shown(value)} where it must be a whole number from {least} up")
+    if type(value) is not int or not least <= value <= most:
+        raise CheckpointError(f"its option {name} is {_shown(value)} where it must be a number from {least} to {most}")
     return value
 
 
