@@ -3,11 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import image_files
-from padinv.bulk import find_photographs, output_names
+from padinv.bulk import find_photographs
 from padinv.exceptions import DataError
 
 
@@ -71,26 +69,3 @@ def test_a_missing_file_among_others_is_left_for_reading(folder: Path) -> None:
     assert found(folder / "none.png", folder / "0000.png") == ["none.png", "0000.png"]
     with pytest.raises(DataError, match="nor any other"):
         found(folder / "none.png", folder / "neither.png")
-
-
-paths = st.lists(
-    st.tuples(st.sampled_from("abAB"), st.sampled_from(["x", "X", "a-x", "ü", "x:y", "x" * 250]),
-              st.sampled_from([".png", ".jpg", ".PNG"])).map(lambda parts: f"/{parts[0]}/{parts[1]}{parts[2]}"),
-    unique=True,
-)  # fmt: skip
-
-
-@given(paths, st.data())
-def test_names_are_stable_and_no_two_are_equal(paths: list[str], data: st.DataObject) -> None:
-    names = output_names(paths, {})
-    assert list(names) == paths
-    assert len({name.casefold() for name in names.values()}) == len(paths)
-    assert all(len(name.encode()) <= 210 and not set(name) & set('/\\:*?"<>|') for name in names.values())
-    # Whatever part of a run was done before it was interrupted, it goes on with the same names.
-    done = data.draw(st.lists(st.sampled_from(paths), unique=True)) if paths else []
-    assert output_names(paths, {path: names[path] for path in done}) == names
-
-
-def test_names_of_earlier_runs_are_kept() -> None:
-    assert output_names(["/b/x.png"], {"/a/x.png": "x"}) == {"/b/x.png": "x.png"}
-    assert output_names(["/a/x.png", "/b/x.png"], {"/a/x.png": "x"}) == {"/a/x.png": "x", "/b/x.png": "b-x"}

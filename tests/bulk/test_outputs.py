@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,78 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(ConfigError, match="Nothing can be written to"):
             OutputFolder(path, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"photograph": "/p/half',
+        b"\xff\xfe",
+        b"[" * 5000,
+        b"null",
+        b'{"photograph": 5}',
+        *(
+            json.dumps({**RECORD, **changed}).encode()
+            for changed in (
+                {"name": "../../outside"},
+                {"name": "/outside"},
+                {"name": ".."},
+                {"name": 5},
+                {"faces": 10**9},
+                {"faces": "2"},
+                {"settings": None},
+            )
+        ),
+    ],
+)
+def test_lines_that_are_no_records_count_for_nothing(line: bytes, tmp_path: Path) -> None:
+    good = json.dumps({**RECORD, "photograph": "/p/good.png"}).encode()
+    (tmp_path / "metrics.jsonl").write_bytes(line + b"\n" + good + b"\n")
+    folder = OutputFolder(tmp_path, ["images"])
+    assert list(folder.records) == ["/p/good.png"]
+    folder.merge()
+    assert [json.loads(line)["photograph"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [
+        "/p/good.png"
+    ]
+
+
+def test_two_records_of_one_name(tmp_path: Path) -> None:
+    """As two commands of earlier versions left them: one keeps it, the other is made again."""
+    folder = OutputFolder(tmp_path, ["images"])
+    for photograph, name in (("/p/a.png", "a"), ("/p/b.png", "A")):
+        folder.add({**RECORD, "photograph": photograph, "name": name})
+    folder.write(folder.file("images", "a"), Path.touch)
+    folder.write(folder.file("images", "A"), Path.touch)
+    folder = OutputFolder(tmp_path, ["images"])
+    assert folder.names == {"/p/a.png": "a"}
+    assert folder.is_done("/p/a.png", "s", "a")
+    assert not folder.is_done("/p/b.png", "s", "b")
+
+
+@pytest.mark.parametrize("name", ["metrics-000.jsonl", "metrics.jsonl.part", "metrics.jsonl"])
+def test_planted_links_are_not_followed(name: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).symlink_to(precious)
+    folder = OutputFolder(out, ["images"])
+    if name == "metrics-000.jsonl":
+        with pytest.raises(ConfigError, match=r"metrics-000\.jsonl cannot be written"):
+            folder.add(RECORD)
+    else:
+        folder.add(RECORD)
+        folder.merge()
+        assert not (out / "metrics.jsonl").is_symlink()
+    assert precious.read_text() == "precious"
+
+
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out", ["images"])
+    folder.write(folder.file("images", "a"), Path.touch)
+    shutil.rmtree(folder.path)
+    with pytest.raises(ConfigError, match="out was removed while results were written there"):
+        folder.write(folder.file("images", "b"), Path.touch)
+    with pytest.raises(ConfigError, match="out was removed while results were written there"):
+        folder.add(RECORD)
+    assert not folder.path.exists()

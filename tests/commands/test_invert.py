@@ -18,6 +18,7 @@ from PIL import Image
 from colour_profiles import rgb_profile
 from command_files import Command, files, pixels, records
 from detection_model import write_detection_model
+from lock_holder import hold
 from padinv import Inversion, Inverter
 from padinv.bulk.module import BulkInversion
 from padinv.inversion import FaceDetector
@@ -322,6 +323,91 @@ def test_faces_are_found(
     assert abs(crops[0].quad[0][0] - crops[1].quad[0][0]) == pytest.approx(32, abs=1)
     assert padinv("invert", two, "-o", out, "--align", "--detector", detector, "--faces", "all") == 0
     assert "1 of 1 were done already" in capsys.readouterr().out
+
+
+def test_several_faces_and_a_name_with_two_endings(
+    padinv: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("padinv.bulk.running.FaceDetector", partial(FaceDetector, sizes=[128]))
+    detector = write_detection_model(tmp_path / "detector.onnx")
+    one, two = blocks(tmp_path / "a.png", 1), blocks(tmp_path / "a.png.png", 2)
+    out = tmp_path / "out"
+    for photographs in ([two], [one], [one, two]):  # also in runs after each other
+        args = [*photographs, "-o", out, "--align", "--detector", detector, "--faces", "all"]
+        assert padinv("invert", *args) == 0
+    assert [name for name in files(out) if name.startswith("codes")] == [
+        "codes/a.png_/1.safetensors",
+        "codes/a.png_/2.safetensors",
+        "codes/a.safetensors",
+    ]
+    assert [record["name"] for record in records(out)] == ["a", "a.png"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there every name is UTF-8")
+def test_names_that_are_no_utf8(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    shutil.copy(photographs / "a.png", folder / "b\udce9.png")
+    assert padinv("invert", folder, "-o", folder / "out") == 0
+    assert padinv("edit", folder / "out" / "codes", "--truncation", 0.5, "-o", tmp_path / "edited") == 0
+    assert [record["name"] for record in records(tmp_path / "edited")] == ["b_"]
+
+
+def test_another_command_in_the_folder(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert padinv("invert", photographs / "a.png", "-o", out) == 0
+    before = files(out)
+    with hold(out) as other:
+        assert padinv("invert", photographs, "-o", out) == 1
+        assert f"Another command writes into {out} (padinv invert, process {other.pid}" in capsys.readouterr().err
+        other.communicate()
+    assert files(out) == before
+    assert padinv("invert", photographs, "-o", out) == 0
+
+
+def test_the_folder_is_removed_in_the_meantime(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    step = BulkInversion.predict_step
+
+    def removing(self: BulkInversion, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 1:
+            shutil.rmtree(out)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(BulkInversion, "predict_step", removing)
+    assert padinv("invert", photographs, "-o", out, "--batch-size", 1) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"padinv: The results of {photographs / 'b.jpg'} are lost: {out} was removed")
+    assert not out.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
+def test_a_full_disk(padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit on the size of files does what a full disk does: the system refuses to write on."""
+    import resource
+
+    out = tmp_path / "out"
+    assert padinv("invert", photographs / "a.png", "-o", out) == 0
+    largest = max(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, before[1]))
+    try:
+        assert padinv("invert", photographs, "-o", out) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"padinv: The results of {photographs / 'b.jpg'} are lost: {out}" in last
+    assert "cannot be written (File too large): make room there" in last
+    assert padinv("invert", photographs, "-o", out) == 0
+    assert not list(out.rglob(".*"))
 
 
 def test_a_saved_code_is_read_and_made_again(

@@ -24,6 +24,8 @@ class Photograph(NamedTuple):
     """Absolute; inside a container, ``container/member``."""
     name: str
     """Of its results."""
+    settings: str = ""
+    """A digest of the options on which its results depend."""
 
 
 class Item(NamedTuple):

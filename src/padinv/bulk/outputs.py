@@ -11,21 +11,28 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path, PurePath
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 from padinv.bulk.inputs import is_code
+from padinv.bulk.lock import alone_in
+from padinv.bulk.naming import is_name, names_of_faces, same_file
 from padinv.exceptions import ConfigError
+from padinv.files import clear_unfinished, writing
 
 SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": ".safetensors"}
 """Kind of result, which is its subfolder → suffix of its files."""
 
 PICTURES = ("grid.png", "directions.png", "interpolation.gif")
 """Results beside them that could be taken for photographs."""
+
+MOST_FACES = 10_000
+"""In a photograph, as far as a record is believed."""
 
 Record: TypeAlias = dict[str, Any]
 """A line of ``metrics.jsonl``: "photograph", then "name", metrics and "settings", or "error"."""
@@ -44,20 +51,21 @@ class OutputFolder:
     """The results of one command on many photographs.
 
     Args:
-        path: the folder; it is made when the first result is written.
+        path: the folder; it is made if it is missing.
         kinds: of :data:`SUFFIXES`, the files that each photograph gets.
 
     Raises:
         ConfigError: if nothing can be written there.
+
+    Attributes:
+        records: of each photograph, by its path.
     """
 
     def __init__(self, path: Path, kinds: Iterable[str]) -> None:
         self.path = path
         self.kinds = tuple(kinds)
         self._check_writable()
-        self.records: dict[str, Record] = {}
-        for file in [path / "metrics.jsonl", *sorted(path.glob("metrics-*.jsonl"))]:
-            self.records |= {record["photograph"]: record for record in _read(file)}
+        self.records = read_records(path)
 
     def _check_writable(self) -> None:
         try:
@@ -69,31 +77,32 @@ class OutputFolder:
                 f"Nothing can be written to {self.path} ({error.strerror}); choose another folder with --output."
             ) from error
 
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Keeps other commands out, and reads what those before have done (:func:`~padinv.bulk.lock.alone_in`)."""
+        with alone_in(self.path, what):
+            self.records = read_records(self.path)
+            yield
+
     @property
     def names(self) -> dict[str, str]:
-        """Photograph → name, of all that have results here."""
-        return {path: record["name"] for path, record in self.records.items() if "name" in record}
+        """Photograph → name, of all that have results here, which are no other's."""
+        named = {path: record["name"] for path, record in self.records.items() if "name" in record}
+        owners = {same_file(name): path for path, name in reversed(named.items())}
+        return {path: name for path, name in named.items() if owners[same_file(name)] == path}
 
     def file(self, kind: str, name: str) -> Path:
         """Where a result is."""
         return self.path / kind / f"{name}{SUFFIXES[kind]}"
 
-    def owns(self, path: str) -> bool:
-        """Whether a file, given by its absolute path, is where results go."""
-        root = os.path.abspath(self.path)  # noqa: PTH100 (it keeps links, as the names of photographs do)
-        if not PurePath(path).is_relative_to(root):
-            return False
-        first, *rest = PurePath(path).relative_to(root).parts
-        return first in self.kinds if rest else first in PICTURES
-
-    def is_done(self, photograph: str, settings: str) -> bool:
-        """Whether all files of a photograph are there, made with these settings.
+    def is_done(self, photograph: str, settings: str, name: str | None = None) -> bool:
+        """Whether all files of a photograph are there, made with these settings, and under this name if it is given.
 
         Raises:
             ConfigError: if they were made with others.
         """
         record = self.records.get(photograph, {})
-        if "name" not in record:
+        if "name" not in record or name not in (None, record["name"]):
             return False
         if record["settings"] != settings:
             raise ConfigError(
@@ -104,17 +113,8 @@ class OutputFolder:
             self.file(kind, name).is_file()
             for kind in self.kinds
             if not (kind == "photographs" and is_code(photograph))  # there is none to paste into
-            for name in self.names_of_faces(record["name"], 1 if kind == "photographs" else record["faces"])
+            for name in names_of_faces(record["name"], 1 if kind == "photographs" else record["faces"])
         )
-
-    @staticmethod
-    def names_of_faces(name: str, faces: int) -> list[str]:
-        """What the results of each face of a photograph are called, its own name if there is only one.
-
-        >>> OutputFolder.names_of_faces("us", 1), OutputFolder.names_of_faces("us", 2)
-        (['us'], ['us/1', 'us/2'])
-        """
-        return [name] if faces == 1 else [f"{name}/{number}" for number in range(1, faces + 1)]
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
         """Writes a file by ``write(path)``, such that it is there as a whole or not at all.
@@ -129,44 +129,99 @@ class OutputFolder:
         Raises:
             ConfigError: if it cannot be written.
         """
-        part = self.path / f".part-{uuid4().hex}{target.suffix}"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(part)
-            return part.replace(target)
-        except OSError as error:
-            raise ConfigError(f"{target} cannot be written ({error.strerror or error}).") from error
+        self._check_there()
+        with writing(target, ConfigError, parents=True, durable=False) as path:  # a record without its file is no harm
+            write(path)
+        return target
+
+    def _check_there(self) -> None:
+        if not self.path.is_dir():
+            raise ConfigError(f"{self.path} was removed while results were written there: give the same command again.")
 
     def shard(self, rank: int) -> Path:
         """Where a process adds its records."""
         return self.path / f"metrics-{rank:03d}.jsonl"
 
     def add(self, record: Record, rank: int = 0) -> None:
-        """Adds a record to the shard of a process."""
-        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
-        with self.shard(rank).open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(finite))  # the break first: an interrupted run may have left half a line
+        """Adds a record to the shard of a process.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        self._check_there()
+        shard = self.shard(rank)
+        try:
+            with open(shard, "a", encoding="utf-8", opener=_open_no_link) as file:
+                file.write("\n" + _line(record))  # the break first: an interrupted run may have left half a line
+        except OSError as error:
+            raise ConfigError(f"{shard} cannot be written ({error.strerror or error}).") from error
 
     def merge(self) -> None:
-        """Makes one ``metrics.jsonl`` of it and all shards, a line for each photograph, sorted by photograph."""
-        shards = sorted(self.path.glob("metrics-*.jsonl"))
+        """Makes one ``metrics.jsonl`` of it and all shards, a line for each photograph, sorted by photograph.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        shards = list(self.path.glob("metrics-*.jsonl"))
+        self.records = read_records(self.path)
+        lines = "".join(_line(self.records[path]) + "\n" for path in sorted(self.records))
+        self.write(self.path / "metrics.jsonl", lambda path: path.write_text(lines, "utf-8"))
         for shard in shards:
-            self.records |= {record["photograph"]: record for record in _read(shard)}
-        part = self.path / "metrics.jsonl.part"
-        part.write_text("".join(json.dumps(self.records[path]) + "\n" for path in sorted(self.records)), "utf-8")
-        part.replace(self.path / "metrics.jsonl")
-        for done in [*shards, *self.path.glob(".part-*")]:  # these are what an interrupted run was at
-            done.unlink()
+            shard.unlink(missing_ok=True)
+        for place in [self.path, *(self.path / kind for kind in SUFFIXES), *self.path.glob("*/*/")]:
+            clear_unfinished(place)  # what an interrupted run was at
 
 
-def _read(file: Path) -> list[Record]:
-    """The records of a file that may be missing, or end in the middle of a line."""
-    records = []
-    for line in file.read_text("utf-8").splitlines() if file.is_file() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and "photograph" in record:
-            records.append(record)
+def read_records(folder: Path) -> dict[str, Record]:
+    """What a folder of results tells of its photographs, by their paths; of two records the later one counts.
+
+    Lines that are no whole record, as a killed process or a full disk leaves them, count for nothing, nor do those
+    whose name leads elsewhere.
+    """
+    records: dict[str, Record] = {}
+    for file in [folder / "metrics.jsonl", *sorted(folder.glob("metrics-*.jsonl"))]:
+        records |= {record["photograph"]: record for record in _lines(file)}
     return records
+
+
+def _line(record: Record) -> str:
+    """JSON, which has no infinity and no NaN."""
+    return json.dumps({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()})
+
+
+def _lines(file: Path) -> Iterator[Record]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if _is_record(record):
+                yield record
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value of JSON tells of a photograph what can be relied on."""
+    if not isinstance(value, dict) or not isinstance(value.get("photograph"), str):
+        return False
+    if "name" not in value:
+        return isinstance(value.get("error"), str)
+    name, faces, settings = (value.get(key) for key in ("name", "faces", "settings"))
+    return (
+        isinstance(name, str)
+        and is_name(name)
+        and isinstance(faces, int)
+        and 1 <= faces <= MOST_FACES
+        and isinstance(settings, str)
+    )
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Opens a file of ours, not what a link of that name points to, nor a pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("there is something that is no file")
+    return descriptor

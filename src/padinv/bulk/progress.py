@@ -9,17 +9,18 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
+from padinv.bulk.dataset import PhotographDataset
+
 
 class PhotographProgressBar(TQDMProgressBar):
-    """Lightning's bar, but it counts photographs, over all processes.
+    """Lightning's bar, but it counts photographs, over all processes."""
 
-    Args:
-        total: how many there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        super().__init__()
-        self.total = total
+    @property
+    def total(self) -> int:
+        """How many photographs there are."""
+        loader: Any = self.trainer.predict_dataloaders
+        dataset: PhotographDataset = loader.dataset
+        return len(dataset.photographs)
 
     def init_predict_tqdm(self) -> Tqdm:
         """Makes the bar."""

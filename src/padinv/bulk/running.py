@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from statistics import mean
@@ -17,17 +18,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
-from padinv.bulk.inputs import find_photographs, is_code, output_names
+from padinv.bulk.inputs import find_photographs, is_code
 from padinv.bulk.module import BulkInversion
+from padinv.bulk.naming import names_of_faces
 from padinv.bulk.options import BulkOptions
 from padinv.bulk.outputs import OutputFolder, Record, digest
 from padinv.bulk.progress import PhotographProgressBar
+from padinv.bulk.searching import photographs_of, search
 from padinv.bulk.sheet import write_sheet
 from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
 from padinv.checkpoints import fingerprint
 from padinv.data.sources import Source
-from padinv.exceptions import ConfigError, DataError
+from padinv.exceptions import DataError
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.landmarks import entry_of
 from padinv.inversion.pretrained import load_pair
@@ -42,18 +45,27 @@ class Report:
         records: of the photographs, in their order; one that failed has an "error" instead of a "name".
         inverter: with the networks.
         is_first: whether this is the process, of several, that speaks and goes on.
+        given: paths of the photographs as the user named them, one that came twice twice.
     """
 
     folder: OutputFolder
     records: list[Record]
     inverter: Inverter
     is_first: bool
+    given: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """Of the results, in the order of the photographs, of several faces in one in theirs."""
         done = (record for record in self.records if "name" in record)
-        return [name for record in done for name in self.folder.names_of_faces(record["name"], record["faces"])]
+        return [name for record in done for name in names_of_faces(record["name"], record["faces"])]
+
+    @property
+    def names_as_given(self) -> list[str]:
+        """Of the results, in the order in which the photographs were named, of one that came twice twice."""
+        done = {record["photograph"]: record for record in self.records if "name" in record}
+        chosen = (done[path] for path in self.given if path in done)
+        return [name for record in chosen for name in names_of_faces(record["name"], record["faces"])]
 
     def summary(self) -> str:
         """What there is to say, in a line: where the results are, how many, and the mean of each metric."""
@@ -71,7 +83,12 @@ class Report:
         return int(self.is_first and any("error" in record for record in self.records))
 
 
-def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
+def run(
+    task: Task,
+    photographs: Sequence[str],
+    options: BulkOptions,
+    finish: Callable[[Report], object] | None = None,
+) -> Report:
     """Inverts photographs, does a task to their codes, and writes the results; what is done already is left.
 
     All processes, of which Lightning starts one for each device, call it with the same arguments.
@@ -80,83 +97,73 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
         task: what to do.
         photographs: what the user named (:func:`~padinv.bulk.find_photographs`).
         options: how, and where to.
+        finish: what the first process then does with the results, before another command may write into the folder.
 
     Raises:
-        PadInvError: if nothing can be done: no photographs, no model, a folder that cannot be written. A photograph
-            that fails is printed and recorded, and the others go on.
+        PadInvError: if nothing can be done: no photographs, no model, a folder that cannot be written, or into which
+            another command writes. A photograph that fails is printed and recorded, and the others go on.
     """
     options.check_device()
-    source = find_photographs(photographs, codes=True)
+    source, paths = search(photographs, options.output)
     references = [_read_reference(path) for path in task.references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
-    landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
-    detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
-    encoder, generator = load_pair(options.model)
-    common = {
-        "task": [task.name, task.settings, [_content(path) for path in task.references]],
-        "networks": [fingerprint(encoder), fingerprint(generator)],
-        "refine": options.refine,
-        "precision": options.precision,
-        "faces": [options.faces, str(options.detector)] if options.aligned else None,
-    }
-    given = _photographs(source, folder)
-    settings = {one.path: digest({**common, "landmarks": _own(landmarks, one.path)}) for one in given}
-    waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, settings[one.path])]
-
-    trainer = _trainer(options, [ResultWriter(folder, settings), PhotographProgressBar(len(waiting))])
-    device = trainer.strategy.root_device
-    inverter = Inverter(
-        encoder,
-        generator,
-        device=device,
-        batch_size=options.batch_size,
-        detector=detector,
-        keep_memory=options.keep_memory,
-        precision=options.precision,
-    )
-    if trainer.is_global_zero and len(waiting) < len(given):
-        print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
-    if waiting:
-        module = BulkInversion(
-            inverter,
-            task,
-            references,
-            align=options.aligned,
-            landmarks=landmarks,
-            faces=options.faces,
-            refine=options.refine,
+    trainer = _trainer(options, [ResultWriter(folder), PhotographProgressBar()])
+    with folder.alone(f"padinv {task.name}") if trainer.is_global_zero else nullcontext():
+        landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
+        detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
+        encoder, generator = load_pair(options.model)
+        common = {
+            "task": [task.name, task.settings, [_content(path) for path in task.references]],
+            "networks": [fingerprint(encoder), fingerprint(generator)],
+            "refine": options.refine,
+            "precision": options.precision,
+            "faces": [options.faces, str(options.detector)] if options.aligned else None,
+        }
+        given = [
+            one._replace(settings=digest({**common, "landmarks": _own(landmarks, one.path)}))
+            for one in photographs_of(paths, folder)
+        ]
+        waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, one.settings, one.name)]
+        inverter = Inverter(
+            encoder,
+            generator,
+            device=trainer.strategy.root_device,
+            batch_size=options.batch_size,
+            detector=detector,
+            keep_memory=options.keep_memory,
+            precision=options.precision,
         )
-        try:
-            trainer.predict(module, _loader(source, waiting, trainer.world_size, options), return_predictions=False)
-        except SystemExit as stop:  # what Lightning makes of Ctrl+C, and its writer of SIGTERM
-            print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
-            raise SystemExit(1) from stop
-    elif trainer.is_global_zero:
-        folder.merge()
-    records = [folder.records[one.path] for one in given if one.path in folder.records]
-    report = Report(folder, records, inverter, trainer.is_global_zero)
-    if report.is_first:
-        write_sheet(folder, report.names)
-        print(report.summary())
+        if trainer.is_global_zero and len(waiting) < len(given):
+            print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
+        if waiting:
+            module = BulkInversion(
+                inverter,
+                task,
+                references,
+                align=options.aligned,
+                landmarks=landmarks,
+                faces=options.faces,
+                refine=options.refine,
+            )
+            _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))
+        elif trainer.is_global_zero:
+            folder.merge()
+        records = [folder.records[one.path] for one in given if one.path in folder.records]
+        report = Report(folder, records, inverter, trainer.is_global_zero, tuple(path for path in paths if path))
+        if report.is_first:
+            write_sheet(folder, report.names)
+            print(report.summary())
+            if finish is not None:
+                finish(report)
     return report
 
 
-def _photographs(source: Source, folder: OutputFolder) -> list[Photograph]:
-    """What is to be done, each once, and what its results are called.
-
-    Results that are in the folder already are not photographs, although a folder that holds both is searched.
-
-    Raises:
-        ConfigError: if there are only these, or what is where results go is the user's own, and would be written over.
-    """
-    indices = {os.path.abspath(source.name(index)): index for index in reversed(range(len(source)))}  # noqa: PTH100 (it keeps links)
-    paths = sorted(indices, key=lambda path: indices[path])
-    own = {path for path in paths if folder.owns(path)}
-    if own and (not folder.records or len(own) == len(paths)):
-        raise ConfigError(f"{min(own)} is where results go: choose another --output than {folder.path}.")
-    paths = [path for path in paths if path not in own]
-    names = output_names(paths, folder.names)
-    return [Photograph(indices[path], path, names[path]) for path in paths]
+def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -> None:
+    try:
+        trainer.predict(module, loader, return_predictions=False)
+    except SystemExit as stop:  # what Lightning makes of Ctrl+C, and its writer of SIGTERM
+        print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
+        raise SystemExit(1) from stop
 
 
 def _own(landmarks: Mapping[str, Tensor] | None, path: str) -> Any:

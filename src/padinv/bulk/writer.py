@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -17,7 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from padinv.bulk.module import Outcome
+from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record
+from padinv.exceptions import ConfigError, PadInvError
 from padinv.inversion.paste import paste_into
 
 
@@ -26,13 +28,11 @@ class ResultWriter(BasePredictionWriter):
 
     Args:
         folder: where to.
-        settings: of each photograph, by path, a digest of the options that its results depend on.
     """
 
-    def __init__(self, folder: OutputFolder, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: OutputFolder) -> None:
         super().__init__(write_interval="batch")
         self.folder = folder
-        self.settings = settings
 
     def write_on_batch_end(
         self,
@@ -55,16 +55,20 @@ class ResultWriter(BasePredictionWriter):
                 tqdm.write(f"padinv: {outcome.problem}", file=sys.stderr)  # beside the progress bar, not into it
             for remark in outcome.item.remarks:
                 tqdm.write(f"padinv: {remark}", file=sys.stderr)
-            self.folder.add(self._write(outcome), trainer.global_rank)
+            try:
+                self.folder.add(self._write(outcome), trainer.global_rank)
+            except PadInvError as error:
+                path = outcome.item.photograph.path
+                raise ConfigError(f"The results of {path} are lost: {error} The same command goes on there.") from error
         if trainer.received_sigterm:
             raise SIGTERMException
 
     def _write(self, outcome: Outcome) -> Record:
-        _, path, name = outcome.item.photograph
+        _, path, name, settings = outcome.item.photograph
         if outcome.problem:
             return {"photograph": path, "error": outcome.problem}
         results = outcome.results
-        for result, own in zip(results, self.folder.names_of_faces(name, len(results)), strict=True):
+        for result, own in zip(results, names_of_faces(name, len(results)), strict=True):
             image = result.inversion.images[0].clamp(-1, 1) / 2 + 0.5
             self.folder.write(self.folder.file("images", own), partial(write_png, image))
             self.folder.write(self.folder.file("grids", own), partial(write_png, result.grid))
@@ -82,7 +86,7 @@ class ResultWriter(BasePredictionWriter):
             **metrics,
             "seconds": round(outcome.seconds, 4),
             "faces": len(results),
-            "settings": self.settings[path],
+            "settings": settings,
         }
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError
 from padinv.files import writing
-from padinv.networks.encoder import PadInvEncoder, published_level
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
@@ -80,6 +80,16 @@ def save_tensors(
     return Path(path).expanduser()
 
 
+@contextmanager
+def opened(path: PathLike) -> Iterator[Any]:
+    """Opens a safetensors file to read from, whatever it is called: safetensors itself takes names in UTF-8 alone."""
+    text = os.fspath(path)
+    with ExitStack() as stack:
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            text = f"/dev/fd/{stack.enter_context(Path(path).open('rb')).fileno()}"
+        yield stack.enter_context(safe_open(text, framework="pt"))
+
+
 def is_safetensors(path: Path) -> bool:
     """Whether a file starts like safetensors: the length of a JSON object, then its brace."""
     with path.open("rb") as file:
@@ -102,7 +112,7 @@ def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         CheckpointError: if the file is damaged, or is safetensors of somebody else.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with opened(path) as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
     except SafetensorError as error:
@@ -123,10 +133,7 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     config: dict[str, Any] = getattr(network, "config", {})
-    before = dict(UNSEEN)
-    if isinstance(network, PadInvEncoder):
-        before["padding_level"] = published_level(network.resolution)
-    for option, default in before.items():
+    for option, default in UNSEEN.items():
         if (value := config.get(option, default)) != default:
             digest.update(f"{option}={value}".encode())
     return digest.hexdigest()[:16]

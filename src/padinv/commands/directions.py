@@ -114,19 +114,22 @@ def main(args: Sequence[str]) -> int:
         known = find[options.find](generator, count=options.count)
     task = Directions(known, options.strengths, None if options.find else options.layers)
     task.prepare(generator, [])
-    report = run(task, options.photographs, bulk_options(options)) if options.photographs else None
-    if report is None or report.is_first:
-        _write(options.output, task, generator)
-    return 0 if report is None else report.exit_code
+    if not options.photographs:
+        _write(OutputFolder(options.output, ()), task, generator)
+        return 0
+    return run(
+        task, options.photographs, bulk_options(options), lambda report: _write(report.folder, task, generator)
+    ).exit_code
 
 
 def _linear(options: argparse.Namespace) -> int:
     if not (options.photographs and options.labels and options.column and options.output):
         raise ConfigError("--find linear needs photographs, --labels with --column, and --output.")
-    report = run(Task(), options.photographs, bulk_options(options))
-    if report.is_first:
-        _write(options.output, Directions([_fit(report, options)], options.strengths), report.inverter.generator)
-    return report.exit_code
+
+    def finish(report: Report) -> None:
+        _write(report.folder, Directions([_fit(report, options)], options.strengths), report.inverter.generator)
+
+    return run(Task(), options.photographs, bulk_options(options), finish).exit_code
 
 
 def _fit(report: Report, options: argparse.Namespace) -> Direction:
@@ -149,12 +152,11 @@ def _fit(report: Report, options: argparse.Namespace) -> Direction:
     )
 
 
-def _write(output: Path, task: Directions, generator: Generator) -> None:
+def _write(folder: OutputFolder, task: Directions, generator: Generator) -> None:
     """Writes the directions and a picture of what they do to the mean image, and lists them."""
-    folder = OutputFolder(output, ())
-    folder.write(output / "directions.safetensors", partial(save_directions, task.directions))
+    folder.write(folder.path / "directions.safetensors", partial(save_directions, task.directions))
     mean = InversionCode(generator.broadcast(generator.w_avg[None]))
-    picture = folder.write(output / "directions.png", partial(write_png, task.draw(generator, mean, [])))
+    picture = folder.write(folder.path / "directions.png", partial(write_png, task.draw(generator, mean, [])))
     print("\n".join([*map(describe, task.directions), str(picture)]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from padinv.bulk import Report, Task, find_photographs, run
+from padinv.bulk import Report, Task, run
 from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
@@ -69,25 +68,15 @@ def main(args: Sequence[str]) -> int:
     moving.add_argument("--loop", action="store_true", help="go back to the first in the end")
     options = parser.parse_args(args)
     check_format(options.format)
-    report = run(Task(), options.photographs, bulk_options(options))
-    if report.is_first:
-        names = _names_on_the_way(report, options.photographs)
-        print(_animate(report, names, options.format, options.frames, options.fps, options.easing, options.loop))
-    return report.exit_code
+
+    def finish(report: Report) -> None:
+        print(_animate(report, options.format, options.frames, options.fps, options.easing, options.loop))
+
+    return run(Task(), options.photographs, bulk_options(options), finish).exit_code
 
 
-def _names_on_the_way(report: Report, photographs: Sequence[str]) -> list[str]:
-    """Names of results, in the order in which the photographs are given, one that comes twice twice."""
-    source = find_photographs(photographs, codes=True)
-    paths = [os.path.abspath(source.name(i)) for i in range(len(source))]  # noqa: PTH100 (it keeps links)
-    faces = {record["photograph"]: record for record in report.records if "name" in record}
-    done = [faces[path] for path in paths if path in faces]
-    return [name for record in done for name in report.folder.names_of_faces(record["name"], record["faces"])]
-
-
-def _animate(
-    report: Report, names: Sequence[str], kind: str, count: int, fps: float, easing: Easing, loop: bool
-) -> Path:
+def _animate(report: Report, kind: str, count: int, fps: float, easing: Easing, loop: bool) -> Path:
+    names = report.names_as_given
     if len(names) < 2:
         raise DataError(f"Two photographs or more are needed to go from one to the next, but there are {len(names)}.")
     codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]

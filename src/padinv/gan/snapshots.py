@@ -84,7 +84,8 @@ class NetworkFiles(Callback):
         if self.keep:
             networks[f"generator-{int(pl_module.images_seen):08d}"] = pl_module.generator_ema
         for name, network in networks.items():
-            save_network(network, folder / f"{name}.safetensors")
+            unfinished = save_network(network, folder / f"{name}.part")
+            unfinished.replace(folder / f"{name}.safetensors")
 
 
 class GanReport(RunReport):

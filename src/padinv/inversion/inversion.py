@@ -11,12 +11,12 @@ from typing import Any, overload
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from padinv._version import __version__
 from padinv.checkpoints import fingerprint
-from padinv.checkpoints.native import save_tensors
+from padinv.checkpoints.native import opened, save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop
@@ -189,7 +189,7 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
     """:meth:`Inversion.load` for a generator whose fingerprint is known: reading many files takes it only once."""
     path = os.fspath(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
             # Copied to where torch puts tensors itself: products of matrices depend on the alignment in the last bit.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no mapping)

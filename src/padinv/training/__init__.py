@@ -7,7 +7,6 @@ from padinv.training.pictures import ReconstructionPictures
 from padinv.training.progress import ImageProgressBar
 from padinv.training.report import RunReport
 from padinv.training.schedule import ImageSchedule
-from padinv.training.stopping import StopAtSignals
 from padinv.training.writer import PredictionWriter
 
 __all__ = [
@@ -18,6 +17,5 @@ __all__ = [
     "PredictionWriter",
     "ReconstructionPictures",
     "RunReport",
-    "StopAtSignals",
     "SyncBatchNorm",
 ]

@@ -1,0 +1,103 @@
+"""One process at a time writes into a folder of results: two would lose each other's records."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import strftime
+
+from padinv.exceptions import ConfigError
+
+LOCK = ".padinv-lock"
+"""The file that is locked; while it is there and locked, its holder is in it."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems say that know no locks: without one is better than not at all."""
+
+AT = 1 << 30
+"""Which byte Windows locks: nobody could read a locked one."""
+
+
+@contextmanager
+def alone_in(folder: Path, what: str) -> Iterator[None]:
+    """Keeps every other process out of a folder that asks in the same way.
+
+    The system frees the lock when the process ends, however that comes about: what a killed one leaves stops nobody.
+
+    Args:
+        folder: which must exist.
+        what: runs here, for the message of the others.
+
+    Raises:
+        ConfigError: if another process is there, or the folder has been removed or replaced in the meantime.
+    """
+    path = folder / LOCK
+    descriptor = _acquire(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        holder = {"what": what, "process": os.getpid(), "machine": platform.node(), "since": strftime("%H:%M:%S")}
+        os.write(descriptor, json.dumps(holder).encode())
+        yield
+        if not _is_at(descriptor, path):
+            raise ConfigError(f"{folder} was removed while results were written there: give the same command again.")
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            if _is_at(descriptor, path):
+                path.unlink()
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    """Opens and locks the file: a descriptor, which is no child's."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    while True:
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be opened ({error.strerror}): remove it.") from error
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                mend = "wait until it ends, or choose another --output"
+                raise ConfigError(f"Another command writes into {path.parent}{holder}: {mend}.") from error
+        if _is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # its holder has removed it between our opening and locking
+
+
+def _lock(descriptor: int) -> None:
+    """Locks an open file, or raises OSError. The lock is this process's alone: no fork holds it on."""
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        os.lseek(descriptor, AT, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.read(descriptor, 4096))
+        return " ({what}, process {process} on {machine}, since {since})".format(**holder)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one at the path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False

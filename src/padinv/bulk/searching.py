@@ -1,0 +1,143 @@
+"""Which of the files that a search finds are photographs to invert, and which are results of this or another run."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from padinv.bulk.dataset import Photograph
+from padinv.bulk.inputs import find_photographs
+from padinv.bulk.naming import output_names, same_file
+from padinv.bulk.outputs import PICTURES, SUFFIXES, OutputFolder, read_records
+from padinv.data.files import FolderSource
+from padinv.data.sources import Source
+from padinv.exceptions import ConfigError, DataError
+
+
+def search(arguments: Sequence[str], output: Path) -> tuple[Source, list[str]]:
+    """Finds the photographs and saved codes that a command line names.
+
+    A folder of results in which nothing else is stands for its codes.
+
+    Args:
+        arguments: what the user named (:func:`~padinv.bulk.find_photographs`).
+        output: the folder for results, which need not exist.
+
+    Returns:
+        The source of all that was found, and the absolute path of each of its members, "" of one that is not meant:
+        results that lie in a folder around which photographs are searched.
+
+    Raises:
+        DataError: if there is nothing.
+        ConfigError: if all that there is are the results in ``output``, or what is where they go is the user's own, and
+            would be written over.
+    """
+    arguments = [_codes_instead(argument) for argument in arguments]
+    source = find_photographs(arguments, codes=True)
+    results = _Results(output, arguments)
+    paths = [_absolute(source.name(index)) for index in range(len(source))]
+    own = {path for path in paths if results.are_own(path)}
+    if own and (not read_records(output) or len(own) == len(set(paths))):
+        raise ConfigError(f"{min(own)} is where results go: choose another --output than {output}.")
+    meant = [path if path not in own and not results.were_found(path) else "" for path in paths]
+    if not any(meant):
+        raise DataError(f"{' '.join(arguments)} holds results of padinv, and no photographs: name a folder in it.")
+    return source, meant
+
+
+def photographs_of(paths: Sequence[str], folder: OutputFolder) -> list[Photograph]:
+    """What is to be done, each once, and what its results are called.
+
+    Args:
+        paths: of the members of a source, "" where there is nothing to do.
+        folder: where results go.
+
+    Raises:
+        ConfigError: if the result of one would be written over another.
+    """
+    places = {path: place for place, path in reversed(list(enumerate(paths))) if path}
+    names = output_names(sorted(places, key=lambda path: places[path]), folder.names)
+    if "photographs" in folder.kinds:
+        for name in names.values():
+            target = _absolute(folder.file("photographs", name))
+            if target in places or target in folder.records:
+                raise ConfigError(f"{target} is where results go: choose another --output than {folder.path}.")
+    return [Photograph(places[path], path, name) for path, name in names.items()]
+
+
+class _Results:
+    """Tells results from photographs.
+
+    Args:
+        output: where results go.
+        arguments: what is searched. Results of another run are meant if their subfolder, or a file in it, is named.
+    """
+
+    def __init__(self, output: Path, arguments: Sequence[str]) -> None:
+        self.output = os.path.realpath(output)
+        self.named = [os.path.realpath(_fixed_part(argument)) for argument in arguments]
+        self._parts: dict[str, tuple[str, ...]] = {}
+        self._runs: dict[str, tuple[set[str], set[str]]] = {}
+
+    def are_own(self, path: str) -> bool:
+        """Whether a file is where results of this run go."""
+        return any(folder == self.output and self._made(folder, below, path) for folder, below in self._places(path))
+
+    def were_found(self, path: str) -> bool:
+        """Whether a file is a result of another run, and was not named."""
+        return any(
+            self._made(folder, below, path) and not any(_is_meant(folder, below, named) for named in self.named)
+            for folder, below in self._places(path)
+        )
+
+    def _places(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Folders whose results the file could be, by its name, and the rest of its path there."""
+        folder, name = os.path.split(path)
+        if folder not in self._parts:
+            self._parts[folder] = Path(os.path.realpath(folder)).parts
+        parts = (*self._parts[folder], name)
+        for place, part in enumerate(parts):
+            if part in (SUFFIXES if place < len(parts) - 1 else PICTURES):
+                yield os.path.join(*parts[:place]), parts[place:]  # noqa: PTH118 (parts are strings)
+
+    def _made(self, folder: str, below: tuple[str, ...], path: str) -> bool:
+        """Whether a run has made the file, which is below its folder of results."""
+        if folder not in self._runs:
+            records = read_records(Path(folder))
+            named = (f"{record['name']}{SUFFIXES['photographs']}" for record in records.values() if "name" in record)
+            self._runs[folder] = set(records), set(map(same_file, named))
+        photographs, names = self._runs[folder]
+        if below[0] == "photographs":  # as a user may call a folder of his own, which he inverted
+            return path not in photographs and same_file("/".join(below[1:])) in names
+        return bool(photographs) or folder == self.output
+
+
+def _codes_instead(argument: str) -> str:
+    """The codes in a folder of results, if nothing else is there; any other argument is itself."""
+    folder = Path(argument).expanduser()
+    if not (folder / "codes").is_dir() or not read_records(folder):
+        return argument
+    source = FolderSource(folder)
+    results = _Results(folder, [argument])
+    only = all(results.are_own(_absolute(source.name(index))) for index in range(len(source)))
+    return str(folder / "codes") if only else argument
+
+
+def _is_meant(folder: str, below: Sequence[str], named: str) -> bool:
+    """Whether who named this means a file below a folder of results, and not just what is around that folder."""
+    return any(named == os.path.join(folder, *below[: depth + 1]) for depth in range(len(below)))  # noqa: PTH118
+
+
+def _fixed_part(argument: str) -> Path:
+    """The folder in which a pattern is searched; any other argument is itself."""
+    path = Path(argument).expanduser()
+    if path.exists() or not glob.has_magic(argument):
+        return path
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 (it keeps links)
