@@ -142,7 +142,7 @@ def write_pickle(content: Any, path: Path, protocol: int = 4) -> Path:
 # NVIDIA ADA ----------------------------------------------------------------------------------------------------------
 
 PERSISTENT = Named("torch_utils.persistence", "_reconstruct_persistent_obj")
-BUFFERS = ("resample_filter", "noise_const", "w_avg")
+BUFFERS = ("resample_filter", "noise_const", "w_avg", "running_mean", "running_var", "num_batches_tracked")
 
 
 def persistent(

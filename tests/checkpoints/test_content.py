@@ -68,11 +68,36 @@ def test_our_own_files(tmp_path: Path, generator: Generator, encoder: PadInvEnco
         load_discriminator(tmp_path / "g.safetensors")
 
 
-def test_encoders_of_before_keep_loading(tmp_path: Path, encoder: PadInvEncoder) -> None:
-    config = {key: value for key, value in encoder.config.items() if key != "first_for_all"}
-    run = {"PadInvEncoder": config}
-    state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
-    assert same(load_encoder(save({LIGHTNING_KEY: run, "state_dict": state}, tmp_path / "last.ckpt")), encoder)
+NEW_OPTIONS = ("first_for_all", "padding_level", "padding_depth", "padding_heads")
+
+
+def test_encoders_of_before_keep_loading(
+    tmp_path: Path, generator: Generator, encoder: PadInvEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    for rings in ([4, 8], []):
+        encoder = PadInvEncoder(
+            generator.code_shape, resolution=32, depth=18, width=2, padded_resolutions=rings, replace_const=bool(rings)
+        ).eval()
+        config = {key: value for key, value in encoder.config.items() if key not in NEW_OPTIONS}
+        state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
+        content = {LIGHTNING_KEY: {"PadInvEncoder": config}, "state_dict": state}
+        loaded = load_encoder(save(content, tmp_path / "last.ckpt"))
+        assert same(loaded, encoder)
+        assert loaded.config == encoder.config
+        for ours, theirs in zip(loaded(images).tensors(), encoder(images).tensors(), strict=True):
+            assert torch.equal(ours, theirs)
+    assert ["level 2 now, as published" in record.getMessage() for record in caplog.records] == [True]
+    assert "it was level 0" in caplog.text
+
+
+def test_a_fingerprint_covers_the_level(encoder: PadInvEncoder) -> None:
+    other, same_level = (
+        PadInvEncoder.from_config({**encoder.config, "padding_level": level}) for level in (1, encoder.padding_level)
+    )
+    for twin in (other, same_level):
+        twin.load_state_dict(encoder.state_dict())
+    assert fingerprint(same_level) == fingerprint(encoder) != fingerprint(other)
 
 
 def test_options_that_no_shape_tells(tmp_path: Path, generator: Generator) -> None:

@@ -83,3 +83,59 @@ def test_what_is_not_there_is_named(tmp_path: Path, g_ema: dict[str, torch.Tenso
     del g_ema["noises.noise_4"]
     with pytest.raises(CheckpointError, match=r"it has no 'synthesis\.blocks\.16\.conv\.noise'"):
         load_generator(save({"g_ema": g_ema}, path))
+
+
+def test_without_noise_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As the published file for FFHQ: they are drawn, the same each time, and the strengths stay."""
+    g_ema = formats.state(FORM, "g_ema")
+    left = {key: tensor for key, tensor in g_ema.items() if not key.startswith("noises.")}
+    path = save({"g_ema": left, "latent_avg": AVERAGE}, tmp_path / "weights.pt")
+    torch.manual_seed(3)
+    with caplog.at_level(logging.WARNING, logger="padinv"):
+        generator = load_generator(path)
+    assert caplog.messages == [f"{path} holds no noise images: they are now drawn at random (seed 0)."]
+    torch.manual_seed(4)
+    again, whole = load_generator(path), load_generator(save({"g_ema": g_ema}, tmp_path / "whole.pt"))
+    noises = {key: tensor for key, tensor in generator.state_dict().items() if key.endswith(".noise")}
+    assert len(noises) == 9
+    for key, tensor in generator.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key])
+        if key in noises:
+            assert 0.5 < tensor.std() < 1.5
+        elif key != "w_avg":
+            assert torch.equal(tensor, whole.state_dict()[key])
+    w_plus = formats.inputs()["w_plus"]
+    assert_agrees(generator.synthesis(w_plus, noise="none"), whole.synthesis(w_plus, noise="none"))
+
+
+@pytest.mark.parametrize("form", ["array", "list", "layers", "batch of layers", "float64"])
+def test_kinds_of_mean_latents(tmp_path: Path, g_ema: dict[str, torch.Tensor], form: str) -> None:
+    average: Any = {
+        "array": AVERAGE.numpy(),
+        "list": AVERAGE.tolist(),
+        "layers": AVERAGE.repeat(10, 1).numpy(),
+        "batch of layers": AVERAGE.repeat(1, 10, 1),
+        "float64": AVERAGE.double().numpy(),
+    }[form]
+    g_ema = formats.state(FORM, "g_ema")
+    assert torch.equal(load_generator(save({"g_ema": g_ema, "latent_avg": average}, tmp_path / "w.pt")).w_avg, AVERAGE)
+
+
+@pytest.mark.parametrize(
+    ("average", "message"),
+    [
+        (["a"], "latent_avg is a list of something else than numbers"),
+        ("x.pt", "latent_avg is no tensor, array or list, but a str"),
+        (torch.randn(10, 64), "no single mean latent"),
+    ],
+)
+def test_what_is_no_mean_latent_is_named(tmp_path: Path, average: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_generator(save({"g_ema": formats.state(FORM, "g_ema"), "latent_avg": average}, tmp_path / "w.pt"))
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    half = {key: t.half() if t.ndim > 2 or "noise" in key else t for key, t in formats.state(FORM, "g_ema").items()}
+    generator = load_generator(save({"g_ema": half, "latent_avg": AVERAGE.half()}, tmp_path / "w.pt"))
+    assert {tensor.dtype for tensor in generator.state_dict().values()} == {torch.float32}
+    assert_agrees(generator.synthesis(formats.inputs()["w_plus"]), formats.output(FORM)["image"], 5e-3)

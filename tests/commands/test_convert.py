@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import formats
-from padinv import Inverter, PadInvEncoder, load_discriminator, load_generator
+import padinv
+from padinv import Discriminator, Generator, Inverter, PadInvEncoder, load_discriminator, load_generator
 from padinv.checkpoints import fingerprint, save_network
 from padinv.commands import convert, inspect
 from padinv.exceptions import CheckpointError
@@ -90,8 +91,22 @@ def test_inspect_conditional_and_without_w_avg(tmp_path: Path, capsys: pytest.Ca
     told = inspected(ada(tmp_path / "c.pkl", **embed, **{"mapping.fc0.weight": torch.randn(4, 8)}), capsys)
     assert told["classes"] == "3; choose one with class_index"
     assert told["Generator"].startswith("StyleGAN2, 8 px")
-    torch.save({"g_ema": formats.small_rosinality()}, tmp_path / "r.pt")
+    assert told["load with"] == f"padinv.load_generator({str(tmp_path / 'c.pkl')!r}, class_index=0)"
+    assert eval(told["load with"], {"padinv": padinv}).resolution == 8
+    state = formats.small_rosinality()
+    torch.save({"g_ema": state}, tmp_path / "r.pt")
     assert inspected(tmp_path / "r.pt", capsys)["Generator"].endswith("w_avg missing (estimated when loaded)")
+    torch.save({"g_ema": {key: tensor for key, tensor in state.items() if "noises" not in key}}, tmp_path / "r.pt")
+    assert "noise images missing (drawn when loaded)" in inspected(tmp_path / "r.pt", capsys)["Generator"]
+
+
+def test_inspect_options_that_no_shape_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = Generator(8, z_dim=4, w_dim=4, mapping_layers=1, channels={4: 4, 8: 4}, conv_clamp=256)
+    discriminator = Discriminator(8, channels={4: 4, 8: 4}, conv_clamp=0.5, mbstd_groups=None)
+    told = inspected(save_network(generator, tmp_path / "g.safetensors"), capsys)
+    assert "activations clamped at ±256" in told["Generator"]
+    told = inspected(save_network(discriminator, tmp_path / "d.safetensors"), capsys)
+    assert "activations clamped at ±0.5, minibatch statistic of all images" in told["Discriminator"]
 
 
 def test_inspect_an_encoder_and_a_bundled_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

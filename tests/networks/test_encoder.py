@@ -101,6 +101,63 @@ def test_rings_are_what_full_maps_would_hold() -> None:
         torch.testing.assert_close(rings[int(r)], map_to_ring(center_crop(whole, int(r) + 2)), rtol=1e-4, atol=1e-5)
 
 
+WIDE = {4: 16, 8: 16, 16: 16, 32: 16, 64: 16, 128: 8, 256: 4}
+
+
+@pytest.mark.parametrize(
+    ("rings", "options", "level"),
+    [
+        ([4], {}, 1),
+        ([4, 8], {}, 1),
+        ([4, 8, 16], {}, 1),
+        ([4, 8, 16, 32], {}, 1),
+        ([4, 8, 16, 32, 64], {}, 1),
+        ([4, 64], {"padding_level": 0}, 0),
+        ([8, 16], {"padding_level": 2, "padding_depth": 0}, 2),
+        ([4, 8, 16], {"padding_heads": False}, 1),
+        ([4, 8], {"padding_heads": False, "padding_depth": 3, "replace_const": False}, 1),
+    ],
+)
+def test_padding_by_the_published_formula(rings: list[int], options: dict[str, object], level: int) -> None:
+    """P is one level, whatever the rings, through bottlenecks, resized; the constant and the rings are cut from it."""
+    torch.manual_seed(0)
+    encoder = PadInvEncoder(
+        CodeShape(14, 8, WIDE), resolution=256, depth=18, width=2, fpn_channels=16, padded_resolutions=rings, **options
+    ).eval()
+    images = torch.randn(1, 3, 256, 256)
+    levels = encoder.fpn(encoder.backbone(images)[:0:-1])
+    assert [x.shape[-1] for x in levels] == [16, 32, 64]
+    p = levels[level]
+    for bottleneck in encoder.padding_head.extractor:
+        p = bottleneck(p)
+    assert len(encoder.padding_head.extractor) == options.get("padding_depth", 2)
+    size = max(rings) + 2
+    p = torch.nn.functional.interpolate(p, (size, size), mode="bicubic", align_corners=True)
+
+    padding = encoder(images).padding
+    half = size // 2
+    if options.get("replace_const", True):
+        torch.testing.assert_close(padding.const, p[..., half - 2 : half + 2, half - 2 : half + 2])
+    else:
+        assert padding.const is None
+    for r, whole in padding.maps().items():
+        expected = p[..., half - r // 2 - 1 : half + r // 2 + 1, half - r // 2 - 1 : half + r // 2 + 1]
+        if options.get("padding_heads", True):
+            head = encoder.padding_head.ring_heads[str(r)]
+            expected = torch.einsum("oi,bihw->bohw", head.weight[..., 0], expected) + head.bias[:, None, None]
+        expected = expected.clone()
+        expected[..., 1:-1, 1:-1] = 0
+        torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("resolution", "level"), [(32, 2), (64, 2), (128, 2), (256, 1), (512, 0), (1024, 0)])
+def test_padding_comes_from_the_level_of_32_px_or_the_nearest(resolution: int, level: int) -> None:
+    code = CodeShape(8, 16, {4: 4, 8: 4, 16: 4, 32: 4, 64: 4})
+    for rings in ([4], [4, 8, 16, 32], [4, 64]):
+        encoder = PadInvEncoder(code, resolution=resolution, depth=18, width=1, padded_resolutions=rings)
+        assert encoder.padding_level == encoder.config["padding_level"] == level
+
+
 @pytest.mark.parametrize("depth", [18, 50, 100, 152])
 def test_depths(depth: int) -> None:
     assert (
@@ -115,11 +172,12 @@ def test_depths(depth: int) -> None:
 
 
 def test_config_rebuilds_it() -> None:
-    encoder = tiny(padded_resolutions=[4, 8])
+    encoder = tiny(padded_resolutions=[4], padding_level=0, padding_depth=1, padding_heads=False, fpn_channels=12)
     twin = PadInvEncoder.from_config(encoder.config)
     twin.load_state_dict(encoder.state_dict())
     images = torch.randn(1, 3, 32, 32)
-    assert torch.equal(twin.eval()(images).w_plus, encoder(images).w_plus)
+    for theirs, ours in zip(twin.eval()(images).tensors(), encoder(images).tensors(), strict=True):
+        assert torch.equal(theirs, ours)
 
 
 def test_compiles_without_graph_breaks() -> None:
@@ -137,6 +195,12 @@ def test_compiles_without_graph_breaks() -> None:
         ({"padded_resolutions": [4, 64]}, r"names 64 px, but this generator has layers at \[4, 8, 16, 32\] px"),
         ({"latents_per_level": [3, 4]}, "three numbers that add up to the generator's 8 latents"),
         ({"latents_per_level": [3, 4, 2]}, "add up"),
+        ({"padding_level": 3}, "padding_level must be 0, 1 or 2, a level of the pyramid, not 3"),
+        ({"padding_depth": -1}, "padding_depth must be 0 or more, not -1"),
+        (
+            {"padding_heads": False, "fpn_channels": 12},
+            "the ring at 8 px has the 12 channels of the pyramid, but this generator has 10 there; set fpn_channels",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_named(options: dict[str, object], message: str) -> None:

@@ -10,9 +10,10 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins import MixedPrecision
 
 from padinv import ImageDataModule, PaddingCode, PadInvEncoder, PadInvModule
-from padinv.exceptions import ConfigError
+from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.pictures import contact_sheet, ring_heat_maps
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
 from padinv.training.pictures import log_image
@@ -228,3 +229,80 @@ def test_rings_are_drawn_around_nothing() -> None:
     inside, border = sheet[:, 2:10, 2:10], sheet[:, :2, :]
     assert (inside == inside[:, :1, :1]).all()
     assert not torch.equal(inside[:, 0, 0], border[:, 0, 0])
+
+
+def spoil(images: int, value: float = float("nan")) -> Callback:
+    """Makes a weight of the encoder something else than a number, after so many images."""
+
+    class Spoil(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            if int(pl_module.images_seen) == images:
+                next(pl_module.encoder.parameters()).data.view(-1)[0] = value
+
+    return Spoil()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("validate_every", [8, 12, 28])  # it is met by the save, by validation, by the next loss
+def test_a_diverged_run_keeps_its_last_good_checkpoint(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, value: float, validate_every: int
+) -> None:
+    best = ModelCheckpoint(save_top_k=-1, save_on_train_epoch_end=False)  # of any metric
+    schedule = ImageSchedule(28, validate_every=validate_every)
+    with pytest.raises(NonFiniteLossError, match=r"at step 3 \(12 images seen\).*last good checkpoint is .*last\.ckpt"):
+        trainer(tmp_path, spoil(12, value), schedule, best, last := LastCheckpoint(every_images=4)).fit(module, images)
+    for path in last.path.parent.iterdir():
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert int(state["images_seen"]) <= 8
+        assert all(tensor.isfinite().all() for tensor in state.values())
+    assert last.path.is_file()
+
+
+def test_a_run_whose_loss_fails_keeps_what_it_has_learned_beside(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, i: int) -> None:
+            if i == 3:
+                pl_module.reconstruction_losses["pix"].register_forward_hook(lambda *_: torch.tensor(float("nan")))
+
+    with pytest.raises(NonFiniteLossError, match=r"last good checkpoint is .*last\.ckpt"):
+        trainer(tmp_path, Poison(), last := LastCheckpoint(every_images=8)).fit(module, images)
+    seen = {
+        p.name: int(torch.load(p, weights_only=True)["state_dict"]["images_seen"]) for p in last.path.parent.iterdir()
+    }
+    assert seen == {"last.ckpt": 8, "diverged.ckpt": 12}
+
+
+def test_gradients_that_overflow_are_no_divergence(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # its first steps are left out, and halve it
+    precision = MixedPrecision("16-mixed", device="cpu", scaler=scaler)
+    trainer(tmp_path, ImageSchedule(12), last := LastCheckpoint(4), plugins=[precision]).fit(module, images)
+    assert scaler.get_scale() < 2.0**127
+    assert int(torch.load(last.path, weights_only=True)["state_dict"]["images_seen"]) == 12
+
+
+@pytest.mark.parametrize("kind", ["last", "best"])
+def test_a_checkpoint_is_replaced_whole_and_without_the_temporary_folder(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "no such folder"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    best = ModelCheckpoint(filename="one", enable_version_counter=False, save_on_train_epoch_end=False)
+    callbacks = (LastCheckpoint(),) if kind == "last" else (best,)
+    run = trainer(tmp_path, ImageSchedule(4), *callbacks)
+    run.fit(module, images)
+    (path,) = (tmp_path / "run" / "version_0" / "checkpoints").iterdir()
+    before = path.read_bytes()
+
+    def stops_halfway(content: Any, file: Any) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.save", stops_halfway)
+    with pytest.raises(CheckpointError, match=r"cannot be written \(No space left on device\): make room there"):
+        run.save_checkpoint(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

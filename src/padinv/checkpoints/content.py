@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padinv.checkpoints import hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
+from padinv.checkpoints import genforce, hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
 from padinv.checkpoints.budget import Budget
 from padinv.checkpoints.native import is_safetensors, read_native
 from padinv.checkpoints.others import recognise
@@ -16,10 +16,11 @@ from padinv.checkpoints.reconstruction import find
 from padinv.checkpoints.renaming import MOST_KEYS, Reader
 from padinv.checkpoints.torch_files import ZIP_MAGIC, is_stream, read_archive, read_stream
 from padinv.checkpoints.unpickling import Inert, Symbol, Unpickler
+from padinv.checkpoints.wrapping import View, unwrap, views
 from padinv.exceptions import CheckpointError, PadInvError
 
 FORMATS: tuple[tuple[str, Callable[[Any], dict[str, Reader]]], ...] = tuple(
-    (module.FORMAT, module.find) for module in (lightning, psp, rosinality, nvidia_ada, nvidia_tf, hammer)
+    (module.FORMAT, module.find) for module in (lightning, psp, rosinality, nvidia_ada, nvidia_tf, genforce, hammer)
 )
 """Formats inside of a pickle, with what finds their networks; the one with more around its weights first."""
 
@@ -52,11 +53,10 @@ def read_content(path: Path) -> Content:
             description, state = read_native(path)
             readers: dict[str, Reader] = {description["network"]: lambda _: (description["config"], dict(state))}
             return Content("padinv (.safetensors)", readers, generator=description["generator"])
-        content = _unpickle(path)
+        content = unwrap(_unpickle(path))
         other = recognise(content)
-        for name, find_networks in FORMATS:
-            if other is None and (readers := find_networks(content)):
-                return Content(name, readers, nvidia_ada.classes(content), lightning.trained_for(content))
+        if other is None and (found := _find(content)):
+            return found
     except PadInvError as error:
         if str(path) in str(error):
             raise
@@ -89,6 +89,43 @@ def _describe(content: Any) -> str:
             f"{objects[0]}, which padinv neither imports nor runs: save the state_dict() of its networks instead"
         )
     return ", and ".join(parts) or type(content).__name__
+
+
+def _find(content: Any) -> Content | None:
+    """Finds the networks of one format: those of the content itself first, others in its parts."""
+    parts = views(content)
+    for search in ([content], parts):
+        for name, find_networks in FORMATS:
+            if any(find_networks(part) for part in search):
+                readers = find_networks(content)
+                _find_inside(parts, find_networks, readers)
+                classes = max(nvidia_ada.classes(part) for part in (content, *parts))
+                return Content(name, readers, classes, lightning.trained_for(content))
+    return None
+
+
+def _find_inside(
+    parts: list[View], find_networks: Callable[[Any], dict[str, Reader]], readers: dict[str, Reader]
+) -> None:
+    """Adds networks that only parts of a content hold.
+
+    Raises:
+        CheckpointError: if several could be the same network, and nothing tells which is meant.
+    """
+    owners: dict[str, View] = {}
+    outside = set(readers)
+    for part in parts:
+        for network, reader in find_networks(part).items():
+            if network in outside:
+                continue
+            owner = owners.setdefault(network, part)
+            if owner is part:
+                readers[network] = reader
+            elif owner.rank == part.rank and not owner.holds_same(part):
+                raise CheckpointError(
+                    f"it holds several networks that may be its {network} ({owner.name} and {part.name}): "
+                    "keep one of them in a file"
+                )
 
 
 def _unpickle(path: Path) -> Any:

@@ -1,33 +1,55 @@
-"""The published implementation's state dicts (PadInv, Hammer, GenForce): their keys, and their sizes from the shapes.
+"""The published implementation's state dicts (PadInv, Hammer): their keys, and their sizes from the shapes.
 
-Each function takes a state dict with the published keys and returns the constructor arguments of our network together
-with a state dict of ours. Keys that are left over, missing or of an unexpected shape are found when that is loaded.
+Each function takes a state dict with the published keys, and the options that no shape tells (:mod:`.hammer_options`),
+and returns the constructor arguments of our network together with a state dict of ours. Keys that are left over,
+missing or of an unexpected shape are found when that is loaded.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from padinv.checkpoints.renaming import Network, Reader, State, count, rename, shape, tensors
+from padinv.checkpoints.hammer_options import (
+    Options,
+    check_options,
+    find_options,
+    flag,
+    number,
+    scale_discriminator,
+    scale_generator,
+)
+from padinv.checkpoints.renaming import Config, Network, Reader, State, check_filters, count, rename, shape, tensors
 from padinv.exceptions import CheckpointError
 from padinv.networks.backbone import STAGE_BLOCKS
 
-FORMAT = "PadInv, Hammer, GenForce (.pth)"
+logger = logging.getLogger("padinv")
+
+FORMAT = "PadInv, Hammer (.pth)"
 
 GENERATOR_KEYS = re.compile(r"synthesis\.early_layer\.const|synthesis\.layer0\.style\.weight")
 ENCODER_KEYS = re.compile(r"backbone_stages\.0\.0\.|latent_heads\.0\.linear\.weight")
 DISCRIMINATOR_KEYS = re.compile(r"input\d+\.weight|residual0\.weight")
 
+LEVEL = 1
+"""Of the pyramid that padding comes from, whatever its resolutions: 0 is the coarsest."""
+RINGS = 4
+"""As published, at 4, 8, 16 and 32 px."""
 
-def read_generator(state: State) -> Network:
+
+def read_generator(state: State, options: Options) -> Network:
     """Reads the published generator: ``mapping.dense{i}``, ``synthesis.layer{i}``, ``synthesis.output{k}``.
 
     Layer 2k - 1 upsamples to R = 4·2^k px and layer 2k follows at R; output k is toRGB at R.
     """
+    _refuse_other_kinds(state, r"synthesis\.residual1\.", r"synthesis\.output0\.", "skip")
+    check_filters(state, "filter")
+    state = scale_generator(state, options)
     mapping_layers = count(state, r"mapping\.dense(\d+)\.")
     blocks = count(state, r"synthesis\.output(\d+)\.")
     channels = {4 * 2**k: shape(state, f"synthesis.layer{2 * k}.weight", "generator")[0] for k in range(max(blocks, 1))}
@@ -39,6 +61,7 @@ def read_generator(state: State) -> Network:
         "mapping_layers": mapping_layers,
         "mapping_width": width,
         "channels": channels,
+        "conv_clamp": options.get("conv_clamp"),
     }
     rules: list[tuple[str, str | None]] = [
         (r"(w_avg)", r"\1"),
@@ -54,15 +77,36 @@ def read_generator(state: State) -> Network:
         ]
         if k > 0:
             rules.append((rf"synthesis\.layer{2 * k - 1}\.(.*)", rf"{block}.up.\1"))
-    return config, rename(state, rules, "the published generator")
+    ours = rename(state, rules, "the published generator")
+    if not any(key.endswith(".noise_strength") for key in ours):  # built with noise_type="none"
+        for r in channels:
+            for layer in ("up", "conv")[r == 4 :]:
+                ours[f"synthesis.blocks.{r}.{layer}.noise_strength"] = torch.zeros(())
+                ours[f"synthesis.blocks.{r}.{layer}.noise"] = torch.zeros(1, 1, r, r)
+    return config, ours
 
 
-def read_discriminator(state: State) -> Network:
+def _refuse_other_kinds(state: State, residual: str, skip: str, ours: str) -> None:
+    """Raises CheckpointError unless this network is of our architecture, and of no classes, by its keys."""
+    if any(re.match(r"(mapping\.)?(embedding|label_weight)", key) for key in state):
+        raise CheckpointError("it is a conditional network of this format, of which padinv reads NVIDIA's alone")
+    found = {
+        name: any(re.match(pattern, key) for key in state) for name, pattern in (("resnet", residual), ("skip", skip))
+    }
+    if not found[ours] or all(found.values()):
+        theirs = next((name for name, there in found.items() if there and name != ours), "origin")
+        raise CheckpointError(f"it is of the architecture {theirs!r}, but padinv has {ours!r} alone")
+
+
+def read_discriminator(state: State, options: Options) -> Network:
     """Reads the published discriminator: ``input{i}``, ``residual{k}``, ``layer{i}``, ``output``.
 
     ``input{i}`` is fromRGB at 1/2^i of the full resolution; only that of the full resolution belongs to the residual
     architecture. Block k has layers 2k and 2k + 1; three layers follow the last block.
     """
+    _refuse_other_kinds(state, r"residual0\.", r"input1\.", "resnet")
+    check_filters(state, "filter")
+    state = scale_discriminator(state, options)
     blocks = count(state, r"residual(\d+)\.")
     resolution = 4 * 2**blocks
     channels = {
@@ -83,14 +127,20 @@ def read_discriminator(state: State) -> Network:
             (rf"layer{2 * k + 1}\.(.*)", rf"{block}.down.\1"),
             (rf"residual{k}\.(.*)", rf"{block}.skip.\1"),
         ]
-    return {"resolution": resolution, "channels": channels}, rename(state, rules, "the published discriminator")
+    config = {
+        "resolution": resolution,
+        "channels": channels,
+        "mbstd_groups": number(options, "mbstd_groups", 4, least=2, most=10_000),
+        "conv_clamp": options.get("conv_clamp"),
+    }
+    return config, rename(state, rules, "the published discriminator")
 
 
-def read_encoder(state: State) -> Network:
+def read_encoder(state: State, options: Options) -> Network:
     """Reads the published encoder, with or without its padding branch.
 
     The depth follows from the number of bottlenecks, the input's size from the convolutions that fold the top level of
-    the pyramid into a latent. Only the average latent is not in the file.
+    the pyramid into a latent. The average latent is not among its keys.
     """
     blocks = tuple(count(state, rf"backbone_stages\.{stage}\.(\d+)\.") for stage in range(4))
     depth = next((depth for depth, counts in STAGE_BLOCKS.items() if counts == blocks), None)
@@ -101,25 +151,41 @@ def read_encoder(state: State) -> Network:
         len({key for key in state if re.fullmatch(rf"latent_heads\.{i}\.convs\.\d+\.weight", key)})
         for i in range(heads)
     ]
+    # Their laterals go from fine to coarse, ours from coarse to fine, the top first.
+    laterals = count(state, r"fpn\.lateral_layers\.(\d+)\.")
+    if laterals != 2:
+        raise CheckpointError(f"its pyramid has {laterals + 1} levels, but padinv's has 3")
     fpn_channels = shape(state, "fpn.lateral_layers.0.weight", "encoder")[0]
-    rings = count(state, r"padding_modulation_heads\.(\d+)\.")
-    padding = any(key.startswith("padding_extractor.") for key in state)
-    channels = {4 * 2**k: shape(state, f"padding_modulation_heads.{k}.weight", "encoder")[0] for k in range(rings)}
-    if padding:
-        channels.setdefault(4, fpn_channels)
+    latents = options.get("num_latents_per_level")
+    if not isinstance(latents, list | tuple) or len(latents) != 3 or not convs:
+        latents = [convs.count(convs[0] + level) for level in range(3)]
+    top = convs[0] - next((level for level in range(3) if latents[level]), 0)
+    heads_there = count(state, r"padding_modulation_heads\.(\d+)\.")
+    padding = heads_there > 0 or any(key.startswith("padding_extractor.") for key in state)
+    padding = flag(options, "use_padding_space", padding)
+    modulated = flag(options, "use_padding_modulation_head", heads_there > 0)
+    if padding and modulated != (heads_there > 0):
+        raise CheckpointError("its padding_modulation_heads are not what its use_padding_modulation_head says")
+    said = {**options, "pad_layer_num": heads_there} if heads_there else options
+    rings = number(said, "pad_layer_num", RINGS, least=1, most=9) if padding else 0  # the last would be at 1024 px
+    channels = dict.fromkeys([4 * 2**k for k in range(rings)], fpn_channels)
+    replace_const = padding and flag(options, "encode_const_input")
     config = {
         "code": {
             "num_layers": heads,
             "w_dim": shape(state, "latent_heads.0.linear.weight", "encoder")[0],
             "channels": channels,
         },
-        "resolution": 2 ** convs[0] * 16,
+        "resolution": 2**top * 16,
         "depth": depth,
         "width": shape(state, "input_layer.0.weight", "encoder")[0],
         "fpn_channels": fpn_channels,
-        "padded_resolutions": sorted(channels) if rings else [],
-        "replace_const": padding,
-        "latents_per_level": [convs.count(convs[0] + level) for level in range(3)],
+        "padded_resolutions": sorted(channels),
+        "replace_const": replace_const,
+        "padding_level": number(options, "feature_idx", LEVEL, least=0, most=2),
+        "padding_depth": count(state, r"padding_extractor\.(\d+)\."),
+        "padding_heads": modulated,
+        "latents_per_level": list(latents),
     }
     bottleneck: list[tuple[str, str]] = [
         (r"res_layer\.0\.(.*)", "norm1"),
@@ -143,16 +209,30 @@ def read_encoder(state: State) -> Network:
     rules += [
         (rf"padding_modulation_heads\.{k}\.(.*)", rf"padding_head.ring_heads.{4 * 2**k}.\1") for k in range(rings)
     ]
-    # Their laterals go from fine to coarse, ours from coarse to fine, the top first.
-    laterals = count(state, r"fpn\.lateral_layers\.(\d+)\.")
     rules += [(rf"fpn\.lateral_layers\.{i}\.(.*)", rf"fpn.lateral.{laterals - i}.\1") for i in range(laterals)]
     ours = rename(state, rules, "the published encoder")
     for key in ours:
         if re.fullmatch(r"padding_head\.ring_heads\.\d+\.weight", key):
             ours[key] = ours[key].squeeze(-1)
-    if padding:  # the published constant is no offset
-        ours["const_avg"] = torch.zeros(channels[4], 4, 4)
+    _add_gates(ours)
+    if replace_const:  # the published constant is no offset
+        ours["const_avg"] = torch.zeros(fpn_channels, 4, 4)
+    if not flag(options, "start_from_latent_avg"):
+        ours["w_avg"] = torch.zeros(config["code"]["w_dim"])
     return config, ours
+
+
+def _add_gates(state: State) -> None:
+    """Gives bottlenecks without squeeze-and-excitation one that changes nothing: a gate of ½, and a norm of twice."""
+    for key in [key for key in state if key.endswith(".norm2.weight")]:
+        bottleneck = key.removesuffix(".norm2.weight")
+        if f"{bottleneck}.se.squeeze.weight" not in state:
+            channels = len(state[key])
+            hidden = max(channels // 16, 1)
+            state[f"{bottleneck}.se.squeeze.weight"] = torch.zeros(hidden, channels, 1, 1)
+            state[f"{bottleneck}.se.excite.weight"] = torch.zeros(channels, hidden, 1, 1)
+            for name in ("weight", "bias"):
+                state[f"{bottleneck}.norm2.{name}"] = 2 * state[f"{bottleneck}.norm2.{name}"]
 
 
 KINDS = {
@@ -167,21 +247,66 @@ def find(content: Any) -> dict[str, Reader]:
     """Finds the networks of ``{"models": {name: state_dict}}``, the average weights first, or of a bare state dict."""
     if not isinstance(content, dict):
         return {}
-    models = content.get("models")
+    models = content.get("models", content)
     models = models if isinstance(models, dict) else {}
     readers: dict[str, Reader] = {}
     for network, (names, keys, _) in KINDS.items():
-        bare = tensors(content) or {}
-        states = [models[name] for name in names if models.get(name)] + [bare] * any(map(keys.match, bare))
-        if states and tensors(states[0]):
-            readers[network] = partial(_read, network, states[0], models)
+        states = [(name, tensors(models.get(name)) or {}) for name in names] + [(names[-1], tensors(content) or {})]
+        states = [(name, state) for name, state in states if any(map(keys.match, state))]
+        for name, state in states[:1]:
+            called = (name, *names)  # what is said of the generator holds for its average, too
+            built_with = find_options(content, "model_kwargs_init", called)
+            called_with = find_options(content, "model_kwargs_val", called)
+            readers[network] = partial(read, network, state, models, built_with, called_with)
     return readers
 
 
-def _read(network: str, state: State, models: dict[str, Any], _: int | None) -> Network:
-    config, ours = KINDS[network][2](dict(state))
-    if network == "PadInvEncoder":
-        owner = next((name for name in ("generator", "generator_smooth") if "w_avg" in models.get(name, {})), None)
-        if owner is not None:
-            ours["w_avg"] = models[owner]["w_avg"]
+def read(
+    network: str,
+    state: State,
+    models: dict[Any, Any],
+    options: Options | None,
+    called_with: Options | None = None,
+    _: int | None = None,
+) -> Network:
+    """Reads one network.
+
+    Args:
+        network: "Generator", "Discriminator" or "PadInvEncoder".
+        state: its state dict with the published keys.
+        models: of the same file; the generator's mean latent is also the encoder's.
+        options: that it was built with; None if the file does not say.
+        called_with: that it was called with when it was validated.
+
+    Raises:
+        CheckpointError: if it is of another architecture.
+    """
+    called_with = called_with or {}
+    check_options(options or {}, network)
+    extra = {"feature_idx": called_with["feature_idx"]} if "feature_idx" in called_with else {}
+    config, ours = KINDS[network][2](dict(state), {**(options or {}), **extra})
+    if network == "PadInvEncoder" and "w_avg" not in ours:
+        for name in ("generator_smooth", "generator"):  # the latter's counts
+            generator = models.get(name)
+            if isinstance(generator, dict) and isinstance(w_avg := generator.get("w_avg"), Tensor):
+                ours["w_avg"] = w_avg
+    if options is None:
+        _say_what_is_assumed(network, config)
     return config, ours
+
+
+def _say_what_is_assumed(network: str, config: Config) -> None:
+    assumed = []
+    if network == "Discriminator":
+        assumed = [f"groups of {config['mbstd_groups']} in the minibatch standard deviation"]
+    if network == "PadInvEncoder":
+        assumed = ["latents are offsets from the mean latent"]
+        if rings := config["padded_resolutions"]:
+            assumed += ["the constant is predicted", f"rings at {', '.join(map(str, rings))} px"]
+    if assumed:
+        logger.warning(
+            "The checkpoint does not say how its %s was built (it has no model_kwargs_init), so this is assumed, as "
+            "published: %s.",
+            network,
+            "; ".join(assumed),
+        )

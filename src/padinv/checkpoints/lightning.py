@@ -13,7 +13,7 @@ LIGHTNING_KEY = "padinv"
 """Where a Lightning checkpoint of PadInvModule or StyleGAN2Module keeps the configuration of its networks."""
 
 PREFIXES = {
-    "PadInvEncoder": ("encoder_ema.module.", "encoder."),
+    "PadInvEncoder": ("encoder_ema.", "encoder."),
     "Generator": ("generator_ema.",),
     "Discriminator": ("discriminator.",),
 }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError
 from padinv.files import writing
+from padinv.networks.encoder import PadInvEncoder, published_level
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
@@ -133,7 +134,10 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     config: dict[str, Any] = getattr(network, "config", {})
-    for option, default in UNSEEN.items():
+    before = dict(UNSEEN)
+    if isinstance(network, PadInvEncoder):
+        before["padding_level"] = published_level(network.resolution)
+    for option, default in before.items():
         if (value := config.get(option, default)) != default:
             digest.update(f"{option}={value}".encode())
     return digest.hexdigest()[:16]

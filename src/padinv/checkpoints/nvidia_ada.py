@@ -79,7 +79,7 @@ def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
         if isinstance(network, Inert):
             yield module_state(network)
         elif state := tensors(network):
-            yield state, {}
+            yield state, getattr(network, "facts", {})
 
 
 def module_state(module: Any) -> tuple[State, Facts]:
@@ -93,7 +93,7 @@ def module_state(module: Any) -> tuple[State, Facts]:
     pending = [("", module)]
     while pending:
         prefix, module = pending.pop()
-        fields = _fields(module)
+        fields = module_fields(module)
         facts[prefix.removesuffix(".")] = fields
         for group in ("_parameters", "_buffers"):
             for name, tensor in _items(fields.get(group)):
@@ -106,7 +106,7 @@ def module_state(module: Any) -> tuple[State, Facts]:
     return state, facts
 
 
-def _fields(module: Any) -> dict[Any, Any]:
+def module_fields(module: Any) -> dict[Any, Any]:
     """A module's ``__dict__``."""
     if not isinstance(module, Inert):
         return {}

@@ -1,5 +1,7 @@
 """pSp, e4e and what is built on them: ``{"state_dict": {"encoder.…", "decoder.…"}, "latent_avg", "opts"}``.
 
+GANInverter has ``{"encoder": {"encoder.…", "latent_avg"}, "decoder": {…}, "opts"}``.
+
 The encoder predicts W+ alone. It is PadInv's without the padding branch, under other names: the bottlenecks of all
 stages in one row, and the pyramid's laterals from coarse to fine. e4e's adds its first offset to all others. The
 decoder is rosinality's generator.
@@ -7,6 +9,7 @@ decoder is rosinality's generator.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -14,8 +17,9 @@ import torch
 from torch import Tensor
 
 from padinv.checkpoints import hammer, rosinality
-from padinv.checkpoints.renaming import Network, Reader, State, count, rename, shape, tensors
+from padinv.checkpoints.renaming import MOST_LAYERS, Network, Reader, State, count, rename, shape, tensors
 from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.wrapping import nearest
 from padinv.exceptions import CheckpointError
 
 FORMAT = "pSp, e4e (.pt)"
@@ -23,41 +27,75 @@ FORMAT = "pSp, e4e (.pt)"
 ENCODERS = {"GradualStyleEncoder": False, "Encoder4Editing": True}
 """Kinds of encoder, and whether the first offset is added to all others."""
 
+E4E = ("discriminator_state_dict", "w_discriminator_lambda", "progressive_steps")
+"""What e4e's files or their options have, and pSp's do not."""
+
+logger = logging.getLogger("padinv")
+
 
 def find(content: Any) -> dict[str, Reader]:
     """Finds the encoder, and the decoder as the generator."""
     if not isinstance(content, dict):
         return {}
     readers: dict[str, Reader] = {}
-    latent_avg = content.get("latent_avg")
-    if (decoder := tensors(content.get("state_dict"), "decoder.")) and rosinality.is_generator(decoder):
-        readers["Generator"] = partial(rosinality.read_generator, decoder, latent_avg)
-    encoder = tensors(content.get("state_dict"), "encoder.")
-    if encoder and "input_layer.0.weight" in encoder and "body.0.res_layer.1.weight" in encoder:
-        readers["PadInvEncoder"] = partial(read_encoder, encoder, latent_avg, content.get("opts"))
+    holders = [part for part in (content.get("state_dict"), content.get("encoder"), content) if isinstance(part, dict)]
+    decoders = [tensors(part, "decoder.") for part in holders] + [tensors(content.get("decoder"))]
+    averages = [average for part in holders if (average := part.get("latent_avg")) is not None]
+    latent_avg = averages[0] if averages else nearest(content, "latent_avg")
+    for decoder in decoders:
+        if decoder and rosinality.is_generator(decoder):
+            readers.setdefault("Generator", partial(rosinality.read_generator, decoder, latent_avg))
+    for encoder in (*(tensors(part, "encoder.") for part in holders), tensors(content)):
+        if encoder and "input_layer.0.weight" in encoder and "body.0.res_layer.1.weight" in encoder:
+            own = {key: tensor for key, tensor in encoder.items() if key != "latent_avg"}
+            options = _options(content)
+            readers.setdefault("PadInvEncoder", partial(read_encoder, own, latent_avg, options))
     return readers
 
 
-def read_encoder(state: State, latent_avg: Any = None, opts: Any = None, _: int | None = None) -> Network:
+def _options(content: Any) -> dict[Any, Any]:
+    """The training options, and what else tells how the encoder is used; without ``encoder_type`` if nothing does."""
+    opts = nearest(content, "opts")
+    fields = opts.state if isinstance(opts, Inert) and isinstance(opts.state, dict) else {}
+    options = {**fields, **opts} if isinstance(opts, dict) else {}
+    options["global_step"] = nearest(content, "global_step")
+    if "encoder_type" not in options and any(name in options or nearest(content, name) is not None for name in E4E):
+        options["encoder_type"] = "Encoder4Editing"
+    return options
+
+
+def read_encoder(
+    state: State, latent_avg: Any = None, opts: dict[Any, Any] | None = None, _: int | None = None
+) -> Network:
     """Reads the encoder: ``input_layer``, ``body.{i}``, ``styles.{i}``, ``latlayer1`` and ``latlayer2``.
 
     Args:
         state: without the prefix ``encoder.``.
         latent_avg: the mean latent.
-        opts: the training options; ``encoder_type`` tells pSp's encoder from e4e's, which have the same keys.
+        opts: the training options; ``encoder_type`` tells pSp's encoder from e4e's, which have the same keys. Without
+            it, it is taken for pSp's, and a warning is logged.
 
     Raises:
         CheckpointError: if it is an encoder of another kind.
     """
-    opts = opts.state if isinstance(opts, Inert) else opts
-    opts = opts if isinstance(opts, dict) else {}
+    opts = opts or {}
     kind = opts.get("encoder_type", "GradualStyleEncoder")
     if not isinstance(kind, str) or kind not in ENCODERS:
         shown = kind[:50] if isinstance(kind, str) else type(kind).__name__
         raise CheckpointError(f"An encoder of the type {shown} is not among {', '.join(ENCODERS)}.")
+    if "styles.0.linear.weight" not in state:
+        raise CheckpointError("This encoder predicts one latent for all layers (W); padinv's predict one for each.")
+    if opts.get("learn_in_w"):
+        raise CheckpointError("This encoder was trained with learn_in_w, for one latent; padinv's predict one a layer.")
     inputs = shape(state, "input_layer.0.weight", "encoder")[1]
     if inputs != 3:
-        raise CheckpointError(f"This encoder reads {inputs} channels, as ReStyle's do; padinv's read an image alone.")
+        whose = "ReStyle's" if inputs == 6 else "those of sketches and segmentation maps"
+        raise CheckpointError(f"This encoder reads {inputs} channels, as {whose} do; padinv's read an image alone.")
+    if "encoder_type" not in opts:
+        logger.warning(
+            "The checkpoint does not say of which type its encoder is (opts.encoder_type): it is taken for pSp's "
+            "GradualStyleEncoder. e4e's has the same keys, and adds its first offset to all others."
+        )
     # A stage begins where the width changes, which takes a convolution as the shortcut.
     rules: list[tuple[str, str | None]] = [
         (r"(input_layer\..*)", r"\1"),
@@ -70,9 +108,26 @@ def read_encoder(state: State, latent_avg: Any = None, opts: Any = None, _: int 
         if f"body.{i}.shortcut_layer.0.weight" in state:
             stage, first = stage + 1, i
         rules.append((rf"body\.{i}\.(.*)", rf"backbone_stages.{stage}.{i - first}.\1"))
-    config, ours = hammer.read_encoder(rename(state, rules, "pSp's encoder"))
+    config, ours = hammer.read_encoder(rename(state, rules, "pSp's encoder"), {})
     config["first_for_all"] = ENCODERS[kind]
+    for i in range(_heads_in_use(opts), config["code"]["num_layers"]):
+        for name in (f"style_heads.{i}.linear.weight", f"style_heads.{i}.linear.bias"):
+            ours[name] = torch.zeros_like(ours[name])
     w_avg: Tensor | None = rosinality.mean_latent(latent_avg)
     if not opts.get("start_from_latent_avg", True):
         w_avg = torch.zeros(config["code"]["w_dim"])
     return config, ours if w_avg is None else {**ours, "w_avg": w_avg}
+
+
+def _heads_in_use(opts: dict[Any, Any]) -> int:
+    """How many heads an e4e encoder had when it was saved: training adds them one by one, at ``progressive_steps``."""
+    steps, now = opts.get("progressive_steps"), opts.get("global_step")
+    if opts.get("encoder_type") != "Encoder4Editing" or not isinstance(steps, list | tuple) or type(now) is not int:
+        return MOST_LAYERS
+    reached = [i for i, step in enumerate(steps[:MOST_LAYERS]) if type(step) is int and step <= now]
+    if not reached or reached[-1] + 1 == len(steps):
+        return MOST_LAYERS
+    logger.warning(
+        "The encoder was saved while %d of its heads were trained: the others are not used.", reached[-1] + 1
+    )
+    return reached[-1] + 1

@@ -22,6 +22,7 @@ from padinv.checkpoints.renaming import MOST_LAYERS, Config, State
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.networks.encoder import pyramid_sizes
 from padinv.typing import PathLike
 
 __all__ = [
@@ -44,6 +45,9 @@ BUILDERS: dict[str, Callable[[Config], AnyNetwork]] = {
     "PadInvEncoder": PadInvEncoder.from_config,
 }
 
+NOISE = ".noise"
+"""With which keys of noise images end."""
+
 logger = logging.getLogger("padinv")
 
 
@@ -59,8 +63,8 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
         class_index: the class of a conditional generator, from 0 up, which the loaded generator then always makes.
 
     Returns:
-        The generator with its mean latent. If the file holds none, it is the mean of 10,000 mapped samples, and a
-        warning is logged.
+        The generator with its mean latent and noise images. If the file holds none, the latent is the mean of 10,000
+        mapped samples, the images are drawn with the seed 0, and a warning is logged.
 
     Raises:
         CheckpointError: if there is no such file or name, it is damaged, or it holds no StyleGAN2 generator.
@@ -73,6 +77,9 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
     """
     path = resolve_source(source, "Generator", sha256)
     network, state = read_network(read_content(path), "Generator", path, class_index)
+    if not any(key.endswith(NOISE) for key in state):
+        state |= _draw_noise(network)
+        logger.warning("%s holds no noise images: they are now drawn at random (seed 0).", path)
     generator = _fill(network, state, Generator)
     if "w_avg" not in state:
         generator.w_avg.copy_(estimate_w_avg(generator))
@@ -127,6 +134,15 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
     return _fill(network, state, PadInvEncoder)
 
 
+def _draw_noise(network: nn.Module) -> State:
+    random = torch.Generator().manual_seed(0)
+    return {
+        key: torch.randn(tensor.shape, dtype=torch.float32, generator=random)
+        for key, tensor in network.state_dict().items()
+        if key.endswith(NOISE)
+    }
+
+
 def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
     """The mean latent as the mean of mapped samples, (w_dim,)."""
     random = torch.Generator().manual_seed(seed)
@@ -159,7 +175,9 @@ class _Allowance(_Plain):
     """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
 
     def __init__(self, state: State) -> None:
-        self.left = 2**16 + sum(tensor.numel() for tensor in state.values())
+        # What several keys share is there once. Noise images that the file lacks are 3 million numbers at 1024 px.
+        own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
+        self.left = 2**22 + sum(own.values())
 
     def count(self, size: Sequence[int]) -> None:
         """Raises CheckpointError if nothing is left."""
@@ -178,7 +196,7 @@ def read_network(content: Content, name: str, path: Path, class_index: int | Non
         class_index: the class of a conditional network.
 
     Returns:
-        The network, its weights not yet loaded, and its state dict, which may lack ``w_avg``.
+        The network, its weights not yet loaded, and its state dict, which may lack ``w_avg``, or all noise images.
 
     Raises:
         CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the class.
@@ -194,7 +212,12 @@ def read_network(content: Content, name: str, path: Path, class_index: int | Non
         _check_size(config, state)
         with _Allowance(state):
             network = BUILDERS[name](config)
-        elsewhere = {key: tensor for key, tensor in network.state_dict().items() if key == "w_avg"}
+        noiseless = not any(key.endswith(NOISE) for key in state)
+        elsewhere = {
+            key: tensor
+            for key, tensor in network.state_dict().items()
+            if key == "w_avg" or (noiseless and key.endswith(NOISE))
+        }
         check_state(network, {**elsewhere, **state}, str(path))
         check_finite(state, str(path))
     except PadInvError as error:
@@ -205,7 +228,23 @@ def read_network(content: Content, name: str, path: Path, class_index: int | Non
         raise CheckpointError(
             f"{path} is damaged or of another architecture: its {name} makes no sense ({type(error).__name__})."
         ) from error
+    if isinstance(network, PadInvEncoder) and "padding_level" not in config:
+        _say_if_level_changed(network, path)
     return network, state
+
+
+def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
+    """Warns of a file from before ``padding_level`` was an option: the level was the nearest to the largest ring."""
+    sizes = pyramid_sizes(encoder.resolution)
+    before = min(range(3), key=lambda level: abs(sizes[level] - max([4, *encoder.padded_resolutions])))
+    if encoder.padding_head is not None and before != encoder.padding_level:
+        logger.warning(
+            "%s does not say which level of the pyramid its padding comes from: it is level %d now, as published. If "
+            "padinv trained it before padding_level was an option, it was level %d.",
+            path,
+            encoder.padding_level,
+            before,
+        )
 
 
 def _check_size(config: Config, state: State) -> None:

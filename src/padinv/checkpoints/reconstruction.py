@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -51,9 +51,11 @@ class Storage:
 
     Attributes:
         flat: all of it, one-dimensional.
+        views: the tensors that show it, by offset, size and strides: what two networks share is there once.
     """
 
     flat: Tensor
+    views: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
 
 def storage_type(symbol: Any) -> torch.dtype:
@@ -77,12 +79,15 @@ def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: An
     (offset,) = check_shape((offset,))
     if not isinstance(storage, Storage) or len(size) != len(stride):
         raise CheckpointError("it has a tensor without a storage")
+    if (view := (offset, size, stride)) in storage.views:
+        return storage.views[view]
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if prod(size) and last >= len(storage.flat):
         raise CheckpointError(f"it has a tensor of shape {size} in a storage of {len(storage.flat)} numbers")
     # Strides may show the same number many times: what counts is what a copy of the tensor would take.
     budget.spend("tensors", prod(size) * storage.flat.element_size())
-    return storage.flat.as_strided(size, stride, offset)
+    storage.views[view] = storage.flat.as_strided(size, stride, offset)
+    return storage.views[view]
 
 
 def _parameter(_: Budget, data: Tensor, *__: Any) -> Tensor:

@@ -70,15 +70,15 @@ def shape(state: State, key: str, what: str) -> tuple[int, ...]:
 
 
 def tensors(content: Any, prefix: str = "") -> State | None:
-    """The part of a state dict under a prefix, without it; None if there is none, or it is no state dict."""
+    """The tensors of a state dict under a prefix, without it; None if there are none, or more than networks have."""
     if not isinstance(content, dict):
         return None
     found = {
         key.removeprefix(prefix): value
         for key, value in content.items()
-        if isinstance(key, str) and key.startswith(prefix)
+        if isinstance(value, Tensor) and isinstance(key, str) and key.startswith(prefix)
     }
-    return found if 0 < len(found) <= MOST_KEYS and all(isinstance(value, Tensor) for value in found.values()) else None
+    return found if 0 < len(found) <= MOST_KEYS else None
 
 
 def check_filters(state: State, ending: str, gain: float = 1.0) -> None:

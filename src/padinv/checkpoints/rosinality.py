@@ -2,7 +2,7 @@
 
 ``{"g_ema" | "g": state_dict, "d": state_dict, "latent_avg": tensor}``, or a bare state dict. Weights have a first
 axis of 1, filters are stored with the gain of upsampling, and the noise images are numbered by layer. The trainer's
-own files hold no ``latent_avg``.
+own files hold no ``latent_avg``, the published one no noise images.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import re
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from padinv.checkpoints.reconstruction import Array
 from padinv.checkpoints.renaming import Network, Reader, State, check_filters, count, rename, shape, tensors
+from padinv.checkpoints.wrapping import nearest
 from padinv.exceptions import CheckpointError
 
 FORMAT = "rosinality stylegan2-pytorch (.pt)"
@@ -27,7 +31,7 @@ def find(content: Any) -> dict[str, Reader]:
     bare = tensors(content) or {}
     for state in (tensors(content.get("g_ema")), tensors(content.get("g")), bare):
         if state and is_generator(state):
-            average = content.get("latent_avg")
+            average = nearest(content, "latent_avg")
             state = {key: tensor for key, tensor in state.items() if key != "latent_avg"}
             readers.setdefault("Generator", partial(read_generator, state, average))
     for state in (tensors(content.get("d")), bare):
@@ -47,14 +51,30 @@ def is_discriminator(state: State) -> bool:
 
 
 def mean_latent(latent_avg: Any) -> Tensor | None:
-    """``latent_avg`` as (w_dim,): pSp stores it once for each layer."""
-    if not isinstance(latent_avg, Tensor):
+    """``latent_avg`` as (w_dim,): a tensor, an array or a list, which pSp stores once for each layer; None for None.
+
+    Raises:
+        CheckpointError: if it is of another kind, or not the same for all layers.
+    """
+    if latent_avg is None:
         return None
-    if latent_avg.ndim == 2 and bool((latent_avg == latent_avg[:1]).all()):
-        return latent_avg[0]
-    if latent_avg.ndim != 1:
-        raise CheckpointError(f"latent_avg has shape {tuple(latent_avg.shape)}: it is no single mean latent.")
-    return latent_avg
+    if isinstance(latent_avg, Array):
+        latent_avg = torch.from_numpy(latent_avg.value.astype(np.float32))
+    elif isinstance(latent_avg, list | tuple):
+        try:
+            latent_avg = torch.tensor(latent_avg, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError("latent_avg is a list of something else than numbers.") from error
+    if not isinstance(latent_avg, Tensor):
+        raise CheckpointError(f"latent_avg is no tensor, array or list, but a {type(latent_avg).__name__}.")
+    average: Tensor = latent_avg
+    if average.ndim == 3 and len(average) == 1:
+        average = average[0]
+    if average.ndim == 2 and bool((average == average[:1]).all()):
+        return average[0]
+    if average.ndim != 1:
+        raise CheckpointError(f"latent_avg has shape {tuple(average.shape)}: it is no single mean latent.")
+    return average
 
 
 def read_generator(state: State, latent_avg: Any = None, _: int | None = None) -> Network:

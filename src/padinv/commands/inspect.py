@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from padinv.checkpoints.content import read_content
-from padinv.checkpoints.reading import AnyNetwork, read_network
+from padinv.checkpoints.reading import NOISE, AnyNetwork, read_network
 from padinv.checkpoints.renaming import State
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, PadInvError
@@ -61,7 +61,8 @@ def describe(path: Path) -> Iterator[str]:
             try:
                 network, state = read_network(content, name, path, 0 if content.classes else None)
                 facts = _facts(network, state)
-                loadable.append(f"padinv.{loader}({str(path)!r})")
+                chosen = ", class_index=0" if content.classes and name != "PadInvEncoder" else ""
+                loadable.append(f"padinv.{loader}({str(path)!r}{chosen})")
             except PadInvError as error:
                 facts = f"cannot be loaded: {error}"
             yield f"{name + ':':<15}{facts}"
@@ -89,6 +90,12 @@ def _facts(network: AnyNetwork, state: State) -> str:
                 f"{config['mapping_layers']} mapping layers"
             )
         sizes += f", channels {', '.join(f'{r}: {width}' for r, width in sorted(config['channels'].items()))}"
+    if (bound := config.get("conv_clamp")) is not None:
+        sizes += f", activations clamped at ±{bound:g}"
+    if name == "Discriminator" and config["mbstd_groups"] != 4:
+        sizes += f", minibatch statistic of {config['mbstd_groups'] or 'all'} images"
+    if name == "Generator" and not any(key.endswith(NOISE) for key in state):
+        sizes += ", noise images missing (drawn when loaded)"
     average = "" if name == "Discriminator" else f", w_avg {'in the file' if 'w_avg' in state else 'missing'}"
     if average.endswith("missing"):
         average += " (estimated when loaded)" if name == "Generator" else " (give it to load_encoder as w_avg)"

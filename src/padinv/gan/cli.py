@@ -15,6 +15,7 @@ from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, cli
 class GanCLI(cli.PadInvCLI):
     """The command line of ``padinv fit`` around a StyleGAN2Module."""
 
+    command = "fit-gan"
     presets_folder = "presets/gan"
     callbacks: ClassVar[dict[str, type[Callback]]] = {
         "schedule": ImageSchedule,

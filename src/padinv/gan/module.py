@@ -274,6 +274,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what makes the networks usable without this module."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint[LIGHTNING_KEY] = {
             "Generator": self.generator_ema.config,
             "Discriminator": self.discriminator.config,

@@ -84,8 +84,7 @@ class NetworkFiles(Callback):
         if self.keep:
             networks[f"generator-{int(pl_module.images_seen):08d}"] = pl_module.generator_ema
         for name, network in networks.items():
-            unfinished = save_network(network, folder / f"{name}.part")
-            unfinished.replace(folder / f"{name}.safetensors")
+            save_network(network, folder / f"{name}.safetensors")
 
 
 class GanReport(RunReport):

@@ -24,6 +24,9 @@ from padinv.networks.style_head import StyleHead
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
 
+PADDING_SIZE = 32
+"""Of the pyramid's level that padding comes from, in pixels: at the published 256 px it is the second."""
+
 INITIAL_GAIN = 0.1
 """Shrinks what the heads predict before training: it starts near the mean image, which any inversion is closer to than
 to a random one, and the style latents, which random padding would drown out, are learned from the beginning."""
@@ -40,12 +43,31 @@ def split_latents(num_layers: int) -> list[int]:
     return [coarse, middle, num_layers - coarse - middle]
 
 
+def pyramid_sizes(resolution: int) -> list[int]:
+    """Heights of the pyramid's three levels in pixels, the coarsest first.
+
+    >>> pyramid_sizes(256), pyramid_sizes(64)
+    ([16, 32, 64], [8, 16, 32])
+    """
+    top = max(8, resolution // 16)
+    return [top, 2 * top, 4 * top]
+
+
+def published_level(resolution: int) -> int:
+    """The level of the pyramid that padding comes from: that of 32 px, or the nearest to it.
+
+    >>> published_level(256), published_level(64)
+    (1, 2)
+    """
+    sizes = pyramid_sizes(resolution)
+    return min(range(3), key=lambda level: abs(sizes[level] - PADDING_SIZE))
+
+
 class PadInvEncoder(nn.Module):
     """Maps images to inversion codes.
 
     The backbone halves the size four times, less often for images under 128 px so that its top keeps 8 px. The last
-    three stages make the pyramid, which at 256 px has levels of 16, 32 and 64 px. The padding comes from the level
-    nearest in size to the largest padded resolution.
+    three stages make the pyramid, which at 256 px has levels of 16, 32 and 64 px. The padding comes from that of 32 px.
 
     Args:
         code: what the generator consumes, ``generator.code_shape``.
@@ -56,6 +78,11 @@ class PadInvEncoder(nn.Module):
         padded_resolutions: where padding is predicted; those of 4, 8, 16 and 32 px that the generator has if not given;
             an empty list for none.
         replace_const: whether the generator's constant input is predicted, too.
+        padding_level: of the pyramid that the padding comes from, whatever its resolutions: 0 for the coarsest, 1 or 2;
+            that of 32 px, as published, or the nearest to it, if not given.
+        padding_depth: bottlenecks between that level and the padding, 2 as published.
+        padding_heads: whether each ring has a 1×1 convolution of its own, as published by default; without, all rings
+            are borders of one map, fpn_channels wide.
         latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not
             given.
         first_for_all: whether the first offset is added to all others, as in e4e (Tov et al. 2021, section 4).
@@ -85,6 +112,9 @@ class PadInvEncoder(nn.Module):
         fpn_channels: int | None = None,
         padded_resolutions: Sequence[int] | None = None,
         replace_const: bool = True,
+        padding_level: int | None = None,
+        padding_depth: int = 2,
+        padding_heads: bool = True,
         latents_per_level: Sequence[int] | None = None,
         first_for_all: bool = False,
         w_avg: Tensor | None = None,
@@ -107,11 +137,15 @@ class PadInvEncoder(nn.Module):
                 f"not {latents_per_level}."
             )
 
-        halvings = min(4, (resolution // 8).bit_length() - 1)
+        if padding_level not in (None, 0, 1, 2):
+            raise ConfigError(f"padding_level must be 0, 1 or 2, a level of the pyramid, not {padding_level}.")
+        if padding_depth < 0:
+            raise ConfigError(f"padding_depth must be 0 or more, not {padding_depth}.")
+
+        sizes = pyramid_sizes(resolution)
+        halvings = (resolution // sizes[0]).bit_length() - 1
         self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings)
         self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
-        top = resolution >> halvings
-        sizes = [top, 2 * top, 4 * top]
         self.style_heads = nn.ModuleList(
             StyleHead(fpn_channels, fpn_channels, size, code.w_dim)
             for size, count in zip(sizes, latents_per_level, strict=True)
@@ -119,9 +153,10 @@ class PadInvEncoder(nn.Module):
         )
         self.padding_head: PaddingHead | None = None
         if padded_resolutions or replace_const:
-            self.padding_head = PaddingHead(fpn_channels, code.channels, padded_resolutions, replace_const)
-        largest = max([4, *padded_resolutions])
-        self.padding_level = min(range(3), key=lambda level: abs(sizes[level] - largest))
+            self.padding_head = PaddingHead(
+                fpn_channels, code.channels, padded_resolutions, replace_const, padding_depth, padding_heads
+            )
+        self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
         self.register_buffer("const_avg", start if replace_const else None)
@@ -139,6 +174,9 @@ class PadInvEncoder(nn.Module):
             "fpn_channels": fpn_channels,
             "padded_resolutions": self.padded_resolutions,
             "replace_const": replace_const,
+            "padding_level": self.padding_level,
+            "padding_depth": padding_depth,
+            "padding_heads": padding_heads,
             "latents_per_level": latents_per_level,
             "first_for_all": first_for_all,
         }

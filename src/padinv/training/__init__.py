@@ -7,6 +7,7 @@ from padinv.training.pictures import ReconstructionPictures
 from padinv.training.progress import ImageProgressBar
 from padinv.training.report import RunReport
 from padinv.training.schedule import ImageSchedule
+from padinv.training.stopping import StopAtSignals
 from padinv.training.writer import PredictionWriter
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "PredictionWriter",
     "ReconstructionPictures",
     "RunReport",
+    "StopAtSignals",
     "SyncBatchNorm",
 ]

@@ -11,12 +11,14 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.core.saving import load_hparams_from_yaml
+from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.cpu import fuse_on_cpus
 from padinv.exceptions import ConfigError, NonFiniteLossError
+from padinv.training.last_checkpoint import WholeCheckpoints
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,6 +33,8 @@ class AlternatingModule(LightningModule):
 
     Attributes:
         images_seen: how many images the run has trained on, on all ranks together.
+        signal: the number of a signal that this process was sent, 0 for none.
+        agreed_signal: the same of any process, as of the last step.
         steps: how many batches.
         lambdas: weights of the terms of the losses; 1 for those that are not named.
     """
@@ -45,6 +49,7 @@ class AlternatingModule(LightningModule):
         self.clip_norm = clip_norm
         self.channels_last = channels_last
         self.lambdas = {}
+        self.signal, self.agreed_signal = 0, 0
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -89,12 +94,24 @@ class AlternatingModule(LightningModule):
         module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
         return module
 
+    def on_validation_start(self) -> None:
+        """Stops before validation, pictures and files of networks if the run has diverged."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.check_weights()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lets no run that has diverged replace its last good checkpoint."""
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            self.check_weights()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets no file choose what is deleted."""
         forget_foreign_paths(checkpoint)
 
     def setup(self, stage: str) -> None:
-        """Orders the weights of all networks."""
+        """Orders the weights of all networks; has checkpoints written whole."""
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
 
@@ -167,16 +184,38 @@ class AlternatingModule(LightningModule):
     def check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
         """Raises NonFiniteLossError, naming the step, the term and the batch's files, unless the loss is finite."""
         # Decided by all ranks: one that stopped by itself would leave the others waiting for it.
-        if self.trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(loss))):
+        notes = torch.tensor([not torch.isfinite(loss), self.signal], dtype=torch.int32, device=loss.device)
+        not_finite, self.agreed_signal = self.trainer.strategy.reduce(notes, reduce_op="max").tolist()
+        if not not_finite:
             return
-        where = f"at step {int(self.steps)} ({int(self.images_seen)} images seen)"
         bad = next(((name, term.item()) for name, term in terms.items() if not torch.isfinite(term)), None)
         if bad is None:
-            raise NonFiniteLossError(f"A loss is not finite {where} on another process, which names the batch's files.")
+            raise NonFiniteLossError(
+                f"A loss is not finite {self._place()} on another process, which names the batch's files."
+            )
         raise NonFiniteLossError(
-            f"loss/{bad[0]} is {bad[1]} {where}; the batch's files are {', '.join(batch.get('name', ['unnamed']))}. "
-            "Lower the learning rate, set clip_norm, or, under 16-mixed, use bf16-mixed."
+            f"loss/{bad[0]} is {bad[1]} {self._place()}; the batch's files are "
+            f"{', '.join(batch.get('name', ['unnamed']))}. {self._mend()}"
         )
+
+    def check_weights(self) -> None:
+        """Raises NonFiniteLossError on all ranks, naming the step and a weight, unless all weights are finite."""
+        weights = {name: parameter.isfinite().all() for name, parameter in self.named_parameters()}
+        weights |= {name: ~buffer.isnan().any() for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        finite = bool(torch.stack([*weights.values()]).all()) if weights else True
+        if not self.trainer.strategy.reduce_boolean_decision(finite):
+            name = next((name for name, good in weights.items() if not good), "a weight of another process")
+            raise NonFiniteLossError(f"{name} is not finite any more {self._place()}. {self._mend()}")
+
+    def _place(self) -> str:
+        return f"at step {int(self.steps)} ({int(self.images_seen)} images seen)"
+
+    def _mend(self) -> str:
+        paths = [getattr(callback, "path", None) for callback in self.trainer.checkpoint_callbacks]
+        paths += [getattr(callback, "best_model_path", None) or None for callback in self.trainer.checkpoint_callbacks]
+        kept = [path for path in (*paths, self.trainer.ckpt_path) if path is not None and Path(path).is_file()]
+        where = f"The last good checkpoint is {kept[0]}. " if kept else ""
+        return f"{where}Lower the learning rate, set clip_norm, or, under 16-mixed, use bf16-mixed."
 
     def log_at_images(self, values: Mapping[str, Any], batch_size: int = 1, *, sync_dist: bool = False) -> None:
         """Logs against images seen: Lightning takes the metric called "step" for the logger's axis."""

@@ -6,6 +6,9 @@ given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5
 
 from __future__ import annotations
 
+import shlex
+import signal
+import sys
 import warnings
 from collections.abc import Sequence
 from importlib.resources import files
@@ -17,6 +20,7 @@ from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
 from padinv.exceptions import ConfigError
@@ -31,6 +35,7 @@ from padinv.training import (
 from padinv.training.alternating import AlternatingModule
 from padinv.training.memory import KeepFreedMemory
 from padinv.training.run import check_writable, make_run_directory
+from padinv.training.stopping import StopAtSignals, Stopped
 
 
 def presets(folder: str = "presets") -> dict[str, Path]:
@@ -86,12 +91,14 @@ class PadInvCLI(LightningCLI):
     """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses.
 
     Attributes:
+        command: what starts a training, behind ``padinv``.
         presets_folder: where in the package the presets are.
         callbacks: those that every run has, by their keys in a config.
         defaults: of other options.
     """
 
     presets_folder: ClassVar[str] = "presets"
+    command: ClassVar[str] = "fit"
     callbacks: ClassVar[dict[str, type[Callback]]] = {
         "schedule": ImageSchedule,
         "progress": ImageProgressBar,
@@ -178,6 +185,7 @@ class PadInvCLI(LightningCLI):
                 if options["trainer"][option] not in (None, off):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         check_writable(self.trainer)
+        self.trainer.callbacks.insert(0, StopAtSignals())  # type: ignore[attr-defined]  # before what validation does
         if options["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
             self.trainer.callbacks.append(KeepFreedMemory())  # type: ignore[attr-defined]  # Lightning's own way
 
@@ -202,21 +210,33 @@ def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
         cli: the class that runs them.
 
     Returns:
-        0.
+        0; 143 or 130 if SIGTERM or Ctrl+C has stopped it.
     """
     # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", "The dirpath has changed from")
-    cli(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        save_config_callback=RunConfigCallback,
-        save_config_kwargs={"save_to_log_dir": False},
-        parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
-        args=resolve_presets(args, cli.presets_folder),
-    )
+    try:
+        cli(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=RunConfigCallback,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
+            args=resolve_presets(args, cli.presets_folder),
+        )
+    except Stopped as stopped:
+        if stopped.path is not None:
+            config = stopped.path.parents[1] / "config.yaml"
+            words = ["padinv", cli.command, *(["--config", str(config)] if config.is_file() else [])]
+            print(f"Go on with: {shlex.join([*words, '--ckpt_path', str(stopped.path)])}", file=sys.stderr)
+        return int(stopped.code or 0)
+    except SystemExit as end:  # Lightning's own, where there was nothing to save
+        if isinstance(end, SIGTERMException) or isinstance(end.__context__, KeyboardInterrupt):
+            print("padinv: stopped.", file=sys.stderr)
+            return 128 + (signal.SIGTERM if isinstance(end, SIGTERMException) else signal.SIGINT)
+        raise
     return 0

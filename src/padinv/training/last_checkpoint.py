@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins import TorchCheckpointIO
 
-from padinv.exceptions import ConfigError, NonFiniteLossError
+from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.files import writing
 from padinv.training.run import make_run_directory
 from padinv.training.schedule import images_seen
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints, whoever asks for them, beside their place, and moves them there once they are on the disk.
+
+    Lightning's own are copied from the temporary folder if that is on another disk: a process that is killed meanwhile
+    leaves a part of one in place of the last, and a full temporary folder ends the run.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes to a path, or as Lightning does to an address such as ``s3://…``.
+
+        Raises:
+            CheckpointError: if there is no room, or the folder cannot be written to; what was there still is.
+        """
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        with writing(path, CheckpointError, parents=True) as file:
+            torch.save(checkpoint, file)
 
 
 class LastCheckpoint(Checkpoint):
@@ -46,28 +70,41 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Saves if it is time."""
         if images_seen(pl_module) // self.every_images > self._saved // self.every_images:
-            self._save(trainer, pl_module)
+            self.save(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves after every validation of training."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer, pl_module)
+            self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the end."""
-        self._save(trainer, pl_module)
+        self.save(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves what was learned so far.
 
-        Saving waits for all ranks. A signal meets each of them elsewhere, but all raise a non-finite loss at one place.
+        Saving waits for all ranks. An error meets each of them elsewhere, but all raise a non-finite loss at one place.
+        A run that has diverged leaves the last checkpoint alone: what it has become, if that is still numbers, goes to
+        ``diverged.ckpt`` beside it.
         """
-        everywhere = trainer.world_size == 1 or isinstance(exception, NonFiniteLossError)
-        if trainer.state.fn == "fit" and everywhere:
-            self._save(trainer, pl_module)
+        if trainer.state.fn != "fit":
+            return
+        if isinstance(exception, NonFiniteLossError):
+            with suppress(NonFiniteLossError):  # nor are the weights finite, then
+                self.save(trainer, pl_module, self.path.with_name("diverged.ckpt"))
+        elif trainer.world_size == 1:
+            self.save(trainer, pl_module)
 
-    def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def save(self, trainer: Trainer, pl_module: LightningModule, path: Path | None = None) -> None:
+        """Saves, on all ranks together, unless nothing was learned since.
+
+        Args:
+            trainer: of the run.
+            pl_module: its module.
+            path: another one than ``last.ckpt``.
+        """
         seen = images_seen(pl_module)
         if seen > self._saved and not getattr(trainer, "fast_dev_run", False):
-            trainer.save_checkpoint(self.path, weights_only=False)
+            trainer.save_checkpoint(path or self.path, weights_only=False)
             self._saved = seen

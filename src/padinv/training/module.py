@@ -360,6 +360,7 @@ class PadInvModule(AlternatingModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what makes the encoder usable without this module. The generator is only named: it never changes."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint[LIGHTNING_KEY] = {
             "generator": fingerprint(self.generator),
             type(self.encoder).__name__: getattr(self.encoder, "config", None),

@@ -1,0 +1,73 @@
+"""GenForce's StyleGAN2, Hammer's predecessor: ``{name: state_dict}`` by its converter, or in ``models`` by its runner.
+
+Its keys are nearly Hammer's, and what they hold is not: biases of styles lack the 1 that is added to them, the kernels
+of upsampling convolutions are turned by 180°, and filters have the gain of upsampling inside. Translated, Hammer's
+reader takes them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from padinv.checkpoints import hammer
+from padinv.checkpoints.renaming import Network, Reader, State, count, tensors
+
+FORMAT = "GenForce (.pth)"
+
+MARKS = {"Generator": re.compile(r"truncation\.w_avg"), "Discriminator": re.compile(r"skip_layer\d+\.weight")}
+"""Keys that Hammer's networks do not have."""
+
+
+def find(content: Any) -> dict[str, Reader]:
+    """Finds the generator, the average weights first, and the discriminator: in ``models``, by their names, or bare."""
+    if not isinstance(content, dict):
+        return {}
+    models = content.get("models")
+    models = models if isinstance(models, dict) else content
+    readers: dict[str, Reader] = {}
+    for network, mark in MARKS.items():
+        names = hammer.KINDS[network][0]
+        states = [state for name in names if (state := tensors(models.get(name)))] + [tensors(content) or {}]
+        if state := next((state for state in states if any(map(mark.match, state))), None):
+            readers[network] = partial(_read, network, state)
+    return readers
+
+
+def _read(network: str, state: State, _: int | None) -> Network:
+    translate = _translate_generator if network == "Generator" else _translate_discriminator
+    return hammer.read(network, translate(state), {}, {} if network == "Generator" else None)
+
+
+def _translate_generator(state: State) -> State:
+    translated: State = {}
+    for key, tensor in state.items():
+        if key.endswith("kernel"):
+            key, tensor = _filter(key, tensor)
+        elif key.endswith(".style.bias"):
+            tensor = tensor + 1
+        elif re.fullmatch(r"synthesis\.layer\d*[13579]\.weight", key) and tensor.ndim == 4:
+            tensor = tensor.flip(2, 3)
+        translated[key.replace("truncation.w_avg", "w_avg")] = tensor
+    return translated
+
+
+def _translate_discriminator(state: State) -> State:
+    blocks = count(state, r"skip_layer(\d+)\.")
+    translated: State = {}
+    for key, tensor in state.items():
+        if key.endswith("kernel"):
+            key, tensor = _filter(key, tensor)
+        key = re.sub(r"^skip_layer", "residual", key)
+        translated[re.sub(rf"^layer{2 * blocks + 2}\.", "output.", key)] = tensor
+    return translated
+
+
+def _filter(key: str, kernel: Tensor) -> tuple[str, Tensor]:
+    """A filter as Hammer has it: (4, 4), of sum 1."""
+    if kernel.shape[:-2].numel() == 1 and kernel.ndim > 2:
+        kernel = kernel.reshape(kernel.shape[-2:])
+    return f"{key}.filter", kernel / kernel.sum()

@@ -1,0 +1,150 @@
+"""What tools lay around a state dict, taken off for the readers of all formats.
+
+DataParallel and torch.compile put ``module.`` and ``_orig_mod.`` into keys. Trainers put state dicts into dictionaries
+(``state_dict``, ``params_ema``), Lightning puts the name of a network before its keys (``generator.``), and some save
+the whole module. A reader is given the content as it is, and then the parts of it that may be what it knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from padinv.checkpoints.nvidia_ada import Facts, module_fields, module_state
+from padinv.checkpoints.renaming import MOST_KEYS
+from padinv.checkpoints.unpickling import Inert
+from padinv.exceptions import CheckpointError
+
+SEGMENT = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What wrappers of modules put into keys."""
+
+NAME = re.compile(
+    r"(?:(?:net|network|model|gan|stylegan2?|pl|ema|avg|average|smooth|shadow"
+    r"|gen|dis|disc|generator|discriminator|encoder|decoder|g|d|e)_?)+",
+    re.IGNORECASE,
+)
+"""Names of networks that stand before the keys of a state dict."""
+
+AVERAGED = re.compile(r"ema|avg|average|smooth|shadow", re.IGNORECASE)
+"""In names of moving averages."""
+
+MOST_VIEWS = 200
+DEEPEST = 4
+
+
+class View(dict[str, Any]):
+    """A part of a file's content, as a dictionary of its own.
+
+    Args:
+        items: of the part, without the prefix of their keys.
+        name: where it is in the file.
+        around: what it is a part of.
+        facts: of a pickled module, the attributes of those inside by name.
+    """
+
+    def __init__(self, items: Any, name: str = "", around: Any = None, facts: Facts | None = None) -> None:
+        super().__init__(items)
+        self.name, self.around, self.facts = name, around, facts or {}
+        self.depth: int = around.depth + 1 if isinstance(around, View) else 0
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Moving averages come first, then what is less deep."""
+        return not AVERAGED.search(self.name), self.depth
+
+    def holds_same(self, other: View) -> bool:
+        """Whether the other's tensors are these, under the same keys."""
+        ours, theirs = (
+            {key: (value.data_ptr(), value.shape) for key, value in view.items() if isinstance(value, Tensor)}
+            for view in (self, other)
+        )
+        return ours == theirs
+
+
+def nearest(content: Any, name: str) -> Any:
+    """The value of a name in a part of a file, or else in what is around it; None if there is none."""
+    while isinstance(content, dict):
+        if content.get(name) is not None:
+            return content[name]
+        content = getattr(content, "around", None)
+    return None
+
+
+def unwrap(content: Any) -> Any:
+    """The content with keys as a bare module has them, in all of its dictionaries."""
+    return _unwrap(content, {}, DEEPEST)
+
+
+def _unwrap(content: Any, done: dict[int, Any], depth: int) -> Any:
+    if not isinstance(content, dict) or isinstance(content, Inert) or depth == 0:
+        return content
+    if id(content) in done:
+        return done[id(content)]
+    plain: dict[Any, Any] = {key: key for key in content}
+    if any(isinstance(key, str) and SEGMENT.search(key) for key in content):
+        stripped = {key: SEGMENT.sub("", key) if isinstance(key, str) else key for key in content}
+        if len({*stripped.values()}) == len(content):
+            # How often an average was taken, beside its module.
+            plain = {key: new for key, new in stripped.items() if str(new).rpartition(".")[2] != "n_averaged"}
+    unwrapped: dict[Any, Any] = {}
+    done[id(content)] = unwrapped
+    for key, new in plain.items():
+        unwrapped[new] = _unwrap(content[key], done, depth - 1)
+    return unwrapped
+
+
+def views(content: Any) -> list[View]:
+    """The parts of an unwrapped content, from which networks may be read: dictionaries, prefixes, whole modules."""
+    found: list[View] = []
+    seen: set[int] = set()
+    pending: list[View] = []
+
+    def add(value: Any, name: str, around: Any) -> None:
+        identity = id(module_fields(value) if isinstance(value, Inert) else value)
+        if identity in seen or len(found) >= MOST_VIEWS:
+            return
+        seen.add(identity)
+        view = _view(value, name, around)
+        if view is not None:
+            found.append(view)
+            pending.append(view)
+
+    if isinstance(content, Inert):
+        add(content, "the file", None)
+    elif isinstance(content, dict):
+        pending.append(View(content))
+    while pending:
+        around = pending.pop(0)
+        if around.depth < DEEPEST:
+            for name, value in _parts(around):
+                add(value, f"{around.name}.{name}".strip("."), around)
+    return sorted(found, key=lambda view: view.rank)
+
+
+def _view(value: Any, name: str, around: Any) -> View | None:
+    if not isinstance(value, Inert):
+        return View(value, name, around)
+    if not module_fields(value).get("_modules"):
+        return None
+    try:
+        state, facts = module_state(value)
+    except CheckpointError:  # no network of ours is nested like this
+        return None
+    beside = View(module_fields(value), name, around)
+    return View(unwrap(state), name, beside, facts)
+
+
+def _parts(content: View) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Dictionaries and modules inside of a dictionary, and its tensors by the names before their keys."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in list(content.items())[:MOST_KEYS]:
+        if isinstance(key, str):
+            name, _, rest = key.partition(".")
+            if isinstance(value, dict):
+                yield key[:100], value
+            elif rest and len(name) <= 40 and NAME.fullmatch(name):
+                groups.setdefault(name, {})[rest] = value
+    yield from groups.items()

@@ -1,0 +1,119 @@
+"""A run that is told to stop: by Ctrl+C, or by a scheduler's SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from padinv.training.alternating import AlternatingModule
+from padinv.training.last_checkpoint import LastCheckpoint
+from padinv.training.schedule import images_seen
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(SystemExit):
+    """Ends the process as the signal would have, with exit code 128 + signal; 143 for SIGTERM, 130 for Ctrl+C.
+
+    Args:
+        code: of the process.
+        path: the checkpoint to go on from, None on all ranks but the first, or if there is none.
+    """
+
+    def __init__(self, code: int, path: Path | None = None) -> None:
+        super().__init__(code)
+        self.path = path
+
+
+class StopAtSignals(Callback):
+    """Ends training at a signal, after the step in progress, with a checkpoint that holds this step.
+
+    A signal may reach one process of many, or each in another step. It only leaves a note. The ranks compare notes
+    where they agree anyway on whether the loss is finite (:meth:`.AlternatingModule.check_finite`), so that all save
+    together and end after the same step. A second signal ends the process at once.
+
+    SLURM's SIGUSR1 stays Lightning's.
+    """
+
+    def __init__(self) -> None:
+        self.noted = 0
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listens from here on; Lightning, which has installed handlers of its own, puts the old ones back."""
+        self.listen(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listens if there was no sanity check."""
+        self.listen(pl_module)
+
+    def listen(self, pl_module: LightningModule) -> None:
+        """Installs the handlers, which only a main thread can have."""
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            if self.noted:
+                os._exit(128 + signum)
+            self.noted = signum
+            if isinstance(pl_module, AlternatingModule):
+                pl_module.signal = signum
+
+        if threading.current_thread() is threading.main_thread():
+            for signum in SIGNALS:
+                signal.signal(signum, note)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops if the ranks have agreed to in this step."""
+        agreed = pl_module.agreed_signal if isinstance(pl_module, AlternatingModule) else self.agree(trainer)
+        self.stop(trainer, pl_module, agreed)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stops a single process; several may not have the same number of batches."""
+        if trainer.state.fn == "fit" and trainer.world_size == 1:
+            self.stop(trainer, pl_module, self.noted)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops several processes where all of them are."""
+        if trainer.state.fn == "fit":
+            self.stop(trainer, pl_module, self.agree(trainer))
+
+    def agree(self, trainer: Trainer) -> int:
+        """The signal that any rank has noted; all must call it."""
+        noted = torch.tensor(self.noted, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(noted, reduce_op="max"))
+
+    def stop(self, trainer: Trainer, pl_module: LightningModule, signum: int) -> None:
+        """Saves and ends, if there was a signal; on all ranks.
+
+        Raises:
+            Stopped: the end.
+        """
+        if not signum:
+            return
+        last = next((c for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)), None)
+        if last is not None:
+            last.save(trainer, pl_module)
+        code = 128 + signum
+        if not trainer.is_global_zero:
+            # Lightning kills the first process, and its exit code, if one that it has started itself ends with another.
+            raise Stopped(0 if isinstance(_environment(trainer), LightningEnvironment) else code)
+        path = last.path if last is not None and last.path.is_file() else None
+        kept = (
+            f"{path} holds all of them" if path is not None else "no checkpoint was asked for, or nothing was learned"
+        )
+        name = signal.Signals(signum).name
+        print(f"\nStopped by {name} after {images_seen(pl_module)} images: {kept}.", file=sys.stderr, flush=True)
+        raise Stopped(code, path)
+
+
+def _environment(trainer: Trainer) -> Any:
+    return getattr(trainer.strategy, "cluster_environment", None)
