@@ -171,6 +171,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
             "D": formats.persistent({"feature_networks.a.conv.weight": torch.ones(2)}),
         },
     ),
+    "lucidrains": (
+        "lucidrains' own architecture",
+        {"GAN": {"S.net.0.weight": torch.ones(1), "GE.blocks.0.to_style1.weight": torch.ones(1)}, "version": "1.8"},
+    ),
     "StyleGAN1, TensorFlow": (
         "StyleGAN1",
         tf("G_synthesis/4x4/Const/StyleMod/weight", "G_synthesis/ToRGB_lod0/weight"),

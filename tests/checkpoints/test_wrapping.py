@@ -167,6 +167,30 @@ def test_whole_modules(tmp_path: Path) -> None:
     assert torch.equal(loaded.w_avg, torch.ones(32))
 
 
+def test_whole_modules_keep_their_attributes(tmp_path: Path) -> None:
+    """What no shape tells is not lost under DataParallel, in another module, or in an object that is a dictionary."""
+    state = formats.small_ada()
+    clamp = {"conv_clamp": 0.5, "activation": "lrelu"}
+    for prefix in ("module.", "generator.", "generator.module."):
+        facts = {f"{prefix}synthesis.b8.conv0": clamp, f"{prefix}mapping.fc0": {"activation": "lrelu"}}
+        network = formats.persistent(prefixed(state, prefix), facts)
+        for content in (network, {"G_ema": network}, {"any": {"thing": network}}, (network, None)):
+            formats.write_pickle(content, tmp_path / "whole.pkl")
+            assert load_generator(tmp_path / "whole.pkl").config["conv_clamp"] == 0.5
+
+
+def test_several_state_dicts_in_a_row(tmp_path: Path) -> None:
+    g, d = formats.state("rosinality", "g_ema"), formats.state("rosinality", "d")
+    path = save((g, d), tmp_path / "both.pt")
+    assert list(read_content(path).readers) == ["Generator", "Discriminator"]
+
+
+def test_empty_networks_are_named(tmp_path: Path) -> None:
+    path = formats.write_ada(tmp_path / "empty.pkl", G=None, D=None, G_ema=None)
+    with pytest.raises(CheckpointError, match=r"holds no Generator.*'D \(empty\)', 'G \(empty\)', 'G_ema \(empty\)'"):
+        load_generator(path)
+
+
 def test_dictionaries_that_contain_themselves() -> None:
     inside: dict[str, Any] = {"module.weight": torch.ones(1)}
     inside["again"] = inside

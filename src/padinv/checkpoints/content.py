@@ -83,7 +83,10 @@ def _describe(content: Any) -> str:
     models = content.get("models") if isinstance(content, dict) else None
     values += list(models.values()) if isinstance(models, dict) else []
     objects = [value for value in [content, *values[:MOST_KEYS]] if isinstance(value, Inert)]
-    parts = [str(sorted(str(key)[:100] for key in content)[:5])] if isinstance(content, dict) and content else []
+    parts = []
+    if isinstance(content, dict) and content:
+        names = (f"{str(key)[:100]}{' (empty)' if value is None else ''}" for key, value in content.items())
+        parts.append(str(sorted(names)[:5]))
     if objects:
         parts.append(
             f"{objects[0]}, which padinv neither imports nor runs: save the state_dict() of its networks instead"

@@ -16,6 +16,7 @@ STYLEGAN3 = r"synthesis\.L\d+_\d+_\d+\.|synthesis\.input\.(freqs|phases|transfor
 OTHERS = (
     ("StyleGAN-XL", STYLEGAN3, r"mapping\.embed_proj\.|feature_networks?\."),
     ("StyleGAN3", STYLEGAN3),
+    ("lucidrains' own architecture", r"(GAN\.)?GE?\.(initial_block|blocks\.\d+\.to_style\d\.)"),
     ("StyleGAN1", r".*/StyleMod/|.*/Noise/weight$|(.*\.)?progression\.\d+\.(adain|noise)\d|.*\.epilogue\."),
     ("a progressive GAN", r"(.*/)?(To|From)RGB_lod\d|(.*\.)?progression\.\d+\.|(.*\.)?scaleLayers\."),
 )

@@ -32,6 +32,7 @@ AVERAGED = re.compile(r"ema|avg|average|smooth|shadow", re.IGNORECASE)
 """In names of moving averages."""
 
 MOST_VIEWS = 200
+MOST_TOGETHER = 10
 DEEPEST = 4
 
 
@@ -102,12 +103,12 @@ def views(content: Any) -> list[View]:
     seen: set[int] = set()
     pending: list[View] = []
 
-    def add(value: Any, name: str, around: Any) -> None:
+    def add(value: Any, name: str, around: Any, facts: Facts | None = None) -> None:
         identity = id(module_fields(value) if isinstance(value, Inert) else value)
         if identity in seen or len(found) >= MOST_VIEWS:
             return
         seen.add(identity)
-        view = _view(value, name, around)
+        view = _view(value, name, around, facts)
         if view is not None:
             found.append(view)
             pending.append(view)
@@ -116,25 +117,28 @@ def views(content: Any) -> list[View]:
         add(content, "the file", None)
     elif isinstance(content, dict):
         pending.append(View(content))
+    elif isinstance(content, list | tuple) and len(content) <= MOST_TOGETHER:
+        pending.append(View({str(number): value for number, value in enumerate(content)}))
     while pending:
         around = pending.pop(0)
         if around.depth < DEEPEST:
             for name, value in _parts(around):
-                add(value, f"{around.name}.{name}".strip("."), around)
+                inside = {key.removeprefix(f"{name}."): own for key, own in around.facts.items() if f"{name}." in key}
+                add(value, f"{around.name}.{name}".strip("."), around, inside)
     return sorted(found, key=lambda view: view.rank)
 
 
-def _view(value: Any, name: str, around: Any) -> View | None:
+def _view(value: Any, name: str, around: Any, facts: Facts | None = None) -> View | None:
     if not isinstance(value, Inert):
-        return View(value, name, around)
+        return View(value, name, around, facts)
     if not module_fields(value).get("_modules"):
-        return None
+        return View(value, name, around) if value else None  # an object that is a dictionary
     try:
         state, facts = module_state(value)
     except CheckpointError:  # no network of ours is nested like this
         return None
     beside = View(module_fields(value), name, around)
-    return View(unwrap(state), name, beside, facts)
+    return View(unwrap(state), name, beside, {SEGMENT.sub("", key): own for key, own in facts.items()})
 
 
 def _parts(content: View) -> Iterator[tuple[str, dict[str, Any]]]:
