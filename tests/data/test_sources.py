@@ -152,6 +152,7 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_lmdb(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb", reason="an extra")
     (tmp_path / "data.mdb").write_bytes(b"junk" * 4096)
     with pytest.raises(DataError, match="not a readable LMDB directory"):
         open_source(str(tmp_path))
