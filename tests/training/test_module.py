@@ -266,6 +266,16 @@ def test_starts_from_another_encoder(
     assert module.encoder.training
 
 
+def test_an_encoder_whose_file_knows_only_its_part_of_the_generator_is_a_start(build: Any, tmp_path: Path) -> None:
+    kind = partial(ENCODER, padded_resolutions=[4, 8])
+    other = build(encoder=kind).encoder
+    whole = other.config["code"]["channels"]
+    other.config["code"] = {**other.config["code"], "channels": {r: whole[r] for r in (4, 8)}}
+    assert len(whole) > 2
+    module = build(encoder=kind, encoder_weights=str(save_network(other, tmp_path / "encoder.safetensors")))
+    assert same(weights(other), weights(module.encoder))
+
+
 @pytest.mark.parametrize(
     ("encoder", "error", "message"),
     [

@@ -51,6 +51,14 @@ def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
 
 
+def _itself(config: dict[str, Any]) -> dict[str, Any]:
+    """What an encoder's configuration says of the encoder, without the rest of its generator, which files may lack."""
+    used = {4 * bool(config.get("replace_const")), *config.get("padded_resolutions", [])}
+    code = dict(config.get("code", {}))
+    code["channels"] = {r: width for r, width in code.get("channels", {}).items() if r in used}
+    return {**config, "code": code}
+
+
 class PadInvModule(AlternatingModule):
     """Trains an encoder to invert a generator.
 
@@ -183,9 +191,9 @@ class PadInvModule(AlternatingModule):
     def start_encoder(self, source: str) -> None:
         """Copies another encoder's weights into the encoder, and into its moving average."""
         start = load_encoder(source)
-        own = getattr(self.encoder, "config", start.config)
-        if differing := [key for key, value in start.config.items() if own.get(key) != value]:
-            theirs, ours = ({key: config.get(key) for key in differing} for config in (start.config, own))
+        theirs, ours = (_itself(config) for config in (start.config, getattr(self.encoder, "config", start.config)))
+        if differing := [key for key, value in theirs.items() if ours.get(key) != value]:
+            theirs, ours = ({key: config.get(key) for key in differing} for config in (theirs, ours))
             raise ConfigError(
                 f"encoder_weights names {source!r}, an encoder with {theirs}, but this run's has {ours}; give "
                 "model.encoder the same arguments."
