@@ -236,7 +236,7 @@ def _add_gates(state: State) -> None:
 
 
 KINDS = {
-    "Generator": (("generator_smooth", "generator"), GENERATOR_KEYS, read_generator),
+    "Generator": (("generator_smooth", "generator_ema", "generator"), GENERATOR_KEYS, read_generator),
     "Discriminator": (("discriminator",), DISCRIMINATOR_KEYS, read_discriminator),
     "PadInvEncoder": (("encoder",), ENCODER_KEYS, read_encoder),
 }
