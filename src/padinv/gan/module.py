@@ -19,6 +19,7 @@ from pytorch_lightning.cli import OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from padinv.batches import batch_images
 from padinv.checkpoints import load_discriminator, load_generator
 from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
 from padinv.exceptions import ConfigError
@@ -217,7 +218,7 @@ class StyleGAN2Module(AlternatingModule):
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the generator, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
         torch.manual_seed(self._seed(int(self.steps)))
-        images = batch["image"]
+        images = batch_images(batch, values=batch_idx == 0)
         total = len(images) * self.trainer.world_size
         parts = self.split_batch(images, self.accumulate)
         optimizer_g, optimizer_d = self.optimizer_list()
@@ -245,7 +246,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Takes real images {"image": (B, 3, H, W) in [-1, 1]} for the Fréchet distance."""
-        self.fid.update(batch["image"], real=True)
+        self.fid.update(batch_images(batch, values=batch_idx == 0), real=True)
 
     def on_validation_epoch_end(self) -> None:
         """Draws samples, the same on however many processes and at each validation, and logs their ``val/fid``."""

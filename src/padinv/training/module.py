@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
+from padinv.batches import batch_images, check_images
 from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.reading import LIGHTNING_KEY, check_state
 from padinv.codes import CodeShape, InversionCode
@@ -247,6 +248,10 @@ class PadInvModule(AlternatingModule):
 
     def forward(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, H, W) in [-1, 1] with the encoder to use."""
+        check_images(images)
+        return self._encode(images)
+
+    def _encode(self, images: Tensor) -> InversionCode:
         code: InversionCode = self.inference_encoder(self.order(images))
         return code
 
@@ -276,7 +281,7 @@ class PadInvModule(AlternatingModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the encoder, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
-        images = self.order(batch["image"])
+        images = self.order(batch_images(batch, values=batch_idx == 0))
         parts = self.split_batch(images, self.accumulate)
         reconstructions: list[Tensor] = []
 
@@ -313,7 +318,8 @@ class PadInvModule(AlternatingModule):
 
     def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        self.val_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
+        images = batch_images(batch, values=batch_idx == 0)
+        self.val_metrics.update(self.reconstruct(self._encode(images)), images)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics as val/mse, val/psnr and so on."""
@@ -322,7 +328,8 @@ class PadInvModule(AlternatingModule):
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        self.test_metrics.update(self.reconstruct(self(batch["image"])), batch["image"])
+        images = batch_images(batch, values=batch_idx == 0)
+        self.test_metrics.update(self.reconstruct(self._encode(images)), images)
 
     def on_test_epoch_end(self) -> None:
         """Logs the metrics as test/mse, test/psnr and so on."""
@@ -335,8 +342,10 @@ class PadInvModule(AlternatingModule):
         Returns:
             {"name": the files, "code": an InversionCode, "reconstruction": (B, 3, H, W)}.
         """
-        code = self(batch["image"])
-        return {"name": batch["name"], "code": code, "reconstruction": self.generator.synthesis(*code.parts)}
+        images = batch_images(batch, values=batch_idx == 0)
+        names = batch.get("name", [f"{batch_idx}-{i}" for i in range(len(images))])
+        code = self._encode(images)
+        return {"name": names, "code": code, "reconstruction": self.generator.synthesis(*code.parts)}
 
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 

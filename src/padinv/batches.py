@@ -1,0 +1,98 @@
+"""Images as networks take them, (B, 3, H, W) in [-1, 1]; of anything else a sentence says what it is, and the mend.
+
+Most loaders make something else: torchvision's ToTensor [0, 1], pil_to_tensor bytes, ImageFolder pairs with a label.
+Networks compute with all of it, and what comes out is wrong without a word.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from padinv.exceptions import DataError
+
+REACH = 2.0
+"""How far values may reach from 0: filters and generators overshoot 1; bytes, and ImageNet's scale, go beyond."""
+
+
+class ImageRangeWarning(UserWarning):
+    """Images that look as if they were in [0, 1]."""
+
+
+def batch_images(batch: Any, values: bool = True) -> Tensor:
+    """The images of a batch as :class:`padinv.ImageDataModule` makes it, {"image": (B, 3, H, W), "name": [...]}.
+
+    Args:
+        batch: what a data loader gives.
+        values: whether to look at the values, too, which waits for the device.
+
+    Raises:
+        DataError: if it is no such mapping, or its images are none (:func:`check_images`).
+
+    >>> import torch
+    >>> batch_images({"image": -torch.ones(2, 3, 8, 8)}).shape
+    torch.Size([2, 3, 8, 8])
+    >>> batch_images([torch.ones(2, 3, 8, 8), torch.tensor([0, 1])])
+    Traceback (most recent call last):
+    padinv.exceptions.DataError: A batch must be {"image": (B, 3, H, W)}, not a list of 2: let the dataset return ...
+    """
+    if not isinstance(batch, Mapping) or "image" not in batch:
+        raise DataError(
+            f'A batch must be {{"image": (B, 3, H, W)}}, not {_describe(batch)}: let the dataset return '
+            '{"image": …} for each image.'
+        )
+    images: Tensor = batch["image"]
+    check_images(images, "A batch", values)
+    return images
+
+
+def check_images(images: Any, what: str = "The images", values: bool = True) -> None:
+    """Makes sure that these are images (B, 3, H, W) of floating-point numbers in [-1, 1], but for what overshoots.
+
+    Warns with :class:`ImageRangeWarning` if no value of them all is below 0, as in [0, 1].
+
+    Args:
+        images: to check.
+        what: they are called in the message.
+        values: whether to look at the values, too.
+
+    Raises:
+        DataError: if they are something else, or not finite.
+    """
+    if not isinstance(images, Tensor):
+        raise DataError(f"{what} must be a tensor (B, 3, H, W), not {_describe(images)}.")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise DataError(f"{what} must be of shape (B, 3, H, W), not {tuple(images.shape)}.")
+    check_values([images], what, values)
+
+
+def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bool = True) -> None:
+    """The part of :func:`check_images` that concerns numbers, of tensors of any shape taken together."""
+    for tensor in tensors:
+        if not tensor.is_floating_point():
+            raise DataError(f"{what} must be floating-point numbers in [-1, 1], not {tensor.dtype}: x / 127.5 - 1.")
+    if not values or not all(tensor.numel() for tensor in tensors):
+        return
+    limits = [[float(limit) for limit in tensor.detach().aminmax()] for tensor in tensors]
+    least, most = min(low for low, _ in limits), max(high for _, high in limits)
+    if not all(-REACH <= low <= high <= REACH for low, high in limits):
+        raise DataError(f"{what} must be in [-1, 1], but reach from {least:.4g} to {most:.4g}: scale them.")
+    if 0 <= least < most:
+        warnings.warn(
+            f"{what} have no value below 0, as if they were in [0, 1], which ToTensor makes; padinv takes [-1, 1]: "
+            "2 * x - 1.",
+            ImageRangeWarning,
+            stacklevel=3,
+        )
+
+
+def _describe(value: Any) -> str:
+    kind = type(value).__name__
+    if hasattr(value, "shape"):
+        return f"a {kind} of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {kind} of {', '.join(map(repr, value))}"
+    return f"a {kind} of {len(value)}" if isinstance(value, list | tuple) else f"a {kind}"
