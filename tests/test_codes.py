@@ -106,3 +106,15 @@ def test_named_tensors_and_back(code: InversionCode) -> None:
 def test_what_does_not_fit_is_named(make: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_representation_is_one_line_with_shapes() -> None:
+    padding = "const (3, 8, 4, 4), ring_4 (3, 8, 20), ring_8 (3, 4, 36)"
+    assert repr(make_code().padding) == f"PaddingCode({padding}, float32 on cpu)"
+    assert repr(make_code()) == f"InversionCode(w_plus (3, 6, 16), {padding}, float32 on cpu)"
+
+
+def test_finite_by_sample() -> None:
+    code = make_code()
+    code.padding.rings[8][1, 2, 3] = torch.inf
+    assert code.is_finite().tolist() == [True, False, True]

@@ -28,6 +28,10 @@ class _Code(ABC):
         """Applies a function to each tensor, together with the tensors at the same place in other codes."""
 
     @abstractmethod
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+
+    @abstractmethod
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor of the code, latents first, then the constant, then the rings by resolution."""
 
@@ -42,6 +46,15 @@ class _Code(ABC):
 
     def __iter__(self: Code) -> Iterator[Code]:
         return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in self.named_tensors().items())
+        first = next(self.tensors())
+        return f"{type(self).__name__}({shapes}, {str(first.dtype).removeprefix('torch.')} on {first.device})"
+
+    def is_finite(self) -> Tensor:
+        """Whether all numbers of each sample are finite, (B,)."""
+        return torch.stack([tensor.isfinite().flatten(1).all(dim=1) for tensor in self.tensors()]).all(dim=0)
 
     def to(self: Code, *args: Any, **kwargs: Any) -> Code:
         """Moves or casts every tensor, as :meth:`torch.Tensor.to`."""
@@ -79,7 +92,7 @@ class _Code(ABC):
         return codes[0].map(lambda *tensors: torch.cat(tensors), *codes[1:])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PaddingCode(_Code):
     """A point in padding space (PadInv, Bai et al. 2022): what the encoder predicts and the synthesis network consumes.
 
@@ -151,6 +164,11 @@ class PaddingCode(_Code):
             const = function(self.const, *(other.const for other in others))
         return PaddingCode(const, {r: function(self.rings[r], *(o.rings[r] for o in others)) for r in self.rings})
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The parts by name: "const", and "ring_R" for each padded resolution R."""
+        named = {} if self.const is None else {"const": self.const}
+        return named | {f"ring_{r}": self.rings[r] for r in self.padded_resolutions}
+
     def tensors(self) -> Iterator[Tensor]:
         """The constant if there is one, then the rings by ascending resolution."""
         if self.const is not None:
@@ -162,7 +180,7 @@ class PaddingCode(_Code):
         return f"{'a constant and ' if self.const is not None else ''}rings at {self.padded_resolutions} px"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class InversionCode(_Code):
     """What ``encoder(images)`` returns and ``generator.synthesis(code.w_plus, code.padding)`` turns into images.
 
@@ -198,11 +216,7 @@ class InversionCode(_Code):
 
     def named_tensors(self) -> dict[str, Tensor]:
         """The parts by name, as for a file: "w_plus", "const", and "ring_R" for each padded resolution R."""
-        named = {"w_plus": self.w_plus}
-        if self.padding is not None:
-            named |= {"const": self.padding.const} if self.padding.const is not None else {}
-            named |= {f"ring_{r}": self.padding.rings[r] for r in self.padding.padded_resolutions}
-        return named
+        return {"w_plus": self.w_plus} | ({} if self.padding is None else self.padding.named_tensors())
 
     @classmethod
     def from_named_tensors(cls, named: Mapping[str, Tensor]) -> InversionCode:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from command_files import Command, files, pixels, records, size
 from padinv import InversionCode, Inverter
@@ -157,3 +161,64 @@ def test_aligned_edits_are_pasted_back(padinv: Command, tmp_path: Path, directio
     still, moved = (pixels(tmp_path / s / "photographs" / "A000378.png") for s in ("0", "3"))
     assert (still != moved).any()
     assert (still[:2] == moved[:2]).all()  # away from the face
+
+
+def altered(source: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    """Writes a saved code again with other tensors."""
+    with safe_open(source, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        save_file(change(tensors), target, metadata=file.metadata())
+
+
+BAD_CODES: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], str]] = {
+    "nan": (lambda code: code | {"w_plus": code["w_plus"] * torch.nan}, "its code has NaN or infinite numbers"),
+    "inf": (lambda code: code | {"ring_8": code["ring_8"] + torch.inf}, "its code has NaN or infinite numbers"),
+    "whole": (lambda code: code | {"w_plus": code["w_plus"].int()}, "floating-point numbers, not torch.int32"),
+    "short": (lambda code: code | {"w_plus": code["w_plus"][:, :4].contiguous()}, "style latents (B, 8, 16), not"),
+    "narrow": (lambda code: code | {"ring_8": code["ring_8"][:, :4].contiguous()}, "a ring of 4 channels at 8 px"),
+    "none": (lambda code: {"ring_8": code["ring_8"]}, "its parts make no sense"),
+    "two": (lambda code: code | {"const": torch.cat([code["const"]] * 2)}, "its parts make no sense"),
+    "huge": (lambda code: code | {"w_plus": torch.full_like(code["w_plus"], 3e38)}, "NaN or infinite numbers for it"),
+}
+
+
+def test_one_bad_code_is_not_that_of_the_others(
+    padinv: Command, photographs: Path, tmp_path: Path, other_code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert padinv("invert", photographs / "a.png", "-o", tmp_path / "out") == 0
+    codes = tmp_path / "codes"
+    codes.mkdir()
+    good = tmp_path / "out" / "codes" / "a.safetensors"
+    for name, (change, _) in BAD_CODES.items():
+        altered(good, codes / f"{name}.safetensors", change)
+    shutil.copy(other_code, codes / "other.safetensors")
+    for name, dtype in (("half", torch.float16), ("double", torch.float64)):
+        altered(
+            good, codes / f"{name}.safetensors", lambda code, dtype=dtype: {k: v.to(dtype) for k, v in code.items()}
+        )
+    args = ["--truncation", "0.5", "-o", tmp_path / "edited"]
+    assert padinv("edit", codes, photographs / "b.jpg", *args) == 1
+    done = {Path(record["photograph"]).stem: record for record in records(tmp_path / "edited")}
+    assert {name for name, record in done.items() if "error" not in record} == {"half", "double", "b"}
+    for name, (_, message) in {**BAD_CODES, "other": (None, "was made with the generator")}.items():
+        assert message in done[name]["error"]
+        assert f"{name}.safetensors" in done[name]["error"]
+    assert "3 photographs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("network", ["encoder.PadInvEncoder", "generator.SynthesisNetwork"])
+def test_networks_that_give_nan_are_reported_for_each_photograph(
+    padinv: Command, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    module, _, name = network.partition(".")
+    kind = getattr(import_module(f"padinv.networks.{module}"), name)
+    forward = kind.forward
+
+    def spoiled(self: torch.nn.Module, *args: Any) -> Any:
+        made = forward(self, *args)
+        return made.map(lambda tensor: tensor * torch.nan) if name == "PadInvEncoder" else made * torch.inf
+
+    monkeypatch.setattr(kind, "forward", spoiled)
+    assert padinv("invert", photographs, "-o", tmp_path / "out") == 1
+    assert all("the networks give NaN" in record["error"] for record in records(tmp_path / "out"))
+    assert not (tmp_path / "out" / "images").exists()

@@ -12,9 +12,10 @@ from padinv.data.files import FolderSource
 from padinv.data.names import Names
 from padinv.data.sources import ConcatSource, Source, open_source
 from padinv.exceptions import DataError
+from padinv.inversion.latents import SUFFIXES
 
-CODE_SUFFIX = ".safetensors"
-"""What tells a saved code from a photograph."""
+CODE_SUFFIXES = (".safetensors", *SUFFIXES)
+"""What tells a saved code from a photograph, ours and those of other tools, in lower case."""
 
 
 def find_photographs(arguments: Sequence[str], codes: bool = False) -> Source:
@@ -67,7 +68,9 @@ def _open(path: str, codes: bool) -> Source:
         return open_source(path)
     except DataError:
         folder = Path(path)
-        found = sorted(file.name for file in folder.glob(f"*{CODE_SUFFIX}")) if codes and folder.is_dir() else []
+        found = (
+            sorted(file.name for file in folder.iterdir() if is_code(file.name)) if codes and folder.is_dir() else []
+        )
         if not found:
             raise
         return FolderSource(folder, Names(found))
@@ -75,4 +78,4 @@ def _open(path: str, codes: bool) -> Source:
 
 def is_code(path: str) -> bool:
     """Whether a path is that of a saved code."""
-    return path.lower().endswith(CODE_SUFFIX)
+    return path.lower().endswith(CODE_SUFFIXES)

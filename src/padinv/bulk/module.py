@@ -95,10 +95,24 @@ class BulkInversion(LightningModule):
         start = time.perf_counter()
         outcomes = {item.photograph.path: Outcome(item, problem=item.problem) for item in batch}
         for items, inversion in self._invert([item for item in batch if not item.problem], outcomes):
-            for item, result in zip(items, self._results(inversion), strict=True):
-                outcomes[item.photograph.path].results.append(result)
+            self._work_on(items, inversion, outcomes)
         seconds = (time.perf_counter() - start) / max(1, len(batch))
         return [replace(outcome, seconds=seconds) for outcome in outcomes.values()]
+
+    def _work_on(self, items: Sequence[Item], inversion: Inversion, outcomes: Mapping[str, Outcome]) -> None:
+        """Does the task to an inversion, whose images are of these items; to each alone if that fails."""
+        try:
+            results = list(self._results(inversion))
+        except PadInvError as error:
+            if len(items) > 1:
+                for item, one in zip(items, inversion, strict=True):
+                    self._work_on([item], one, outcomes)
+                return
+            path = items[0].photograph.path
+            outcomes[path].problem = f"{path} could not be done: {error}"
+        else:
+            for item, result in zip(items, results, strict=True):
+                outcomes[item.photograph.path].results.append(result)
 
     def _invert(self, items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[list[Item], Inversion]]:
         """Inversions, and the item of each of their images; photographs together if that works."""
@@ -106,7 +120,7 @@ class BulkInversion(LightningModule):
         for photographs in _parts([item for item in items if item.image is not None]):
             try:
                 inversion = self._invert_photographs(photographs)
-            except DataError:
+            except PadInvError:
                 alone += photographs
             else:
                 named = {item.photograph.path: item for item in photographs}

@@ -53,7 +53,7 @@ def read_content(path: Path) -> Content:
             description, state = read_native(path)
             readers: dict[str, Reader] = {description["network"]: lambda _: (description["config"], dict(state))}
             return Content("padinv (.safetensors)", readers, generator=description["generator"])
-        content = unwrap(_unpickle(path))
+        content = unwrap(unpickle(path))
         other = recognise(content)
         if other is None and (found := _find(content)):
             return found
@@ -131,7 +131,8 @@ def _find_inside(
                 )
 
 
-def _unpickle(path: Path) -> Any:
+def unpickle(path: Path) -> Any:
+    """Reads a pickle, or a file of ``torch.save`` of either kind; errors are of many kinds."""
     size = path.stat().st_size
     budget = Budget(size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:

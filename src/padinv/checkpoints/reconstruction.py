@@ -136,7 +136,12 @@ class Array:
 
     Attributes:
         value: what it is; empty if it is not of plain numbers.
+        objects: what it holds instead of numbers.
+        shape: of the objects.
     """
+
+    objects: list[Any] | None = None
+    shape: tuple[int, ...] = ()
 
     def __init__(self, value: np.ndarray[Any, Any] | None = None) -> None:
         self.value = np.zeros(0, np.float32) if value is None else value
@@ -144,6 +149,8 @@ class Array:
     def set_state(self, budget: Budget, state: Any) -> None:
         """Takes ``(version, shape, dtype, whether columns come first, bytes)``."""
         _, shape, kind, columns_first, raw = state
+        if isinstance(kind, _DType) and kind.dtype is None and isinstance(raw, list):
+            self.objects, self.shape = raw, check_shape(shape)
         self.value = _array(budget, raw, kind, shape, "F" if columns_first else "C").value
 
 

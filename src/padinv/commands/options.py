@@ -149,7 +149,8 @@ def add_photographs(
         name,
         metavar=metavar,
         nargs=nargs,
-        help="file, saved code (.safetensors), folder, pattern such as 'photos/*.jpg', zip file or bundled data set",
+        help="file, saved code (.safetensors, or latents: .pt, .npy, .npz), folder, "
+        "pattern such as 'photos/*.jpg', zip file or bundled data set",
     )
 
 
@@ -160,7 +161,9 @@ def add_photograph(parser: argparse.ArgumentParser, name: str) -> None:
         parser: of :func:`photograph_parser`.
         name: of the attribute, and in the usage line.
     """
-    parser.add_argument(name, metavar=name.upper(), help="file, or saved code (.safetensors)")
+    parser.add_argument(
+        name, metavar=name.upper(), help="file, or saved code (.safetensors, or latents: .pt, .npy, .npz)"
+    )
 
 
 def bulk_options(options: argparse.Namespace) -> BulkOptions:

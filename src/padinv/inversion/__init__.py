@@ -10,6 +10,7 @@ from padinv.inversion.landmarks import (
     given_landmarks,
     load_landmarks,
 )
+from padinv.inversion.latents import read_latents
 from padinv.inversion.paste import paste_back, paste_into
 from padinv.inversion.photographs import read_photographs
 from padinv.inversion.refinement import refine
@@ -30,6 +31,7 @@ __all__ = [
     "load_landmarks",
     "paste_back",
     "paste_into",
+    "read_latents",
     "read_photographs",
     "refine",
     "warp",

@@ -19,7 +19,8 @@ from padinv.checkpoints import fingerprint
 from padinv.checkpoints.native import opened, save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
-from padinv.inversion.alignment import Crop
+from padinv.inversion.alignment import Crop, centre_square
+from padinv.inversion.latents import SUFFIXES, read_latents
 from padinv.inversion.paste import paste_back, paste_into
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
@@ -170,17 +171,18 @@ class Inversion:
 
     @classmethod
     def load(cls, path: PathLike, generator: Generator) -> Inversion:
-        """Reads what :meth:`save` has written, onto the generator's device.
+        """Reads what :meth:`save` has written, or latents of other tools, onto the generator's device.
 
         Args:
-            path: the file.
+            path: the file; ``.pt``, ``.npy`` and ``.npz`` are those of others (:func:`padinv.inversion.read_latents`).
             generator: the one that the codes are for.
 
         Returns:
-            The inversion, bit for bit as it was saved.
+            The inversion in float32, bit for bit as it was saved if it was in that.
 
         Raises:
-            CheckpointError: if the file is damaged, holds no inversion, or one of another generator.
+            CheckpointError: if the file is damaged, holds no inversion, or one of another generator, of other shapes or
+                with numbers that are not finite.
         """
         return read_inversion(path, generator, fingerprint(generator))
 
@@ -188,6 +190,8 @@ class Inversion:
 def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
     """:meth:`Inversion.load` for a generator whose fingerprint is known: reading many files takes it only once."""
     path = os.fspath(path)
+    if path.lower().endswith(SUFFIXES):
+        return _from_latents(path, generator, expected)
     try:
         with opened(path) as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
@@ -206,22 +210,39 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
                 "it was made with, or invert the photograph anew."
             )
         return _build(tensors, description, generator)
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:  # ours among them: what does not fit together
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # ours among them: what does not fit together
+        if path in str(error):
+            raise
         raise CheckpointError(f"{path} is damaged: its parts make no sense ({error}).") from error
+
+
+def _from_latents(path: str, generator: Generator, expected: str) -> Inversion:
+    """Latents of other tools as an inversion: of whole images, and for this generator, as nothing says for which."""
+    code, names = read_latents(path, generator)
+    square = centre_square((generator.resolution, generator.resolution))
+    return Inversion(code, synthesize(generator, code), (square,) * len(code), names, expected)
+
+
+def synthesize(generator: Generator, code: InversionCode) -> Tensor:
+    """The images of codes, one after another: bit for bit the same whatever others are in the batch."""
+    with torch.no_grad():
+        return torch.cat([generator.synthesis(*one.parts) for one in code])
 
 
 def _build(tensors: dict[str, Tensor], description: dict[str, Any], generator: Generator) -> Inversion:
     device = generator.w_avg.device
     images = tensors.pop("images", None)
-    code = InversionCode.from_named_tensors(tensors).to(device)
+    if odd := [str(tensor.dtype) for tensor in tensors.values() if not tensor.is_floating_point()]:
+        raise CheckpointError(f"codes are floating-point numbers, not {', '.join(odd)}")
+    code = InversionCode.from_named_tensors(tensors).to(device, torch.float32)
+    generator.synthesis.check(*code.parts)
+    if not code.is_finite().all():
+        raise CheckpointError("its code has NaN or infinite numbers")
     if images is None:
-        with torch.no_grad():
-            images = torch.cat([generator.synthesis(*one.parts) for one in code])
+        images = synthesize(generator, code)
     return Inversion(
         code,
-        images.to(device),
+        images.to(device, torch.float32),
         tuple(map(Crop.from_dict, description["crop"])),
         tuple(map(str, description["names"])),
         str(description["generator"]),

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from padinv.batches import check_images, check_values
 from padinv.checkpoints import fingerprint
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import fold, keep_freed_memory
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, DataError
 from padinv.images import square, to_tensor
 from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
 from padinv.inversion.inversion import Inversion, read_inversion
@@ -225,7 +226,8 @@ class Inverter:
             The inversion of all squares, in the order of the photographs, on the device of the networks.
 
         Raises:
-            DataError: if a photograph cannot be read, or has no face or no landmarks; it is named.
+            DataError: if a photograph cannot be read, has no face or no landmarks, or the networks give NaN or infinite
+                numbers for it; it is named.
             ConfigError: if ``landmarks`` or ``faces`` are given without ``align``, ``refine`` is negative, or there is
                 not one name for each photograph.
         """
@@ -233,7 +235,9 @@ class Inverter:
             raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
         if not align and (landmarks is not None or faces != "largest"):
             raise ConfigError("landmarks and faces are for aligning: set align=True, or leave them out.")
+        given = [one for one in (images if isinstance(images, list | tuple) else [images]) if isinstance(one, Tensor)]
         photographs, names = read_photographs(images, names)
+        check_values(given, "The tensors")
         sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
         if align:
             found = enumerate(self._landmarks(photographs, names, landmarks, faces))
@@ -250,23 +254,36 @@ class Inverter:
                 resolutions = {self.resolution, self.generator.resolution}
                 squares = {r: torch.stack([take(*place, r).to(self.device) for place in batch]) for r in resolutions}
                 targets.append(squares[self.generator.resolution])
-                code = self.encode(squares[self.resolution])
+                code = self._encode_all(squares[self.resolution])
+                self._check_finite(code.is_finite(), [names[i] for i, _ in places[start : start + self.batch_size]])
                 with self._precision():
                     codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
                 bar.finish(start + len(batch))
         code = InversionCode.cat(codes)
+        called = tuple(names[i] for i, _ in places)
         return Inversion(
             code,
-            self.reconstruct(code),
+            self._reconstruct(code, called),
             tuple(crop for _, crop in places),
-            tuple(names[i] for i, _ in places),
+            called,
             self.fingerprint,
             align,
             torch.cat(targets).detach(),
         )
 
     def encode(self, images: Tensor) -> InversionCode:
-        """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R."""
+        """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R.
+
+        Raises:
+            DataError: if the images are something else, or a code of theirs has numbers that are not finite.
+            ConfigError: if they are of another resolution.
+        """
+        check_images(images)
+        code = self._encode_all(images)
+        self._check_finite(code.is_finite(), [f"image-{i}" for i in range(len(code))])
+        return code
+
+    def _encode_all(self, images: Tensor) -> InversionCode:
         encode = self._encode if self._exported is None else self._exported.encode
         with torch.inference_mode(), self._precision():
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -279,13 +296,28 @@ class Inverter:
 
         Raises:
             ConfigError: if the codes are not for this generator.
+            DataError: if an image has numbers that are not finite.
         """
+        return self._reconstruct(code, [f"image-{i}" for i in range(len(code))])
+
+    def _reconstruct(self, code: InversionCode, names: Sequence[str]) -> Tensor:
         synthesize = self._synthesize if self._exported is None else self._exported.synthesize
         with torch.inference_mode(), self._precision():
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
             images = [synthesize(*part.parts) for part in parts]
-        return torch.cat(images).float()
+        joined = torch.cat(images).float()
+        self._check_finite(joined.isfinite().flatten(1).all(dim=1), names)
+        return joined
+
+    def _check_finite(self, finite: Tensor, names: Sequence[str]) -> None:
+        """Raises DataError naming those photographs whose code or image is not finite."""
+        bad = [name for name, is_finite in zip(names, finite.tolist(), strict=True) if not is_finite]
+        if bad:
+            cause = "weights and edits" if self._half is None else "weights, edits, and precision, which 32 rules out"
+            raise DataError(
+                f"{', '.join(dict.fromkeys(bad))}: the networks give NaN or infinite numbers for it; check {cause}."
+            )
 
     def load(self, path: PathLike) -> Inversion:
         """:meth:`Inversion.load` for this generator, whose fingerprint is then taken only once.

@@ -250,6 +250,19 @@ class SynthesisNetwork(nn.Module):
         Raises:
             ConfigError: if the latents, or the padding's resolutions or channels, are not this generator's.
         """
+        self.check(w_plus, padding)
+        rings = {} if padding is None else padding.rings
+        x = self.const if padding is None or padding.const is None else padding.const
+        x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
+        latents = w_plus.unbind(dim=1)
+        image = None
+        for k, (name, block) in enumerate(self.blocks.items()):
+            own = latents[max(2 * k - 1, 0) : 2 * k + 2]
+            x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
+        return cast(Tensor, image).contiguous()  # in the layout that view(-1) and files want, whatever that of the maps
+
+    def check(self, w_plus: Tensor, padding: PaddingCode | None = None) -> None:
+        """Raises ConfigError if latents, or the padding's resolutions or channels, are not this generator's."""
         if w_plus.shape[1:] != (self.num_layers, self.w_dim):
             raise ConfigError(
                 f"This generator takes style latents (B, {self.num_layers}, {self.w_dim}), not {tuple(w_plus.shape)}."
@@ -266,14 +279,6 @@ class SynthesisNetwork(nn.Module):
                 f"The padding has a constant of {padding.const.shape[1]} channels, but this generator's has "
                 f"{self.channels[4]}; encode for this generator."
             )
-        x = self.const if padding is None or padding.const is None else padding.const
-        x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
-        latents = w_plus.unbind(dim=1)
-        image = None
-        for k, (name, block) in enumerate(self.blocks.items()):
-            own = latents[max(2 * k - 1, 0) : 2 * k + 2]
-            x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
-        return cast(Tensor, image).contiguous()  # in the layout that view(-1) and files want, whatever that of the maps
 
 
 class Generator(nn.Module):
