@@ -14,11 +14,12 @@ FACE = np.array([[-0.2, -0.2], [0.2, -0.2], [0.0, 0.0], [-0.15, 0.2], [0.15, 0.2
 """The five points that are reported, from the block's upper left corner, in strides."""
 
 
-def write_detection_model(path: Path, *, points: bool = True) -> Path:
+def write_detection_model(path: Path, *, points: bool = True, size: int | None = None) -> Path:
     """Writes a detector of plain blocks that fill a cell of its grids: red of 8 px, green of 16 px, blue of 32 px.
 
     Args:
         path: of the file.
+        size: of the images that it takes, in pixels; any if not given.
         points: whether it gives landmarks; InsightFace has detectors without.
     """
     nodes: list[onnx.NodeProto] = []
@@ -52,7 +53,7 @@ def write_detection_model(path: Path, *, points: bool = True) -> Path:
         helper.make_graph(
             nodes,
             "scrfd",
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "height", "width"])],
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, size or "height", size or "width"])],
             [output for kind in outputs[: 3 if points else 2] for output in kind],
             weights,
         ),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 11  # InsightFace's files
+
+
+def weights_folder() -> Path:
+    """Where published weights are, which are not the project's to hand on; skips the test if there are none."""
+    folder = os.environ.get("PADINV_TEST_WEIGHTS")
+    if not folder:
+        pytest.skip("PADINV_TEST_WEIGHTS names no folder with published weights")
+    return Path(folder)
 
 
 class _Graph:
@@ -21,6 +31,10 @@ class _Graph:
     def weight(self, value: np.ndarray) -> str:
         name = f"weight{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(value.astype(np.float32), name))
+        return name
+
+    def constant(self, value: np.ndarray) -> str:
+        self.weights.append(numpy_helper.from_array(value, name := f"constant{len(self.weights)}"))
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: object) -> str:
@@ -48,7 +62,13 @@ class _Graph:
 
 
 def write_recognition_model(
-    path: Path, *, size: int = 112, embedding: int = 512, seed: int = 0, bytes_in: bool = False
+    path: Path,
+    *,
+    size: int = 112,
+    embedding: int = 512,
+    seed: int = 0,
+    bytes_in: bool = False,
+    fixed_batch: bool = False,
 ) -> Path:
     """Writes a model from (N, 3, size, size) to (N, embedding).
 
@@ -57,6 +77,7 @@ def write_recognition_model(
         size: of the images.
         embedding: width of the output.
         seed: of the weights.
+        fixed_batch: whether it was exported for one image, with a reshape to (1, -1) for a flattening.
         bytes_in: whether the graph begins with InsightFace's old normalisation of [0, 255].
     """
     graph = _Graph(seed)
@@ -68,7 +89,11 @@ def write_recognition_model(
     widths = [4, 6, 8, 8]
     for n_in, n_out in pairwise(widths):
         x = graph.block(x, n_in, n_out)
-    x = graph.node("Flatten", graph.batch_norm(x, 8), axis=1)
+    x = graph.batch_norm(x, 8)
+    if fixed_batch:
+        x = graph.node("Reshape", x, graph.constant(np.array([1, -1])))
+    else:
+        x = graph.node("Flatten", x, axis=1)
     features = 8 * (size // 16) ** 2
     weight = graph.weight(graph.random.standard_normal((embedding, features)) / features**0.5)
     bias = graph.weight(graph.random.standard_normal(embedding) * 0.1)
@@ -78,8 +103,8 @@ def write_recognition_model(
         helper.make_graph(
             graph.nodes,
             "iresnet",
-            [helper.make_tensor_value_info("input.1", TensorProto.FLOAT, ["N", 3, size, size])],
-            [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["N", embedding])],
+            [helper.make_tensor_value_info("input.1", TensorProto.FLOAT, [1 if fixed_batch else "N", 3, size, size])],
+            [helper.make_tensor_value_info(x, TensorProto.FLOAT, [1 if fixed_batch else "N", embedding])],
             graph.weights,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -222,3 +223,20 @@ def test_networks_that_give_nan_are_reported_for_each_photograph(
     assert padinv("invert", photographs, "-o", tmp_path / "out") == 1
     assert all("the networks give NaN" in record["error"] for record in records(tmp_path / "out"))
     assert not (tmp_path / "out" / "images").exists()
+
+
+def test_latents_and_directions_of_other_tools(padinv: Command, tmp_path: Path, inverter: Inverter) -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(2, 8, 16)
+    torch.save(latents, tmp_path / "latents.pt")
+    np.savez(tmp_path / "projected_w.npz", w=latents[:1].numpy())
+    np.save(tmp_path / "one.npy", latents[1].numpy())
+    np.save(tmp_path / "smile.npy", np.ones((1, 16), np.float32))
+    out = tmp_path / "out"
+    files = [tmp_path / name for name in ("latents.pt", "projected_w.npz", "one.npy")]
+    args = ["--directions", tmp_path / "smile.npy", "--direction", "smile", "--strength", "-1e-1", "-o", out]
+    assert padinv("edit", *files, *args) == 0
+    for name, i in (("latents/1", 0), ("latents/2", 1), ("projected_w", 0), ("one", 1)):
+        code = inverter.load(out / "codes" / f"{name}.safetensors").code
+        torch.testing.assert_close(code.w_plus, latents[i, None] - 0.1)
+        assert code.padding is None

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,15 +97,95 @@ def test_interfacegan_boundary(tmp_path: Path, shape: tuple[int, ...], rows: int
     torch.testing.assert_close(named.distance(code), torch.tensor([0.25]))  # of the origin, as the vector has length 1
 
 
+VECTORS = np.random.default_rng(1).standard_normal((5, 16)).astype(np.float32)
+
+
+def save(content: Any, path: Path) -> Path:
+    """Writes a tensor by torch, an array by NumPy, and a dictionary of arrays as the suffix has it."""
+    if path.suffix == ".pt":
+        torch.save(content, path)
+    elif path.suffix == ".npz":
+        np.savez_compressed(path, **content)
+    elif path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        with path.open("wb") as file:
+            np.save(file, np.array(content) if isinstance(content, dict) else content)
+    return path
+
+
+GANSPACE = {
+    "lat_comp": VECTORS[:, None],
+    "lat_stdev": np.arange(1, 6, dtype=np.float32),
+    "lat_mean": VECTORS[:1],
+    "act_comp": 7 * VECTORS[:, None],
+    "act_stdev": np.ones(5, np.float32),
+    "var_ratio": np.full(5, 0.2, np.float32),
+}
+SEFA = {"eigen_vectors": VECTORS, "eigen_values": np.arange(5.0)[::-1].copy(), "layers": [0, 1, 5]}
+AGES = {"age": VECTORS[:1], "smile": VECTORS[1:2]}
+STEPS = VECTORS * np.arange(1, 6, dtype=np.float32)[:, None]
+
+
+def numbered(name: str, vectors: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{name}-{i}": vector[None] for i, vector in enumerate(vectors)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "vectors", "kind"),
+    [
+        ("smile.pt", torch.from_numpy(VECTORS[:1]), {"smile": VECTORS[:1]}, "imported"),
+        ("smile.pt", torch.from_numpy(VECTORS[0]), {"smile": VECTORS[:1]}, "imported"),
+        ("smile.pt", torch.from_numpy(VECTORS)[None], {"smile": VECTORS}, "imported"),
+        ("smile.pt", torch.from_numpy(VECTORS).half(), {"smile": VECTORS.astype(np.float16)}, "imported"),
+        ("smile.NPY", VECTORS, {"smile": VECTORS}, "imported"),
+        ("smile.npy", {"boundary": VECTORS[:1], "intercept": -0.5}, {"smile": VECTORS[:1]}, "imported"),
+        ("all.pt", AGES, AGES, "imported"),
+        ("a.npy", VECTORS[:, None], numbered("a", VECTORS), "imported"),
+        ("a.npz", GANSPACE, numbered("ganspace", STEPS), "ganspace"),
+        ("a.pkl", GANSPACE, numbered("ganspace", STEPS), "ganspace"),
+        (
+            "ffhq_pca.pt",
+            {"comp": torch.from_numpy(VECTORS), "std": torch.arange(1.0, 6), "mean": torch.ones(16)},
+            numbered("ganspace", STEPS),
+            "ganspace",
+        ),
+        ("factor.npy", SEFA, numbered("sefa", VECTORS), "sefa"),
+        ("factor.pt", {"ckpt": "a.pt", "eigvec": torch.from_numpy(VECTORS.T)}, numbered("sefa", VECTORS), "sefa"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_directions_as_the_field_ships_them(
+    tmp_path: Path, name: str, content: Any, vectors: dict[str, np.ndarray], kind: str
+) -> None:
+    read = load_directions(save(content, tmp_path / name))
+    assert list(read) == list(vectors)
+    for key, vector in vectors.items():
+        torch.testing.assert_close(read[key].vector, torch.from_numpy(vector).float())
+        assert read[key].kind == kind
+
+
+def test_facts_beside_the_vectors_are_read(tmp_path: Path) -> None:
+    sefa = load_directions(save(SEFA, tmp_path / "factor.npy"))["sefa-1"]
+    assert (sefa.layers, sefa.metadata) == ((0, 1, 5), {"eigenvalue": 3.0})
+    assert load_directions(save(GANSPACE, tmp_path / "a.npz"))["ganspace-0"].metadata[
+        "variance_share"
+    ] == pytest.approx(0.2)
+    boundary = import_boundary(save({"boundary": VECTORS[:1], "intercept": -0.5}, tmp_path / "a.npy"))
+    assert (boundary.name, boundary.intercept) == ("a", -0.5)
+    with pytest.raises(CheckpointError, match="holds 5 directions"):
+        import_boundary(tmp_path / "factor.npy")
+
+
 def damaged(tmp_path: Path, name: str) -> Path:
     path = tmp_path / name
     if name == "objects.npy":
-        np.save(path, np.array({"boundary": np.ones((1, 512))}), allow_pickle=True)
+        np.save(path, np.array({"network": {"weight": np.ones((4, 4))}, "a": np.ones((2, 3, 4, 4))}))
     elif name == "cut.npy":
         np.save(path, np.ones((1, 512)))
         path.write_bytes(path.read_bytes()[:1000])
     elif name == "archive.npy":
-        np.savez(tmp_path / "archive", np.ones(3))
+        np.savez(tmp_path / "archive", np.ones((1, 3)), np.ones((1, 4)))
         (tmp_path / "archive.npz").replace(path)
     else:
         arrays = {

@@ -18,7 +18,8 @@ from padinv.inversion.landmarks import (
     given_landmarks,
     load_landmarks,
 )
-from recognition_model import write_recognition_model
+from padinv.inversion.photographs import read_photographs
+from recognition_model import weights_folder, write_recognition_model
 
 RED, GREEN, BLUE = (torch.tensor(colour).reshape(3, 1, 1) for colour in ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1]))
 
@@ -235,3 +236,23 @@ def test_given_by_order() -> None:
     assert torch.equal(given_landmarks(both, ["a"], faces="all")[0], both)
     with pytest.raises(DataError, match="2 entries for 3 photographs"):
         given_landmarks(both, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("size", [None, 640])
+def test_a_detector_of_one_size_says_that_sizes_have_no_effect(
+    tmp_path: Path, size: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_detection_model(tmp_path / "det.onnx", size=size)
+    detector = FaceDetector(model, sizes=(128, 256))
+    assert detector.sizes == ((128, 256) if size is None else (640,))
+    assert ("takes images of 640 px alone, so that sizes=(128, 256) has no effect" in caplog.text) == (size is not None)
+    assert detector(torch.full((3, 640, 640), -1.0)).shape == (0, 5, 2)
+
+
+@pytest.mark.parametrize("kind", ["fixed_640", "dynamic"])
+def test_published_detectors(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = weights_folder()
+    detector = FaceDetector(folder / f"scrfd_2.5g_bnkps_{kind}.onnx")
+    assert ("has no effect" in caplog.text) == (kind == "fixed_640")
+    photographs, _ = read_photographs([folder / "solvay_conference_1927.jpg"])
+    assert len(detector(photographs[0])) >= 28

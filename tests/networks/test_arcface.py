@@ -8,7 +8,7 @@ import torch
 
 from padinv.exceptions import CheckpointError, MissingPackageError
 from padinv.networks.arcface import ArcFace
-from recognition_model import write_recognition_model
+from recognition_model import weights_folder, write_recognition_model
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,26 @@ def test_a_missing_package_is_named(file: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=f"pip install {package}$"):
         ArcFace(file)
+
+
+@pytest.mark.parametrize("fixed_batch", [False, True])
+def test_a_batch_has_the_embeddings_of_its_images_whatever_batch_the_file_is_for(
+    file: Path, tmp_path: Path, fixed_batch: bool
+) -> None:
+    model = write_recognition_model(tmp_path / "fixed.onnx", fixed_batch=fixed_batch)
+    network = ArcFace(model)
+    assert network.one_by_one == fixed_batch
+    embeddings = network(faces())
+    assert embeddings.shape == (3, 512)
+    torch.testing.assert_close(embeddings, ArcFace(file)(faces()), rtol=1e-4, atol=1e-4)
+    images = faces().requires_grad_()
+    network(images).sum().backward()
+    assert (images.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+def test_a_published_file_with_a_fixed_batch() -> None:
+    folder = weights_folder()
+    fixed, batched = (ArcFace(folder / f"mobilefacenet_{name}.onnx") for name in ("fixed_batch", "fr_feature_batched"))
+    assert fixed.one_by_one
+    assert not batched.one_by_one
+    torch.testing.assert_close(fixed(faces()), batched(faces()), rtol=1e-3, atol=1e-3)

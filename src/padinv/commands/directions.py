@@ -83,7 +83,7 @@ def main(args: Sequence[str]) -> int:
     finding.add_argument(
         "--directions",
         metavar="FILE",
-        help="where known ones are: .safetensors, .npy, a bundled model (default: --model)",
+        help="where known ones are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model)",
     )
     finding.add_argument(
         "--count", type=whole_number(1), default=8, metavar="N", help="how many sefa and ganspace find (default: 8)"

@@ -108,7 +108,7 @@ def main(args: Sequence[str]) -> int:
     edits.add_argument(
         "--directions",
         metavar="FILE",
-        help="where directions are: .safetensors, .npy, a bundled model (default: --model)",
+        help="where directions are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model)",
     )
     edits.add_argument(
         "--keep", action="append", default=[], metavar="NAME", help="a direction along which nothing may change"

@@ -1,9 +1,10 @@
 """Editing: each task a function on inversion codes, which are batches and stay as they are."""
 
 from padinv.editing.blending import blend
-from padinv.editing.direction_files import Directions, import_boundary, load_directions, save_directions
+from padinv.editing.direction_files import Directions, load_directions, save_directions
 from padinv.editing.directions import Direction
 from padinv.editing.ganspace import ganspace
+from padinv.editing.imported import import_boundary, import_directions
 from padinv.editing.layers import Layers, parse_layers
 from padinv.editing.linear import linear
 from padinv.editing.mixing import interpolate, mix, truncate
@@ -17,6 +18,7 @@ __all__ = [
     "blend",
     "ganspace",
     "import_boundary",
+    "import_directions",
     "interpolate",
     "linear",
     "load_directions",

@@ -1,22 +1,20 @@
-"""Directions in files: our safetensors, several to a file, and InterFaceGAN's boundaries, ``.npy``."""
+"""Directions in files: our safetensors, several to a file, and those of other tools."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from padinv.checkpoints import fingerprint
 from padinv.checkpoints.native import is_safetensors, read_native, save_tensors
 from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
+from padinv.editing.imported import import_directions
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.networks import Generator
 from padinv.typing import PathLike
@@ -75,7 +73,7 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
 
     Args:
         source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder with such a
-            ``directions.safetensors``, or an InterFaceGAN boundary ``.npy``, which is then named after its file.
+            ``directions.safetensors``, or what other tools wrote (:func:`import_directions`).
         generator: which they must be for, or its fingerprint; not checked if not given or not known of a direction.
 
     Returns:
@@ -86,12 +84,12 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
             generator.
     """
     path = _resolve(source)
-    if path.suffix == ".npy":
-        return Directions({path.stem: import_boundary(path)})
+    if path.suffix.lower() != ".safetensors":
+        return Directions({direction.name: direction for direction in import_directions(path)})
     try:
         description, tensors = read_native(path) if is_safetensors(path) else ({}, {})
         if description.get("network") != "Directions":
-            raise CheckpointError(f"{path} holds no directions: give a file of save_directions, or a boundary in .npy.")
+            raise CheckpointError(f"{path} holds no directions: give a file of save_directions, .pt, .npy or .npz.")
         directions = Directions(
             {str(fact["name"]): _read(fact, tensors) for fact in description["config"]["directions"]}
         )
@@ -105,35 +103,6 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
                 f"{wanted}: find directions of this generator."
             )
     return directions
-
-
-def import_boundary(path: PathLike, name: str | None = None, intercept: float | PathLike | None = None) -> Direction:
-    """Reads a boundary that InterFaceGAN wrote.
-
-    Args:
-        path: a NumPy file of one array, (1, w_dim) or (w_dim,), or (L, w_dim) or (1, L, w_dim) for W+.
-        name: of the direction; the file's without ``.npy`` if not given.
-        intercept: of the hyperplane, a number or a NumPy file of one number; those of InterFaceGAN's own files, which
-            do not have it, are unknown.
-
-    Returns:
-        The direction with the vector as it is in the file, as a rule of length 1.
-
-    Raises:
-        CheckpointError: if a file is not there, is damaged, or holds something else. Pickled objects are not read.
-    """
-    path = Path(path)
-    array = _read_array(path)
-    vector = array.squeeze(0) if array.ndim == 3 and len(array) == 1 else array
-    if isinstance(intercept, str | os.PathLike):
-        numbers = _read_array(Path(intercept))
-        if numbers.size != 1:
-            raise CheckpointError(f"{intercept} holds {numbers.size} numbers, but an intercept is one.")
-        intercept = float(numbers.item())
-    try:
-        return Direction(name or path.stem, torch.from_numpy(vector).float(), intercept=intercept)
-    except ConfigError as error:
-        raise CheckpointError(f"{path} holds no boundary: {error}") from error
 
 
 def _resolve(source: PathLike) -> Path:
@@ -165,16 +134,3 @@ def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
         fact["metadata"],
         code.padding,
     )
-
-
-def _read_array(path: Path) -> np.ndarray[Any, Any]:
-    """Reads numbers; what a header claims beyond the size of the file, or a pickled object, is refused."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path} to import a boundary from.") from error
-    except Exception as error:  # NumPy reads the header as Python literals: damage there breaks in any way
-        raise CheckpointError(f"{path} is no NumPy file of plain numbers, or is damaged ({error}).") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or not math.prod(array.shape):
-        raise CheckpointError(f"{path} is no NumPy file of numbers: give one boundary as .npy.")
-    return np.array(array, dtype=np.float64)  # in memory, in this machine's byte order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPa
 from padinv.typing import PathLike
 
 Value = TypeVar("Value")
+
+logger = logging.getLogger("padinv")
 
 Points: TypeAlias = Tensor | NDArray[Any] | Sequence[Any]
 """Landmarks of one face, (5, 2), or of N, (N, 5, 2): eyes, nose and corners of the mouth, that on the picture's left
@@ -44,7 +47,8 @@ class FaceDetector:
             for in ``~/.insightface/models`` and fetched into it when it is not there.
         threshold: the score, in (0, 1), from which on something is a face.
         sizes: the photograph is searched at each of these sizes of its longer side, in pixels, multiples of 32: a small
-            one finds the face that fills the picture, a large one those in the background.
+            one finds the face that fills the picture, a large one those in the background. A detector whose input has
+            a fixed size searches at that alone, and a warning is logged.
         providers: where ONNX Runtime computes, by its names, such as "CUDAExecutionProvider".
 
     Raises:
@@ -65,8 +69,18 @@ class FaceDetector:
             raise ConfigError(f"threshold must lie between 0 and 1, not {threshold}.")
         if not sizes or any(size < 32 or size % 32 for size in sizes):
             raise ConfigError(f"sizes must be multiples of 32, the detector's coarsest stride, not {list(sizes)}.")
-        self._model = _find_detector(_resolve(weights), list(providers))
+        path = _resolve(weights)
+        self._model = _find_detector(path, list(providers))
         self._model.prepare(0, input_size=[(size, size) for size in sizes], det_thresh=threshold)
+        self.sizes = tuple(max(size) for size in self._model.input_sizes)
+        if self.sizes != tuple(sizes):
+            logger.warning(
+                "The detector in %s takes images of %d px alone, so that sizes=%s has no effect: take one with a free "
+                "input size to find faces that fill the picture, too.",
+                path,
+                self.sizes[0],
+                tuple(sizes),
+            )
 
     def __call__(self, photograph: Tensor) -> Tensor:
         """Finds the faces in a photograph (3, H, W) in [-1, 1]: (N, 5, 2), the largest first, N = 0 for none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError, MissingPackageError
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class ArcFace(nn.Module):
     """Face embeddings that gradients flow through, with the weights of an InsightFace ONNX file.
 
-    It stays in eval mode and takes no gradients itself: BatchNorm statistics and weights are those of the file.
+    A graph that takes one image alone is given one at a time. It stays in eval mode and takes no gradients itself:
+    BatchNorm statistics and weights are those of the file.
 
     Args:
         path: an ``.onnx`` file, or a folder (such as an InsightFace model pack) with a recognition model, which is told
@@ -41,16 +43,44 @@ class ArcFace(nn.Module):
         # A graph rather than its path: onnx2torch would write a temporary file beside the weights.
         self.network: nn.Module = onnx2torch.convert(model)
         self.eval().requires_grad_(False)
+        self.one_by_one = not self._takes_batches(path)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode."""
         return super().train(False)
+
+    def _takes_batches(self, path: PathLike) -> bool:
+        """Whether two images at once have the embeddings that each has alone.
+
+        Many files were exported with a batch of 1, and reshape to it: of two images they make one row of the wrong
+        length, or worse. What the graph declares is no guide, as most declare a batch of 1 and take any.
+
+        Raises:
+            CheckpointError: if not even one image has an embedding.
+        """
+        images = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        try:
+            alone = torch.cat([self._embed(image[None]) for image in images])
+        except Exception as error:  # of onnx2torch's operators, which are of any kind
+            raise CheckpointError(f"{path} does not compute an embedding of one face ({error}).") from error
+        if alone.shape != (2, 512):
+            raise CheckpointError(f"{path} makes {tuple(alone.shape)} of two faces, one after another, not (2, 512).")
+        try:
+            together = self._embed(images)
+        except Exception:  # a graph for one image can break at any operator
+            return False
+        return together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeds aligned faces (B, 3, 112, 112), RGB in [-1, 1]: (B, 512), not normalised.
 
         [-1, 1] is what InsightFace makes of bytes by (x - 127.5) / 127.5.
         """
+        if self.one_by_one:
+            return torch.cat([self._embed(image[None]) for image in images])
+        return self._embed(images)
+
+    def _embed(self, images: Tensor) -> Tensor:
         embeddings: Tensor = self.network(images * 127.5 + 127.5 if self.takes_bytes else images)
         return embeddings
 
