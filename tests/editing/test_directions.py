@@ -158,3 +158,8 @@ def test_gradients_reach_the_code() -> None:
 def test_what_does_not_fit_is_named(make: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_representation_is_one_line_with_shapes() -> None:
+    direction = Direction("smile", torch.ones(4, 8), layers=(0, 1, 3), kind="linear", generator="0123456789abcdef")
+    assert repr(direction) == "Direction('smile', linear, vector (4, 8), layers 0-1,3, for 0123456789abcdef)"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from padinv import Generator, Inversion, InversionCode, PaddingCode, load_generator
 from padinv.checkpoints import fingerprint, save_network
 from padinv.exceptions import CheckpointError, ConfigError, DataError
+from padinv.images import to_tensor
 from padinv.inversion import centre_square, paste_back
 from padinv.inversion.inversion import METADATA_KEY
 
@@ -189,3 +191,19 @@ def test_pasting_what_does_not_belong(inversion: Inversion) -> None:
         inversion.paste(torch.zeros(3, 50, 40), torch.zeros(1, 3, 32, 32))
     with pytest.raises(DataError, match="30×30"):
         inversion.paste(torch.zeros(3, 50, 40))
+
+
+def test_representation_is_one_line_with_shapes(inversion: Inversion) -> None:
+    assert repr(inversion) == (
+        f"Inversion(3 faces, images (3, 3, 32, 32), {inversion.code!r}, for {inversion.generator})"
+    )
+    assert "\n" not in repr(inversion)
+
+
+def test_pictures_for_notebooks(inversion: Inversion) -> None:
+    with Image.open(io.BytesIO(inversion._repr_png_())) as shown:
+        assert (shown.format, shown.size) == ("PNG", (3 * 132 + 4, 2 * 132 + 4))
+    pictures = inversion.pil()
+    assert [(picture.mode, picture.size) for picture in pictures] == [("RGB", (32, 32))] * 3
+    expected = inversion.images[1].clamp(-1, 1)
+    torch.testing.assert_close(to_tensor(pictures[1]), expected, rtol=0, atol=1.001 / 255)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import formats
 from image_files import noise
 from padinv import Generator, InversionCode, Inverter, PadInvEncoder, load_generator
+from padinv.batches import ImageRangeWarning
 from padinv.checkpoints import fingerprint, save_network
 from padinv.checkpoints.lightning import LIGHTNING_KEY
 from padinv.checkpoints.registry import BUNDLED
@@ -427,3 +428,52 @@ def test_unreadable_photographs_are_named(tmp_path: Path, inverter: Inverter) ->
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match=r"text\.png cannot be read: it is not an image"):
         inverter.invert([photograph(), tmp_path / "text.png"])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "device cuda: there is none on this machine"),
+        ("cuda:7", "device cuda:7: there is none"),
+        ("mps", "device mps: there is none"),
+        ("tpu", "device must be cpu, cuda, cuda:N or mps, not 'tpu'"),
+        ("cpu:1", "device cpu:1: there are 1, counted from 0"),
+        ("meta", "device must be cpu"),
+        ("", "device must be cpu"),
+        (3.5, "device must be cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_a_sentence(
+    device: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=message):
+        Inverter.from_pretrained("congress64", device=device)
+
+
+def test_representation_is_one_line() -> None:
+    line = "Inverter(PadInvEncoder 64 px, Generator 64 px, float32 on cpu by torch, batch_size=16)"
+    assert repr(Inverter.from_pretrained("congress64", device="cpu")) == line
+
+
+@pytest.mark.parametrize("method", ["invert", "encode"])
+def test_tensors_in_another_range(method: str) -> None:
+    inverter = Inverter.from_pretrained("congress64", device="cpu")
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(ImageRangeWarning, match="no value below 0"):
+        getattr(inverter, method)(images)
+    for wrong in (images * 255, (images * 255).byte()):
+        with pytest.raises(DataError, match=r"255|uint8"):
+            getattr(inverter, method)(wrong)
+
+
+def test_what_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    inverter = Inverter.from_pretrained("congress64", device="cpu")
+    code = inverter.encode(torch.zeros(2, 3, 64, 64))
+    code.w_plus[1] = torch.nan
+    with pytest.raises(DataError, match=r"^image-1: the networks give NaN or infinite numbers"):
+        inverter.reconstruct(code)
+    monkeypatch.setattr(inverter, "_encode", lambda images: code)
+    with pytest.raises(DataError, match=r"^b\.png: the networks give NaN or infinite numbers"):
+        inverter.invert([torch.zeros(3, 64, 64)] * 2, names=["a.png", "b.png"])

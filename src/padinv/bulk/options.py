@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from padinv.exceptions import ConfigError
+from padinv.inversion.inverter import find_device
 from padinv.inversion.landmarks import Faces
 from padinv.typing import Precision
 
@@ -85,11 +86,10 @@ class BulkOptions:
         """Raises ConfigError if this machine does not have the device, or it cannot compute with the precision."""
         import torch
 
-        kind = self.device.partition(":")[0]
-        if (kind == "cuda" and not torch.cuda.is_available()) or (
-            kind == "mps" and not torch.backends.mps.is_available()
-        ):
-            raise ConfigError(f"--device {self.device}: there is none on this machine; use auto or cpu.")
+        if self.device != "auto":
+            find_device(self.device)
+        if self.device == "cuda" and self.devices > (count := torch.cuda.device_count()):
+            raise ConfigError(f"--devices must be {count} or less, as many as this machine has, not {self.devices}.")
         if self.precision == "16" and not torch.cuda.is_available():
             raise ConfigError("--precision 16 needs a CUDA device; use bf16 or 32.")
 

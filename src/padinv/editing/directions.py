@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from padinv.codes import InversionCode, PaddingCode
-from padinv.editing.layers import Layers, parse_layers
+from padinv.editing.layers import Layers, format_layers, parse_layers
 from padinv.editing.projection import padding_residual, residual
 from padinv.exceptions import ConfigError
 
@@ -23,7 +23,7 @@ Kind: TypeAlias = Literal["sefa", "ganspace", "linear", "imported"]
 """How a direction was found."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Direction:
     """A direction of editing.
 
@@ -75,6 +75,12 @@ class Direction:
         if self.layers is not None:
             highest = max(self.layers, default=0) + 1 if len(vector) == 1 else len(vector)
             object.__setattr__(self, "layers", parse_layers(self.layers, highest))
+
+    def __repr__(self) -> str:
+        moved = "all layers" if self.layers is None else f"layers {format_layers(self.layers)}"
+        padding = "" if self.padding is None else f", {self.padding}"
+        owner = "" if self.generator is None else f", for {self.generator}"
+        return f"Direction({self.name!r}, {self.kind}, vector {tuple(self.vector.shape)}, {moved}{padding}{owner})"
 
     def apply(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -28,8 +29,11 @@ from padinv.typing import PathLike
 
 METADATA_KEY = "padinv_inversion"
 
+MOST_SHOWN = 8
+"""How many images a notebook shows side by side."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Inversion:
     """The codes of B faces or other squares of photographs, and what the generator makes of them.
 
@@ -79,6 +83,26 @@ class Inversion:
 
     def __iter__(self) -> Iterator[Inversion]:
         return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        kind = "faces" if self.aligned else "squares"
+        return f"Inversion({len(self)} {kind}, images {tuple(self.images.shape)}, {self.code}, for {self.generator})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the first squares, and their reconstructions below."""
+        from torchvision.utils import save_image
+
+        file = io.BytesIO()
+        save_image(self[:MOST_SHOWN]._sheet(), file, format="PNG")
+        return file.getvalue()
+
+    def _sheet(self, tile: int = 128) -> Tensor:
+        return contact_sheet([self.images] if self.targets is None else [self.targets, self.images], tile)
+
+    def pil(self) -> list[Image.Image]:
+        """The reconstructions as Pillow images, RGB of 8 bits."""
+        pixels = (self.images.detach() * 127.5 + 127.5).round().clamp(0, 255).byte()
+        return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
     def to(self, device: torch.device | str) -> Inversion:
         """Moves every tensor to a device."""
@@ -138,9 +162,8 @@ class Inversion:
         """
         from torchvision.utils import save_image
 
-        rows = [self.images] if self.targets is None else [self.targets, self.images]
         try:
-            save_image(contact_sheet(rows, tile), Path(path))
+            save_image(self._sheet(tile), Path(path))
         except (OSError, ValueError) as error:  # the latter of an ending that is no picture's
             raise ConfigError(f"{os.fspath(path)} cannot be written ({error}).") from error
         return Path(path)

@@ -72,7 +72,7 @@ class Inverter:
 
     Raises:
         ConfigError: if encoder and generator do not fit each other, ``batch_size`` is not positive, or there is no
-            such backend or precision.
+            such device, backend or precision.
         CheckpointError: if ``exported`` has files of other networks, or that cannot be read or written.
         MissingPackageError: if the backend needs a package that is missing.
 
@@ -110,7 +110,7 @@ class Inverter:
             raise ConfigError(
                 f"precision must be one of {', '.join(HALF)}, and 32 unless the backend is torch, not {precision!r}."
             )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = find_device(device)
         self.encoder = _prepare(encoder, self.device)
         self.generator = _prepare(generator, self.device)
         self._half = HALF[precision]
@@ -170,6 +170,7 @@ class Inverter:
             WeightsNotFoundError: if a file cannot be fetched.
             ConfigError: if encoder and generator do not fit each other.
         """
+        device = find_device(device)  # before networks are read
         pair = load_pair(source, generator)
         return cls(
             *pair,
@@ -183,6 +184,12 @@ class Inverter:
             compile=compile,
             precision=precision,
         )
+
+    def __repr__(self) -> str:
+        sides = f"{type(self.encoder).__name__} {self.resolution} px, Generator {self.generator.resolution} px"
+        numbers = "float32" if self._half is None else str(self._half).removeprefix("torch.")
+        backend = "torch" if self._exported is None else "onnxruntime"
+        return f"Inverter({sides}, {numbers} on {self.device} by {backend}, batch_size={self.batch_size})"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -342,6 +349,33 @@ class Inverter:
         self._detector = detector = self._detector or FaceDetector()
         named = zip(photographs, names, strict=True)
         return [choose_faces(find_landmarks(photograph, detector, name), faces, name) for photograph, name in named]
+
+
+def find_device(device: torch.device | str | None = None) -> torch.device:
+    """A device that this machine has.
+
+    Args:
+        device: its name, such as "cpu", "cuda:1" or "mps"; a CUDA device if there is one, else the CPU, if not given.
+
+    Raises:
+        ConfigError: if there is no such device.
+
+    >>> find_device("cpu")
+    device(type='cpu')
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {device!r}.") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if found.type not in counts:
+        raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {str(found)!r}.")
+    if (found.index or 0) >= (count := counts[found.type]):
+        there = f"there are {count}, counted from 0" if count else "there is none on this machine"
+        raise ConfigError(f"device {found}: {there}; use another, or cpu.")
+    return found
 
 
 def _prepare(network: Network, device: torch.device) -> Network:
