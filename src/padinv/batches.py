@@ -74,7 +74,7 @@ def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bo
     for tensor in tensors:
         if not tensor.is_floating_point():
             raise DataError(f"{what} must be floating-point numbers in [-1, 1], not {tensor.dtype}: x / 127.5 - 1.")
-    if not values or not all(tensor.numel() for tensor in tensors):
+    if not (values and tensors and all(tensor.numel() for tensor in tensors)):
         return
     limits = [[float(limit) for limit in tensor.detach().aminmax()] for tensor in tensors]
     least, most = min(low for low, _ in limits), max(high for _, high in limits)

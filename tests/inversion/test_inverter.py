@@ -438,7 +438,7 @@ def test_unreadable_photographs_are_named(tmp_path: Path, inverter: Inverter) ->
         ("mps", "device mps: there is none"),
         ("tpu", "device must be cpu, cuda, cuda:N or mps, not 'tpu'"),
         ("cpu:1", "device cpu:1: there are 1, counted from 0"),
-        ("meta", "device must be cpu"),
+        ("xpu", "device xpu: this torch cannot compute there"),
         ("", "device must be cpu"),
         (3.5, "device must be cpu"),
     ],

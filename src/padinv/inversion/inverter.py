@@ -370,9 +370,12 @@ def find_device(device: torch.device | str | None = None) -> torch.device:
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {device!r}.") from error
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if found.type not in counts:
-        raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {str(found)!r}.")
-    if (found.index or 0) >= (count := counts[found.type]):
+    if found.type not in counts:  # others of torch's: it knows
+        try:
+            torch.empty(0, device=found)
+        except Exception as error:  # of many kinds
+            raise ConfigError(f"device {found}: this torch cannot compute there; use another, or cpu.") from error
+    elif (found.index or 0) >= (count := counts[found.type]):
         there = f"there are {count}, counted from 0" if count else "there is none on this machine"
         raise ConfigError(f"device {found}: {there}; use another, or cpu.")
     return found
