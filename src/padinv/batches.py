@@ -14,8 +14,11 @@ from torch import Tensor
 
 from padinv.exceptions import DataError
 
-REACH = 2.0
-"""How far values may reach from 0: filters and generators overshoot 1; bytes, and ImageNet's scale, go beyond."""
+REACH = 8.0
+"""How far values may reach from 0: what a generator makes of an odd code overshoots, but bytes go beyond this."""
+
+OVERSHOOT = 0.01
+"""How far images without a value below 0 may reach beyond 1 and still look like [0, 1]."""
 
 
 class ImageRangeWarning(UserWarning):
@@ -78,7 +81,8 @@ def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bo
         return
     limits = [[float(limit) for limit in tensor.detach().aminmax()] for tensor in tensors]
     least, most = min(low for low, _ in limits), max(high for _, high in limits)
-    if not all(-REACH <= low <= high <= REACH for low, high in limits):
+    is_scaled = all(-REACH <= low <= high <= REACH for low, high in limits)  # false of NaN, too
+    if not is_scaled or (least >= 0 and most > 1 + OVERSHOOT):
         raise DataError(f"{what} must be in [-1, 1], but reach from {least:.4g} to {most:.4g}: scale them.")
     if 0 <= least < most:
         warnings.warn(
