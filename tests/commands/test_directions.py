@@ -65,9 +65,73 @@ def test_labels(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("file,year,kind\nx/1.png,1950,a\n2.png,,b\n", encoding="utf-8-sig")
     assert read_labels(table, ["/p/1.png", "/p/2.png", "/p/3.png"], "year") == ["1950", None, None]
+    assert read_labels(table, ["/p/1.safetensors"], "year") == ["1950"]
+    assert read_labels(table, ["/p/code.safetensors"], "year", recorded=["/q/1.png"]) == ["1950"]
     with pytest.raises(DataError, match="no column 'age'; there are: file, year, kind"):
         read_labels(table, [], "age")
     with pytest.raises(DataError, match="cannot be read"):
         read_labels(tmp_path / "none.csv", [], "age")
     with pytest.raises(DataError, match="two words, not a, b, c"):
         as_numbers(["a", "b", "c"], "kind")
+    assert as_numbers(["nan", "1"], "kind") == [None, 1.0]
+    with pytest.raises(DataError, match="finite"):
+        as_numbers(["inf", "1"], "kind")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,smile\n1.jpg,-1\n2.jpg,1\n",
+        "3\nfile,smile\n1.jpg,-1\n2.jpg,1\n",
+        "2\nyoung smile\n1.jpg  1 -1\n2.jpg -1  1\n",
+        "image_id\tyoung\tsmile\n1.jpg\t\t-1\n2.jpg\t\t1\n",
+        'sep=;\r\n"file";"smile"\r\n"a, b/1.jpg";"-1"\r\n\r\n"2.jpg"; 1\r\n',
+        "smile,file\n-1,d\\1.jpg\n1,./2.jpg\n",
+        "file,smile\n1.jpg,-1\n1.jpg,-1\n2.jpg,1\n",
+    ],
+    ids=["plain", "count", "CelebA", "tabs", "Excel", "order", "twice the same"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_the_field_has_them(text: str, encoding: str, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes(text.encode(encoding))
+    assert read_labels(table, ["/d/1.jpg", "/d/2.jpg", "/d/3.jpg"], "smile") == ["-1", "1", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("1.jpg,1\n2.jpg,0\n", "has no header: put a line such as file,smile before 1.jpg, 1"),
+        ("file,smile\n1.jpg,1,2\n2.jpg,1\n", "has 3 entries in line 2, and 2 columns"),
+        ("file,smile\n1.jpg,1\na/1.jpg,0\n1.jpg,0\n", "two entries for 1.jpg: '1', and in line 4 '0'"),
+        ("file,smile,smile\n1.jpg,1,2\n", "2 columns 'smile'"),
+        ('file,smile\n"1.jpg,1\n', "is there a quote that is not closed"),
+        ("id,smile\n17,1\n", "none of the 1 photographs, such as /d/1.jpg: its column 'id' names 17"),
+        (
+            "file,smile\none/1.jpg,1\ntwo/1.jpg,0\n",
+            "several entries that could be meant by /d/1.jpg, one/1.jpg, two/1.jpg",
+        ),
+        ("file,smile\n\xff.jpg,1\n", "it is no text in UTF-8"),
+    ],
+)
+def test_tables_that_say_something_else(text: str, reason: str, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError) as error:
+        read_labels(table, ["/d/1.jpg"], "smile")
+    assert str(error.value).startswith(str(table))
+    assert reason in str(error.value)
+
+
+def test_each_photograph_gets_its_own_label(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,smile\none/0001.jpg,1\ntwo/0001.jpg,0\n")
+    photographs = ["/d/one/0001.jpg", "/d/two/0001.jpg"]
+    assert read_labels(table, photographs, "smile") == ["1", "0"]
+    assert read_labels(table, photographs[::-1], "smile") == ["0", "1"]
+    table.write_text("file,smile\none/0001.jpg,1\n")
+    assert read_labels(table, photographs, "smile") == ["1", None]  # the other's is not taken
+    table.write_text("file,smile\n0001.jpg,1\n")
+    with pytest.raises(DataError, match=r"one entry, 0001\.jpg, for /d/one/0001\.jpg, /d/two/0001\.jpg"):
+        read_labels(table, photographs, "smile")

@@ -182,12 +182,38 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_of_landmarks(file: Path) -> None:
     landmarks = load_landmarks(file)
-    assert {name: tuple(points.shape) for name, points in landmarks.items()} == {
+    assert {name: tuple(as_landmarks(points).shape) for name, points in landmarks.items()} == {
         "a.jpg": (1, 5, 2),
         "b.jpg": (2, 5, 2),
         "c.jpg": (1, 5, 2),
     }
-    assert torch.equal(landmarks["b.jpg"][1], LARGE_FACE)
+    assert torch.equal(as_landmarks(landmarks["b.jpg"])[1], LARGE_FACE)
+
+
+@pytest.mark.parametrize("entry", ["null", "[]", '{"landmarks": []}', '{"eyes": []}', "[[1, 2]]", "[[1e999, 1]]", "{}"])
+def test_a_bad_entry_concerns_its_own_photograph(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "landmarks.json"
+    path.write_text(f'{{"a.jpg": {entry}, "b.jpg": {json.dumps(SMALL_FACE.tolist())}}}')
+    assert torch.equal(given_landmarks(path, ["b.jpg"])[0][0], SMALL_FACE)
+    with pytest.raises(DataError, match=r"The landmarks of x/a\.jpg must be"):
+        given_landmarks(path, ["x/a.jpg", "b.jpg"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "landmarks.json"
+    path.write_text(json.dumps({"caf\u00e9\\a.jpg": SMALL_FACE.tolist()}, ensure_ascii=False), encoding=encoding)
+    assert torch.equal(given_landmarks(path, ["/p/cafe\u0301/a.jpg"])[0][0], SMALL_FACE)
+
+
+def test_landmarks_of_equally_named_photographs(tmp_path: Path) -> None:
+    table = {"one/1.jpg": SMALL_FACE, "two/1.jpg": LARGE_FACE}
+    points = given_landmarks(table, ["/d/one/1.jpg", "/d/two/1.jpg"])
+    assert torch.equal(torch.cat(points), torch.stack([SMALL_FACE, LARGE_FACE]))
+    with pytest.raises(DataError, match=r"landmarks has several entries that could be meant by /d/1\.jpg"):
+        given_landmarks(table, ["/d/1.jpg"])
+    with pytest.raises(DataError, match=r"landmarks has one entry, 1\.jpg, for a/1\.jpg, b/1\.jpg: name there the"):
+        given_landmarks({"1.jpg": SMALL_FACE}, ["a/1.jpg", "b/1.jpg"])
 
 
 @pytest.mark.parametrize(
@@ -196,8 +222,8 @@ def test_a_file_of_landmarks(file: Path) -> None:
         ("eyes", "not a JSON file of landmarks"),
         ("\x00", "not a JSON file of landmarks"),
         ("[1, 2]", "must map file names to landmarks, and is a list"),
-        ('{"a.jpg": {"eyes": []}}', r"the landmarks of a\.jpg must be five points"),
-        ('{"a.jpg": null}', r"the landmarks of a\.jpg must be"),
+        ('{"a.jpg": [], "a.jpg": [[1, 2]]}', r"two entries for 'a\.jpg'"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_damaged_files_of_landmarks(tmp_path: Path, text: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from padinv.bulk.progress import PhotographProgressBar
 from padinv.bulk.task import Task
 from padinv.exceptions import DataError, PadInvError
 from padinv.inversion import Inversion, Inverter
-from padinv.inversion.landmarks import Faces
+from padinv.inversion.landmarks import Faces, Points
 from padinv.metrics import reconstruction_metrics
 
 PIXELS_AT_ONCE = 1 << 26
@@ -67,7 +67,7 @@ class BulkInversion(LightningModule):
         references: Sequence[Item] = (),
         *,
         align: bool = False,
-        landmarks: Mapping[str, Tensor] | None = None,
+        landmarks: Mapping[str, Points] | None = None,
         faces: Faces = "largest",
         refine: int = 0,
     ) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +14,6 @@ from statistics import mean
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
@@ -32,8 +31,9 @@ from padinv.checkpoints import fingerprint
 from padinv.data.sources import Source
 from padinv.exceptions import DataError
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
-from padinv.inversion.landmarks import entry_of
+from padinv.inversion.landmarks import Points, as_landmarks
 from padinv.inversion.pretrained import load_pair
+from padinv.inversion.tables import Table
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def run(
             "precision": options.precision,
             "faces": [options.faces, str(options.detector)] if options.aligned else None,
         }
-        given = [
-            one._replace(settings=digest({**common, "landmarks": _own(landmarks, one.path)}))
-            for one in photographs_of(paths, folder)
-        ]
+        found = photographs_of(paths, folder)
+        if landmarks is not None:
+            landmarks = landmarks.among(one.path for one in found if not is_code(one.path))
+        given = [one._replace(settings=digest({**common, "landmarks": _own(landmarks, one.path)})) for one in found]
         waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, one.settings, one.name)]
         inverter = Inverter(
             encoder,
@@ -166,10 +166,13 @@ def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -
         raise SystemExit(1) from stop
 
 
-def _own(landmarks: Mapping[str, Tensor] | None, path: str) -> Any:
+def _own(landmarks: Table[Points] | None, path: str) -> Any:
     """What a table of landmarks says of one photograph: what it says of others makes no difference to its results."""
-    points = None if landmarks is None else entry_of(landmarks, path)
-    return landmarks is not None if points is None else points.tolist()
+    try:
+        points = None if landmarks is None else landmarks.find(path)
+        return landmarks is not None if points is None else as_landmarks(points).tolist()
+    except DataError as error:  # which is said when the photograph is inverted
+        return str(error)
 
 
 def _loader(source: Source, waiting: Sequence[Photograph], processes: int, options: BulkOptions) -> DataLoader[Any]:

@@ -136,11 +136,13 @@ def _fit(report: Report, options: argparse.Namespace) -> Direction:
     """Fits a hyperplane to the codes of all photographs that have a label."""
     done = [record for record in report.records if "name" in record]
     photographs = [record["photograph"] for record in done for _ in range(record["faces"])]
+    inversions = [report.inverter.load(report.folder.file("codes", name)).cpu() for name in report.names]
+    recorded = [inversion.names[0] for inversion in inversions]  # of saved codes, whatever their files are called
     label, group, confounder = (
-        None if column is None else read_labels(options.labels, photographs, column)
+        None if column is None else read_labels(options.labels, photographs, column, recorded=recorded)
         for column in (options.column, options.groups, options.confounder)
     )
-    codes = [report.inverter.load(report.folder.file("codes", name)).code.cpu() for name in report.names]
+    codes = [inversion.code for inversion in inversions]
     return linear(
         InversionCode.cat(codes),
         as_numbers(label or [], options.column),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from padinv.checkpoints.weights import face_pack
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
+from padinv.inversion.tables import Table
 from padinv.typing import PathLike
-
-Value = TypeVar("Value")
 
 logger = logging.getLogger("padinv")
 
@@ -182,7 +181,7 @@ def as_landmarks(points: Points, name: str = "landmarks") -> Tensor:
     """
     try:
         values = points.detach().cpu() if isinstance(points, Tensor) else torch.from_numpy(np.array(points, float))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} must be numbers (5, 2) or (N, 5, 2): {error}.") from error
     if values.ndim not in (2, 3) or values.shape[-2:] != (5, 2) or not len(values):
         raise DataError(
@@ -194,28 +193,40 @@ def as_landmarks(points: Points, name: str = "landmarks") -> Tensor:
     return values.float().reshape(-1, 5, 2)
 
 
-def load_landmarks(path: PathLike) -> dict[str, Tensor]:
+def load_landmarks(path: PathLike) -> Table[Points]:
     """Reads landmarks from a JSON file: file name → ``{"landmarks": [[x, y], …]}``, or the list of points itself.
 
     Args:
         path: of the file. Each entry holds the five points of one face, or a list of such fives.
 
     Returns:
-        File name → (N, 5, 2).
+        File name → points, as they are: what is wrong with an entry, such as the empty one of a photograph in which
+        somebody found no face, is said when it is needed.
 
     Raises:
-        DataError: if the file cannot be read, or an entry is not of this form.
+        DataError: if the file cannot be read, or is not of this form.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is not a JSON file of landmarks: it is nested too deeply.") from error
     except ValueError as error:
         raise DataError(f"{path} is not a JSON file of landmarks: {error}.") from error
     if not isinstance(entries, dict):
         raise DataError(f"{path} must map file names to landmarks, and is a {type(entries).__name__}.")
-    points = {name: entry.get("landmarks", []) if isinstance(entry, dict) else entry for name, entry in entries.items()}
-    return {name: as_landmarks(value, f"{path}: the landmarks of {name}") for name, value in points.items()}
+    points = {name: entry.get("landmarks") if isinstance(entry, dict) else entry for name, entry in entries.items()}
+    return Table({name: [] if entry is None else entry for name, entry in points.items()}, str(path))
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which a name that comes twice is not silently the last."""
+    entries: dict[str, Any] = {}
+    for name, value in pairs:
+        if entries.setdefault(name, value) != value:
+            raise ValueError(f"it has two entries for {name!r}")
+    return entries
 
 
 def given_landmarks(
@@ -225,8 +236,8 @@ def given_landmarks(
 
     Args:
         landmarks: a JSON file (:func:`load_landmarks`) or a mapping from names to landmarks, in which a photograph is
-            looked up by its name, then by the last part of it. Or points: (5, 2) or (N, 5, 2) for a single photograph,
-            and for B photographs a sequence of B, each (5, 2) or (N, 5, 2).
+            found by the end of its path (:class:`~padinv.inversion.tables.Table`). Or points: (5, 2) or (N, 5, 2) for a
+            single photograph, and for B photographs a sequence of B, each (5, 2) or (N, 5, 2).
         names: of the photographs.
         faces: which of the faces of each photograph (:func:`choose_faces`).
 
@@ -234,13 +245,13 @@ def given_landmarks(
         A tensor (M, 5, 2) for each name.
 
     Raises:
-        DataError: if they are malformed, or there are none for a photograph.
+        DataError: if they are malformed, there are none for a photograph, or it cannot be told which are its.
     """
-    source = "landmarks"
     if isinstance(landmarks, str | os.PathLike):
-        source, landmarks = os.fspath(landmarks), load_landmarks(landmarks)
+        landmarks = load_landmarks(landmarks).among(names)
     if isinstance(landmarks, Mapping):
-        each = [_look_up(landmarks, name, source) for name in names]
+        table = landmarks if isinstance(landmarks, Table) else Table(landmarks, names=names)
+        each = [table.entry(name) for name in names]
     else:
         each = [landmarks] if len(names) == 1 else list(landmarks)
         if len(each) != len(names):
@@ -249,14 +260,3 @@ def given_landmarks(
         choose_faces(as_landmarks(points, f"The landmarks of {name}"), faces, name)
         for points, name in zip(each, names, strict=True)
     ]
-
-
-def entry_of(table: Mapping[str, Value], name: str) -> Value | None:
-    """What a table has for a photograph, by its name, else by the last part of it; None if it has nothing."""
-    return next((table[key] for key in (name, Path(name).name) if key in table), None)
-
-
-def _look_up(table: Mapping[str, Points], name: str, source: str) -> Points:
-    if (points := entry_of(table, name)) is None:
-        raise DataError(f"{source} has no entry for {name}: add {Path(name).name!r}.")
-    return points

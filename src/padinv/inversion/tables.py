@@ -1,0 +1,155 @@
+"""What a table has for each photograph: found by the end of its path, and refused where that could be another's."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from padinv.exceptions import DataError
+
+Value = TypeVar("Value")
+
+Parts: TypeAlias = tuple[str, ...]
+Rank: TypeAlias = tuple[bool, int, bool]
+"""Whether the file's name is the same and not only its stem; how many parts are; whether that is all of the entry."""
+
+MOST_LISTED = 3
+"""So many names are in a message."""
+
+CODE_SUFFIX = ".safetensors"
+"""Of saved codes, which stand for their photographs: ``a.safetensors`` for ``a.jpg``."""
+
+
+class Table(Mapping[str, Value], Generic[Value]):
+    r"""Entries by the names of photographs.
+
+    A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
+    ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same. Where two
+    entries fit equally well, or an entry two photographs, nothing is taken. An entry that names the whole of what they
+    have in common goes before one that names other folders. Accents may be written in either way (NFC, NFD), and
+    folders be told by ``\\`` or ``/``.
+
+    Args:
+        entries: the entries.
+        source: what the table is called in messages.
+        names: of all photographs that there are, if more than one is looked up; this is how an entry that is
+            another's is told. Saved codes are found by the names of their photographs, without the suffix.
+
+    >>> table = Table({"one/1.jpg": 1, "two/1.jpg": 0}, "labels.csv", ["/d/one/1.jpg", "/d/two/1.jpg"])
+    >>> table.find("/d/one/1.jpg"), table.find("/d/two/1.jpg"), table.find("/d/one/2.jpg")
+    (1, 0, None)
+    """
+
+    def __init__(self, entries: Mapping[str, Value], source: str = "landmarks", names: Iterable[str] = ()) -> None:
+        self.source = source
+        self._entries = dict(entries)
+        self._ends: dict[bool, dict[tuple[Parts, bool], list[str]]] = {}
+        self._owners: dict[str, tuple[Rank, dict[Parts, str]]] = {}
+        for name in names:
+            for key, rank in self._best(name):
+                best, owners = self._owners.get(key, (rank, {}))
+                if rank > best:
+                    best, owners = rank, {}
+                if rank == best and len(owners) <= MOST_LISTED:
+                    owners.setdefault(_parts(name), name)
+                self._owners[key] = best, owners
+
+    def among(self, names: Iterable[str]) -> Table[Value]:
+        """The same table for these photographs."""
+        return Table(self._entries, self.source, names)
+
+    def __getitem__(self, key: str) -> Value:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, name: str) -> Value | None:
+        """The entry of a photograph, None if there is none.
+
+        Raises:
+            DataError: if it cannot be told which of several it is, or whose.
+        """
+        best = self._best(name)
+        if not best:
+            return None
+        if len(best) > 1:
+            keys = sorted(key for key, _ in best)
+            raise DataError(
+                f"{self.source} has several entries that could be meant by {name}, {_listed(keys)}: name there the "
+                "folders, too, in which it is."
+            )
+        key, rank = best[0]
+        most, owners = self._owners.get(key, (rank, {}))
+        if most > rank:
+            return None  # it is another's, of which the table says more
+        own = _parts(name)
+        if rivals := [other for parts, other in owners.items() if parts != own] if most == rank else []:
+            raise DataError(
+                f"{self.source} has one entry, {key}, for {_listed([name, *rivals])}: name there the folders, too, one "
+                "entry for each."
+            )
+        return self._entries[key]
+
+    def entry(self, name: str) -> Value:
+        """The entry of a photograph.
+
+        Raises:
+            DataError: if there is none, or it cannot be told which it is.
+        """
+        if (value := self.find(name)) is None:
+            raise DataError(f"{self.source} has no entry for {name}: add {Path(name).name!r}.")
+        return value
+
+    def _best(self, name: str) -> list[tuple[str, Rank]]:
+        """The keys that fit best, and how well."""
+        own = _parts(name)
+        for same in (True, False) if _is_code(name) else (True,):  # a photograph is not found by its stem
+            if same not in self._ends:
+                self._ends[same] = self._index(same)
+            for count in range(len(own), 0, -1):
+                for whole in (True, False):
+                    if keys := self._ends[same].get((own[-count:], whole)):
+                        return [(key, (same, count, whole)) for key in keys]
+        return []
+
+    def _index(self, same: bool) -> dict[tuple[Parts, bool], list[str]]:
+        """Each end of a key, and whether that is all of it, to the keys: all that matter, and so many as are listed."""
+        ends: dict[tuple[Parts, bool], list[str]] = {}
+        for key in self._entries:
+            if parts := _parts(key):
+                known = parts if same else (*parts[:-1], _stem(parts[-1]))
+                for count in range(1, len(parts) + 1):
+                    keys = ends.setdefault((known[-count:], count == len(parts)), [])
+                    if len(keys) <= MOST_LISTED:
+                        keys.append(key)
+        return ends
+
+
+def _parts(name: str) -> Parts:
+    """The parts of a path, in one spelling; of a saved code those of its photograph, without a suffix."""
+    parts = unicodedata.normalize("NFC", os.fspath(name).strip()).replace("\\", "/").split("/")
+    named = tuple(part for part in parts if part not in ("", ".", ".."))
+    if named and _is_code(named[-1]):
+        return (*named[:-1], named[-1][: -len(CODE_SUFFIX)])
+    return named
+
+
+def _is_code(name: str) -> bool:
+    return name.lower().endswith(CODE_SUFFIX)
+
+
+def _stem(name: str) -> str:
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot else name
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MOST_LISTED])
+    return f"{shown} and others" if len(names) > MOST_LISTED else shown
