@@ -190,6 +190,19 @@ def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
     return image
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a file begins as an image does that is read, whatever it is called."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=_formats()):
+                return True
+        except Image.DecompressionBombError:
+            return True
+        except Exception:  # see decode_original
+            return False
+
+
 @lru_cache
 def _formats() -> list[str]:
     """Those that this Pillow has: AVIF came late."""

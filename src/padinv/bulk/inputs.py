@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from padinv.data.bundled import BUNDLED
-from padinv.data.files import FolderSource
+from padinv.data.files import FilesLeftOutWarning, FolderSource, is_image
 from padinv.data.names import Names
 from padinv.data.sources import ConcatSource, Source, open_source
 from padinv.exceptions import DataError
@@ -18,7 +20,11 @@ CODE_SUFFIXES = (".safetensors", *SUFFIXES)
 """What tells a saved code from a photograph, ours and those of other tools, in lower case."""
 
 
-def find_photographs(arguments: Sequence[str], codes: bool = False) -> Source:
+def _warn(text: str) -> None:
+    warnings.warn(text, FilesLeftOutWarning, stacklevel=4)
+
+
+def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Callable[[str], object] = _warn) -> Source:
     """Finds the photographs that a command line names.
 
     Args:
@@ -26,6 +32,7 @@ def find_photographs(arguments: Sequence[str], codes: bool = False) -> Source:
             directories or names of bundled data sets. A pattern works quoted, and on Windows, whose shell leaves it to
             the program. A file whose very name looks like a pattern is taken for the file.
         codes: whether saved codes may be among them; a folder without images then stands for the codes in it.
+        remark: is told what is left out of folders and zip files; if not given, it is a warning.
 
     Returns:
         Their encoded bytes, read when asked for. A file that is named and does not exist is among them, unless none
@@ -40,7 +47,7 @@ def find_photographs(arguments: Sequence[str], codes: bool = False) -> Source:
     sources: list[Source] = []
     for folder, group in groupby(paths, _folder_of_file):
         if folder is None:
-            sources += [_open(path, codes) for path in group]
+            sources += [_open(path, codes, remark) for path in group]
         else:
             sources.append(FolderSource(folder, Names(Path(path).name for path in group)))
     return sources[0] if len(sources) == 1 else ConcatSource(sources)
@@ -59,13 +66,20 @@ def _expand(argument: str) -> list[str]:
 def _folder_of_file(path: str) -> Path | None:
     """The folder of a single file; None for what holds several images."""
     target = Path(path)
-    holds_several = target.is_dir() or target.suffix.lower() == ".zip" or (path in BUNDLED and not target.exists())
+    holds_several = target.is_dir() or _is_zip(target) or (path in BUNDLED and not target.exists())
     return None if holds_several else target.parent
 
 
-def _open(path: str, codes: bool) -> Source:
+def _is_zip(path: Path) -> bool:
+    """Whether a file is one by its name, or has a name that tells nothing and is one inside."""
+    if path.suffix.lower() == ".zip" or is_image(path.name) or is_code(path.name) or not path.is_file():
+        return path.suffix.lower() == ".zip"
+    return zipfile.is_zipfile(path)
+
+
+def _open(path: str, codes: bool, remark: Callable[[str], object]) -> Source:
     try:
-        return open_source(path)
+        return open_source(path, remark)
     except DataError:
         folder = Path(path)
         found = (

@@ -104,7 +104,8 @@ def run(
             another command writes. A photograph that fails is printed and recorded, and the others go on.
     """
     options.check_device()
-    source, paths = search(photographs, options.output)
+    left_out: list[str] = []
+    source, paths = search(photographs, options.output, left_out.append)
     references = [_read_reference(path) for path in task.references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
     trainer = _trainer(options, [ResultWriter(folder), PhotographProgressBar()])
@@ -133,6 +134,8 @@ def run(
             keep_memory=options.keep_memory,
             precision=options.precision,
         )
+        for text in left_out if trainer.is_global_zero else ():
+            print(f"padinv: {text}.", file=sys.stderr)
         if trainer.is_global_zero and len(waiting) < len(given):
             print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
         if waiting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from padinv.data.sources import Source
 from padinv.exceptions import ConfigError, DataError
 
 
-def search(arguments: Sequence[str], output: Path) -> tuple[Source, list[str]]:
+def search(
+    arguments: Sequence[str], output: Path, remark: Callable[[str], object] | None = None
+) -> tuple[Source, list[str]]:
     """Finds the photographs and saved codes that a command line names.
 
     A folder of results in which nothing else is stands for its codes.
@@ -25,6 +27,7 @@ def search(arguments: Sequence[str], output: Path) -> tuple[Source, list[str]]:
     Args:
         arguments: what the user named (:func:`~padinv.bulk.find_photographs`).
         output: the folder for results, which need not exist.
+        remark: is told what is left out of folders and zip files; if not given, nobody is.
 
     Returns:
         The source of all that was found, and the absolute path of each of its members, "" of one that is not meant:
@@ -36,7 +39,7 @@ def search(arguments: Sequence[str], output: Path) -> tuple[Source, list[str]]:
             would be written over.
     """
     arguments = [_codes_instead(argument) for argument in arguments]
-    source = find_photographs(arguments, codes=True)
+    source = find_photographs(arguments, codes=True, remark=remark or (lambda _: None))
     results = _Results(output, arguments)
     paths = [_absolute(source.name(index)) for index in range(len(source))]
     own = {path for path in paths if results.are_own(path)}

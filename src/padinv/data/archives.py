@@ -6,12 +6,13 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from padinv.data.files import is_image, is_visible
+from padinv.data.files import LeftOut, is_image, is_visible
 from padinv.data.names import Names
 from padinv.exceptions import DataError, MissingPackageError
 from padinv.images import MAX_BYTES, limited
@@ -37,18 +38,25 @@ class ZipSource:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
+        self.left_out = LeftOut()
+        members = []
         try:
-            with zipfile.ZipFile(path) as archive:
-                members = [m for m in archive.infolist() if _is_member(m)]
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            for member in _directory(path):
+                if not all(map(is_visible, member.name.split("/"))) or member.name.endswith("/"):
+                    continue
+                if is_image(member.name):
+                    members.append(member)
+                else:
+                    self.left_out.add(member.name)
+        except (DataError, OSError, struct.error) as error:
             wanted = "a folder, an image, a zip file or an LMDB directory"
             raise DataError(f"{path} is not a readable zip file ({error}): give {wanted}") from error
-        members.sort(key=lambda member: member.filename)
-        self.names = Names(member.filename for member in members)
-        self._start = np.array([member.header_offset for member in members], dtype=np.int64)
-        self._size = np.array([member.compress_size for member in members], dtype=np.int64)
-        self._method = np.array([member.compress_type for member in members], dtype=np.uint8)
-        self._crc = np.array([member.CRC for member in members], dtype=np.uint32)
+        members.sort(key=lambda member: member.name)
+        self.names = Names(member.name for member in members)
+        self._start = np.array([member.start for member in members], dtype=np.int64)
+        self._size = np.array([member.size for member in members], dtype=np.int64)
+        self._method = np.array([member.method for member in members], dtype=np.int8)
+        self._crc = np.array([member.crc for member in members], dtype=np.uint32)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,15 +81,77 @@ class ZipSource:
         return data
 
 
-def _is_member(member: zipfile.ZipInfo) -> bool:
-    return is_image(member.filename) and all(map(is_visible, member.filename.split("/"))) and not member.is_dir()
+class Member(NamedTuple):
+    """What the directory of a zip file says of a file in it."""
+
+    name: str
+    start: int
+    size: int
+    method: int
+    """Of compression; `ENCRYPTED` if it cannot be read for that."""
+    crc: int
+
+
+ENCRYPTED = -1
+IN_EXTRA = 0xFFFFFFFF
+"""A number that is too large for its place, and is among the extra fields (zip64)."""
+
+
+def _directory(path: Path) -> Iterator[Member]:
+    """Reads the directory of a zip file, one member after the other.
+
+    Python's `ZipFile` refuses the whole file if a single name is no UTF-8, or a single member needs a newer program.
+    """
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - 22 - 0xFFFF))
+        tail = file.read()
+        at = tail.rfind(b"PK\5\6")  # the end, which a comment may follow
+        if at < 0 or len(tail) < at + 22:
+            raise DataError("it has no directory")
+        size, start = struct.unpack_from("<2L", tail, at + 12)
+        end = length - len(tail) + at
+        if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":
+            end -= 20 + 56
+            file.seek(max(0, end))
+            size, start = struct.unpack_from("<2Q", file.read(56), 40)
+        before = end - size - start  # what was put before the archive, as a program that unpacks it
+        if before < 0:
+            raise DataError("it is cut off or damaged")
+        file.seek(end - size)
+        directory = file.read(size)
+    at = 0
+    while at < len(directory):
+        if directory[at : at + 4] != b"PK\1\2":
+            raise DataError("its directory is damaged")
+        flags, method, crc, packed, unpacked, *lengths, start = struct.unpack_from("<8x2H4x3L3H8xL", directory, at)
+        name = directory[at + 46 : at + 46 + lengths[0]]
+        extra = directory[at + 46 + lengths[0] : at + 46 + lengths[0] + lengths[1]]
+        at += 46 + sum(lengths)
+        large = _large_numbers(extra)
+        _, packed, start = (next(large) if number == IN_EXTRA else number for number in (unpacked, packed, start))
+        text = name.decode("utf-8", "surrogateescape") if flags & 0x800 else name.decode("cp437")
+        yield Member(text.partition("\0")[0], before + start, packed, ENCRYPTED if flags & 1 else min(method, 127), crc)
+
+
+def _large_numbers(extra: bytes) -> Iterator[int]:
+    """The numbers of zip64's extra field, in their order."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
+        if kind == 1:
+            for (number,) in struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8]):
+                yield number
+        extra = extra[4 + length :]
+    raise DataError("its directory is damaged")
 
 
 def _unpack(packed: bytes, method: int) -> bytes:
     if method == zipfile.ZIP_STORED:
         return packed
+    if method == ENCRYPTED:
+        raise DataError("it is encrypted: unpack the zip file")
     if method != zipfile.ZIP_DEFLATED:
-        raise DataError(f"zip method {method} is not supported: store or deflate")
+        raise DataError(f"zip method {method} is not supported: pack it anew, by store or deflate")
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, MAX_BYTES + 1)
     except zlib.error as error:
@@ -106,16 +176,18 @@ class LmdbSource:
         except ImportError as error:
             mend = 'pip install "padinv[lmdb]"'
             raise MissingPackageError(f"{path} is an LMDB directory and the package lmdb is missing: {mend}") from error
+        self.left_out = LeftOut()
         try:
             with self._open() as environment, environment.begin() as transaction, transaction.cursor() as cursor:
                 keys = cursor.iternext(keys=True, values=False)
                 self.names = Names(bytes(key).decode("utf-8", "surrogateescape") for key in keys)
-        except lmdb.Error as error:
+        except (lmdb.Error, DataError) as error:
             raise DataError(f"{path} is not a readable LMDB directory: {error}") from error
 
     def _open(self) -> lmdb.Environment:
         import lmdb
 
+        _check_lmdb(Path(self.path, "data.mdb"))
         # Without lock and read-ahead: many processes read at random, also from a read-only disk.
         return lmdb.open(self.path, create=False, readonly=True, lock=False, readahead=False, meminit=False)
 
@@ -138,3 +210,29 @@ class LmdbSource:
         if data is None:
             raise DataError("the key is gone")
         return limited(data)
+
+
+def _check_lmdb(path: Path) -> None:
+    """Makes sure that a database is as long as it says.
+
+    LMDB maps the file into memory, where reading beyond its end is no error but kills the process (SIGBUS).
+
+    Raises:
+        DataError: It is not; gives the reason only.
+    """
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        first = file.read(META.size)
+        page = META.unpack(first)[1] if len(first) == META.size else 0
+        file.seek(page)
+        metas = [META.unpack(meta) for meta in (first, file.read(META.size)) if len(meta) == META.size]
+    valid = [(turn, size * (last + 1)) for magic, size, last, turn in metas if magic == LMDB_MAGIC]
+    # On systems of 32 bits and others' byte order its numbers are elsewhere; these files it refuses itself.
+    if valid and length < max(valid)[1]:
+        raise DataError(f"it is cut off: it has {length:,} of {max(valid)[1]:,} bytes, copy it again")
+
+
+LMDB_MAGIC = 0xBEEFC0DE
+META = struct.Struct("<16xI20xI92xQQ")
+"""Of a page with what is true of the whole database: behind the page's header a magic number, the size of pages, the
+last page in use, and the number of the last transaction; of two such pages that with the later transaction counts."""

@@ -3,34 +3,73 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePath
 
 from padinv.data.names import Names
 from padinv.exceptions import DataError
-from padinv.images import read_bytes
+from padinv.images import FORMATS, read_bytes
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-"""What counts as an image in a folder or a zip file, upper or lower case; every other file is ignored."""
+IMAGE_SUFFIXES = frozenset(chain(*FORMATS.values()))
+"""What counts as an image in a folder or a zip file, upper or lower case."""
+
+COMPANIONS = frozenset(
+    f".{kind}"
+    for kinds in (
+        ("txt", "csv", "tsv", "json", "jsonl", "yaml", "yml", "toml", "xml", "md", "html", "htm", "pdf", "log", "ini"),
+        ("xls", "xlsx", "doc", "docx", "db", "lnk", "url", "xmp", "aae", "py", "sh", "ipynb"),
+        ("safetensors", "npy", "npz", "pt", "pth", "pkl", "onnx"),
+    )
+    for kind in kinds
+)
+"""What lies beside images and is none: it is left out without a word."""
+
+
+class FilesLeftOutWarning(UserWarning):
+    """Files of a folder, or members of an archive, are not read: they could have been meant."""
+
+
+class LeftOut:
+    """Counts what is not read of a folder or an archive."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str) -> None:
+        """Counts a file by the end of its name, unless it is a companion of images."""
+        if (suffix := PurePath(name).suffix.lower()) not in COMPANIONS:
+            self.counts[suffix or "without an ending"] += 1
+
+    def __str__(self) -> str:
+        """What there is to say: "3 files are left out: 2 .heic, 1 .mov"; empty if there is nothing."""
+        if not (total := self.counts.total()):
+            return ""
+        kinds = [f"{count} {kind}" for kind, count in self.counts.most_common(6)]
+        more = "" if len(self.counts) <= 6 else " and others"
+        mend = "; save HEIC as JPEG" if {".heic", ".heif", ".hif"} & set(self.counts) else ""
+        return f"{total} file{' is' if total == 1 else 's are'} left out: {', '.join(kinds)}{more}{mend}"
 
 
 class FolderSource:
     """The image files of a folder and its subfolders, in sorted order.
 
-    Hidden files and folders are left out; links are followed.
+    Hidden files and folders are left out; links are followed, to each folder once.
 
     Args:
         root: The folder.
         names: Paths relative to it, when they are known.
 
     Raises:
-        DataError: A folder cannot be listed.
+        DataError: The folder cannot be listed.
     """
 
     def __init__(self, root: Path, names: Names | None = None) -> None:
         self.root = str(root)
+        self.left_out = LeftOut()
         try:
-            self.names = names if names is not None else Names(_walk(self.root, "", frozenset()))
+            self.names = names if names is not None else Names(_walk(self.root, "", set(), self.left_out))
         except OSError as error:
             raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
 
@@ -46,18 +85,42 @@ class FolderSource:
         return read_bytes(self.name(index))
 
 
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: str, prefix: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[str]:
     """Paths of images, relative to the first folder; a folder's names are in memory while it is listed, not longer."""
     status = Path(folder).stat()
     here = (status.st_dev, status.st_ino)
-    if here in above:  # a link back to a folder that we are in
+    if here in seen:  # links can lead in circles, and to each folder in very many ways
         return
+    seen.add(here)
     with os.scandir(folder) as entries:
-        visible = sorted((e.name, e.is_dir()) for e in entries if is_visible(e.name) and (e.is_dir() or e.is_file()))
-    yield from (prefix + name for name, is_dir in visible if not is_dir and is_image(name))
-    for name, is_dir in visible:
-        if is_dir:
-            yield from _walk(f"{folder}/{name}", f"{prefix}{name}/", above | {here})
+        found = sorted((e.name, _kind(e)) for e in entries if is_visible(e.name))
+    for name, kind in found:
+        if kind == FILE and is_image(name):
+            yield prefix + name
+        elif kind == FILE:
+            left_out.add(name)
+        elif kind != FOLDER:
+            left_out.counts[kind] += 1
+    for name, kind in found:
+        if kind == FOLDER:
+            try:
+                yield from _walk(f"{folder}/{name}", f"{prefix}{name}/", seen, left_out)
+            except OSError as error:  # as of lost+found, in which only root may look
+                left_out.counts[f"folder {prefix}{name} ({error.strerror})"] += 1
+
+
+FOLDER, FILE, NEITHER, NOWHERE = "folder", "file", "pipe, socket or device", "link to nowhere"
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return FOLDER
+        if entry.is_file():
+            return FILE
+        return NOWHERE if entry.is_symlink() and not Path(entry.path).exists() else NEITHER
+    except OSError:  # of a link to itself
+        return NOWHERE
 
 
 def is_visible(name: str) -> bool:

@@ -9,7 +9,8 @@ two splits, which LMDB forbids for handles that stay open.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,13 +18,17 @@ import numpy as np
 
 from padinv.data.archives import LmdbSource, ZipSource
 from padinv.data.bundled import BUNDLED, bundled_path
-from padinv.data.files import IMAGE_SUFFIXES, FolderSource
+from padinv.data.files import IMAGE_SUFFIXES, FilesLeftOutWarning, FolderSource, LeftOut
 from padinv.data.names import Names
 from padinv.exceptions import DataError
+from padinv.images import is_image_file
 
 
 class Source(Protocol):
     """A list of encoded images."""
+
+    left_out: LeftOut
+    """What is there beside them that could have been meant."""
 
     def __len__(self) -> int: ...
 
@@ -39,24 +44,31 @@ class Source(Protocol):
         """
 
 
-def open_source(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Source:
+def _warn(text: str) -> None:
+    warnings.warn(text, FilesLeftOutWarning, stacklevel=4)
+
+
+def open_source(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], remark: Callable[[str], object] = _warn
+) -> Source:
     """The images under a path, or under several, one after the other.
 
     Args:
         paths: A folder (searched recursively), a zip file, an LSUN LMDB directory, an image file, the name of a
             bundled data set (`padinv.data.bundled`), or a list of these.
+        remark: Is told what is left out of a folder or an archive; if not given, it is a `FilesLeftOutWarning`.
 
     Raises:
         DataError: A path does not exist, is of another kind, is damaged, or has no images.
         MissingPackageError: An LMDB directory, and the package `lmdb` is not installed.
     """
     if isinstance(paths, (str, os.PathLike)):
-        return _open_one(paths)
-    sources = [_open_one(path) for path in paths]
+        return _open_one(paths, remark)
+    sources = [_open_one(path, remark) for path in paths]
     return sources[0] if len(sources) == 1 else ConcatSource(sources)
 
 
-def _open_one(path: str | os.PathLike[str]) -> Source:
+def _open_one(path: str | os.PathLike[str], remark: Callable[[str], object]) -> Source:
     target = Path(path).expanduser()
     if not target.exists():
         if str(path) not in BUNDLED:
@@ -65,12 +77,21 @@ def _open_one(path: str | os.PathLike[str]) -> Source:
     source: Source
     if target.is_dir():
         source = LmdbSource(target) if (target / "data.mdb").is_file() else FolderSource(target)
-    elif target.suffix.lower() in IMAGE_SUFFIXES:
+    elif not target.is_file():
+        raise DataError(
+            f"{path} is a pipe, a socket or a device: give a folder, an image, a zip file or an LMDB directory"
+        )
+    elif target.suffix.lower() in IMAGE_SUFFIXES or is_image_file(target):
         source = FolderSource(target.parent, Names([target.name]))
     else:
         source = ZipSource(target)
     if not len(source):
-        raise DataError(f"no images under {path}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too")
+        but = f"; {text}" if (text := str(source.left_out)) else ""
+        raise DataError(
+            f"no images under {path}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}, in subfolders too{but}"
+        )
+    if text := str(source.left_out):
+        remark(f"{path}: {text}")
     return source
 
 
@@ -83,6 +104,7 @@ class ConcatSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = list(sources)
+        self.left_out = LeftOut()  # each has told its own
         self._ends = np.cumsum([len(source) for source in sources])
 
     def __len__(self) -> int:
