@@ -1,4 +1,7 @@
+import struct
+import time
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -149,3 +152,105 @@ def test_to_tensor_flips_left_and_right() -> None:
 
 def test_the_limit_is_pillows() -> None:
     assert Image.MAX_IMAGE_PIXELS == images.MAX_PIXELS
+
+
+def many_scans(count: int, size: tuple[int, int] = (64, 64)) -> bytes:
+    """A progressive JPEG that goes over its pixels so often, each time for nothing."""
+    data = encode(Image.new("RGB", size), "JPEG", progressive=True)
+    end = data.rindex(b"\xff\xd9")
+    last = data.rindex(b"\xff\xda")
+    return data[:end] + data[last:end] * count + data[end:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
+    assert decode(many_scans(20)).size == (64, 64)
+    data = many_scans(3000, (2048, 2048))
+    assert len(data) < 3_000_000
+    start = time.perf_counter()
+    with pytest.raises(DataError, match="goes over its pixels more than 100 times"):
+        decode(data)
+    assert time.perf_counter() - start < 2
+    thumbnails = noise((8, 8))
+    inside = encode(thumbnails, "JPEG", progressive=True)[2:]  # what begins a scan in metadata is none
+    exif = b"Exif\0\0" + inside * 20
+    assert decode(encode(noise((8, 8)), "JPEG", exif=exif[:60_000])).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n" + b"showpage\n" * 20, "PostScript, which is not read"),
+        (b"%PDF-1.7\n" * 20, "PDF, which is not read"),
+        (encode(noise((8, 8)), "ICO"), "an icon, which is not read"),
+        (encode(noise((8, 8)), "TGA"), "it is not an image"),
+        (encode(noise((8, 8)), "PCX"), "it is not an image"),
+    ],
+    ids=["eps", "pdf", "ico", "tga", "pcx"],
+)
+def test_other_formats_are_not_opened(data: bytes, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.check_call", never)
+    monkeypatch.setattr("subprocess.Popen", never)
+    with pytest.raises(DataError, match=reason):
+        decode(data)
+
+
+def chunk(kind: bytes, data: bytes, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ wrong)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"tEXt", b"Comment\0x", wrong=1),
+        chunk(b"gAMA", b"\0"),
+        chunk(b"cHRM", b"\0\0"),
+        chunk(b"sRGB", b""),
+        chunk(b"pHYs", b"\0"),
+        chunk(b"iCCP", b"x\0\7"),
+        chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff"),
+        chunk(b"tEXt", b"Raw profile type exif\0\nexif\n  zz\nxyz"),
+        b"".join(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000))) for _ in range(70)),
+    ],
+    ids=[
+        "text",
+        "xmp",
+        "checksum",
+        "gamma",
+        "primaries",
+        "srgb",
+        "density",
+        "profile",
+        "exif",
+        "old exif",
+        "much text",
+    ],
+)
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_broken_metadata_are_no_reason_to_refuse_pixels(extra: bytes, place: str) -> None:
+    image = noise((9, 7))
+    data = encode(image)
+    at = 33 if place == "before" else data.rindex(b"IEND") - 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", images.ImageWarning)
+        assert np.array_equal(np.asarray(decode(data[:at] + extra + data[at:])), np.asarray(image))
+
+
+def test_what_metadata_still_mean_beside_broken_ones() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(noise((9, 7)), exif=exif)
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))
+    assert decode(data[:33] + text + data[33:]).size == (7, 9)
+
+
+@pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE])
+@pytest.mark.parametrize("content", [b"", b"JFIF\0", b"Exif\0\0MM", b"MPF\0MM\0*", b"Photoshop 3.0\08BIM", b"Adobe"])
+def test_broken_segments_of_a_jpeg(marker: int, content: bytes) -> None:
+    data = encode(noise((16, 16)), "JPEG")
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+    assert decode(data[:2] + segment + data[2:]).size == (16, 16)

@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -225,7 +226,8 @@ MEANING_OF_PNG = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": None}
 def _check_scans(data: bytes, pixels: int) -> None:
     most = min(MAX_SCANS, MAX_PIXELS_OF_SCANS // max(1, pixels))
     # Counting all of these bytes is fast; those of thumbnails in the metadata are told apart only if they matter.
-    if data.count(b"\xff\xda") > most and sum(kind == 0xDA for kind, _ in _segments(data)) > most:
+    scans = (kind for kind, _ in _segments(data) if kind == 0xDA)
+    if data.count(b"\xff\xda") > most and len(list(islice(scans, most + 1))) > most:
         raise DataError(f"it goes over its pixels more than {most} times, which no program writes: save it anew")
 
 

@@ -84,17 +84,39 @@ def test_a_head_in_profile_is_measured_by_its_height() -> None:
     assert face_square(profile, (128, 128), FFHQ).side == pytest.approx(2 * 1.8 * 40)
 
 
+ORDERS = {"eyes": [1, 0, 2, 3, 4], "mouth": [0, 1, 2, 4, 3], "both": [1, 0, 2, 4, 3]}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@given(st.floats(-80, 80), st.floats(0.1, 1.2), st.floats(0.3, 1.5), st.floats(-12, 12))
+def test_who_names_the_right_first_is_understood(
+    order: list[int], angle: float, foreshortened: float, narrow: float, nose: float
+) -> None:
+    """However far a face looks down, up or aside, and is turned: it does not come to lie upside down."""
+    face = (UPRIGHT - UPRIGHT[:2].mean(axis=0)) * [narrow, foreshortened]
+    face[2, 0] += nose
+    radians = math.radians(angle)
+    turn = np.array([[math.cos(radians), math.sin(radians)], [-math.sin(radians), math.cos(radians)]])
+    points = face @ turn + 64
+    expected = face_square(points, (128, 128))
+    if order == ORDERS["both"] and abs(angle) > 40:  # as if x and y were exchanged
+        return
+    assert np.array(face_square(points[order], (128, 128)).quad) == pytest.approx(np.array(expected.quad), abs=1e-3)
+    upper_left, lower_left, *_ = (np.array(corner) for corner in expected.quad)
+    assert (lower_left - upper_left) @ (np.array([0, 1]) @ turn) > 0
+
+
 @pytest.mark.parametrize(
     ("landmarks", "reason"),
     [
-        (UPRIGHT[[1, 0, 2, 3, 4]], "on the left of the picture"),
+        (UPRIGHT[:, ::-1], "give x before y"),
         (UPRIGHT * 0 + 60, "not the landmarks of a face"),
         (UPRIGHT + 200, "outside of the photograph of 128×128 px"),
         (np.stack([UPRIGHT, UPRIGHT]), "landmarks of one face"),
         (UPRIGHT * np.nan, "finite"),
         (UPRIGHT[:4], "five points"),
     ],
-    ids=["eyes swapped", "one point", "outside", "two faces", "nan", "four points"],
+    ids=["y before x", "one point", "outside", "two faces", "nan", "four points"],
 )
 def test_no_face(landmarks: np.ndarray, reason: str) -> None:
     with pytest.raises(DataError, match=reason):

@@ -151,7 +151,8 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
     scale · max(2.0 |e|, 1.8 |m|), and the centre is the middle of the eyes + 0.1 m.
 
     Args:
-        landmarks: (5, 2), in the order of :data:`padinv.inversion.landmarks.Points`.
+        landmarks: (5, 2), in the order of :data:`padinv.inversion.landmarks.Points`; eyes, or corners of the mouth,
+            that are exchanged are told by nose and mouth, which are below the eyes.
         size: width and height of the photograph.
         recipe: the constants.
 
@@ -167,10 +168,19 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
     if not any(0 <= x <= size[0] and 0 <= y <= size[1] for x, y in points[0].tolist()):
         raise DataError(f"The landmarks lie outside of the photograph of {size[0]}×{size[1]} px: {points[0].tolist()}.")
     # Landmarks count from the centre of the first pixel. Points are complex numbers: times 1j is a quarter turn.
-    left_eye, right_eye, _, left_mouth, right_mouth = (complex(x, y) + (0.5 + 0.5j) for x, y in points[0].tolist())
-    eyes = (left_eye + right_eye) / 2
-    across, down = right_eye - left_eye, (left_mouth + right_mouth) / 2 - eyes
+    left_eye, right_eye, nose, left_mouth, right_mouth = (complex(x, y) + (0.5 + 0.5j) for x, y in points[0].tolist())
+    eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
+    across, down = right_eye - left_eye, mouth - eyes
+    # Nose and mouth are below the eyes, whatever these are called: some name first the eye that is the person's left.
+    below = down + nose - eyes
+    swapped = _is_left_of(across, below)
+    across = -across if swapped else across
     direction = across - 1j * down
+    mirrored = swapped and _is_left_of(right_mouth - left_mouth, below) and 2 * abs(across) > abs(down)
+    if mirrored and abs(direction.imag) > 2 * abs(direction.real):
+        raise DataError(
+            f"These landmarks, {points[0].tolist()}, lie on the side, and left and right are exchanged: give x before y."
+        )
     if not abs(direction) > 0.5 * max(abs(across), abs(down)):
         raise DataError(
             f"These are not the landmarks of a face, {points[0].tolist()}: give the eye on the left of the picture, "
@@ -184,6 +194,11 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
         (corner.real, corner.imag) for corner in (centre - x - y, centre - x + y, centre + x + y, centre + x - y)
     )
     return Crop((upper_left, lower_left, lower_right, upper_right), size)
+
+
+def _is_left_of(across: complex, below: complex) -> bool:
+    """Whether a vector that leads from left to right in an upright face leads from right to left in this one."""
+    return (across.conjugate() * below).imag < 0
 
 
 def warp(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
