@@ -179,7 +179,7 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
     mirrored = swapped and _is_left_of(right_mouth - left_mouth, below) and 2 * abs(across) > abs(down)
     if mirrored and abs(direction.imag) > 2 * abs(direction.real):
         raise DataError(
-            f"These landmarks, {points[0].tolist()}, lie on the side, and left and right are exchanged: give x before y."
+            f"These landmarks lie on the side, and left and right are exchanged, {points[0].tolist()}: give x before y."
         )
     if not abs(direction) > 0.5 * max(abs(across), abs(down)):
         raise DataError(
