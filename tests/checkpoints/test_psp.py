@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def test_an_encoder_of_one_latent_is_named(tmp_path: Path, small: dict[str, torc
     path = save(tmp_path / "w.pt", one | {"linear.weight": torch.zeros(32, 32)}, latent_avg=torch.zeros(32))
     with pytest.raises(CheckpointError, match=r"predicts one latent for all layers \(W\)"):
         load_encoder(path)
+
+
+def test_networks_for_faces_are_no_encoders(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
+    """ArcFace's, which training scripts of pSp have beside their encoder."""
+    arcface = {key: tensor for key, tensor in small.items() if key.startswith(("input_layer", "body"))}
+    torch.save(arcface | {"output_layer.3.weight": torch.zeros(512, 512)}, tmp_path / "model_ir_se50.pth")
+    with pytest.raises(CheckpointError, match="holds no Generator, Discriminator or PadInvEncoder of a known format"):
+        load_encoder(tmp_path / "model_ir_se50.pth")
+
+
+def test_options_in_a_namespace(tmp_path: Path, small: dict[str, torch.Tensor]) -> None:
+    for opts in (Namespace(encoder_type="Encoder4Editing", start_from_latent_avg=False), None):
+        path = save(tmp_path / "e.pt", small, latent_avg=torch.ones(32), opts=opts)
+        encoder = load_encoder(path)
+        assert (encoder.first_for_all, encoder.w_avg.sum()) == ((True, 0) if opts else (False, 32))
 
 
 def test_which_encoder_it_is_without_options(

@@ -46,11 +46,17 @@ def find(content: Any) -> dict[str, Reader]:
         if decoder and rosinality.is_generator(decoder):
             readers.setdefault("Generator", partial(rosinality.read_generator, decoder, latent_avg))
     for encoder in (*(tensors(part, "encoder.") for part in holders), tensors(content)):
-        if encoder and "input_layer.0.weight" in encoder and "body.0.res_layer.1.weight" in encoder:
+        if encoder and _is_encoder(encoder):
             own = {key: tensor for key, tensor in encoder.items() if key != "latent_avg"}
             options = _options(content)
             readers.setdefault("PadInvEncoder", partial(read_encoder, own, latent_avg, options))
     return readers
+
+
+def _is_encoder(state: State) -> bool:
+    """Whether this is an encoder of W+ or W: ArcFace's network has the same backbone, and another end."""
+    backbone = "input_layer.0.weight" in state and "body.0.res_layer.1.weight" in state
+    return backbone and ("linear.weight" in state or "styles.0.linear.weight" in state)
 
 
 def _options(content: Any) -> dict[Any, Any]:
