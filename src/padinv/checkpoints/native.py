@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from padinv.checkpoints.renaming import MOST_KEYS
 from padinv.exceptions import CheckpointError
 from padinv.files import writing
 from padinv.networks.encoder import PadInvEncoder, published_level
@@ -26,6 +27,12 @@ METADATA_KEY = "padinv"
 UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_groups": 4, "first_for_all": False}
 """Options that change what a network computes and that no tensor's shape tells, with the values they had before they
 were options."""
+
+KINDS = {"padinv_inversion": "of codes of photographs, not of a network"}
+"""Other safetensors files of ours, by the key of their metadata."""
+
+MOST_VALUES = 100_000
+"""Of a description in JSON; that of the codes of a thousand faces has 30,000."""
 
 
 def save_network(
@@ -94,12 +101,8 @@ def opened(path: PathLike) -> Iterator[Any]:
 def is_safetensors(path: Path) -> bool:
     """Whether a file starts like safetensors: the length of a JSON object, then its brace."""
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """JSON has string keys only; a resolution is a number."""
-    return {int(key) if key.isdecimal() else key: value for key, value in pairs}
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would say much more
 
 
 def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -112,16 +115,69 @@ def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         CheckpointError: if the file is damaged, or is safetensors of somebody else.
     """
+    metadata, state = read_tensors(path)
+    if METADATA_KEY not in metadata:
+        other = next((f" but {what}" for key, what in KINDS.items() if key in metadata), "")
+        raise CheckpointError(
+            f"{path} is a safetensors file,{other or ' but not of padinv'}: its metadata has no {METADATA_KEY!r}."
+        )
+    description = {"generator": None, **parse_description(metadata[METADATA_KEY], path)}
+    known = isinstance(description.get("network"), str) and isinstance(description.get("config"), dict)
+    if not known or not isinstance(description["generator"], str | None):
+        raise CheckpointError(f"{path} is damaged: its metadata does not say what it holds; copy or download it again.")
+    return description, state
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Reads any safetensors file: its metadata, and its tensors by name.
+
+    The header may take a sixteenth of the file, and what small files need, so that many empty tensors, each a few bytes
+    in the file and a thousand in memory, cannot be claimed.
+
+    Raises:
+        CheckpointError: if it is damaged, or claims more than networks and codes have.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as start:
+        header = int.from_bytes(start.read(8), "little")
+    if header > size - 8:
+        raise CheckpointError(f"{path} cannot be read: it is damaged (it ends early); copy or download it again.")
+    if header > 2**20 + size // 16:
+        raise CheckpointError(f"{path} cannot be read: its header of {header} bytes is more than its tensors need.")
     try:
         with opened(path) as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            names = list(file.keys())
+            if len(names) > MOST_KEYS:
+                raise CheckpointError(f"{path} cannot be read: its {len(names)} tensors are more than any network has.")
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); copy or download it again.") from error
-    if METADATA_KEY not in metadata:
-        raise CheckpointError(f"{path} is a safetensors file, but not of padinv: its metadata has no {METADATA_KEY!r}.")
-    description = json.loads(metadata[METADATA_KEY], object_pairs_hook=_restore_int_keys)
-    return {"generator": None, **description}, state
+        short = "incomplete" in str(error).lower()  # the sizes of the tensors are not the file's
+        problem = "it ends early" if short else "its header makes no sense"
+        raise CheckpointError(
+            f"{path} cannot be read: it is damaged ({problem}); copy or download it again."
+        ) from error
+
+
+def parse_description(text: str, path: PathLike) -> dict[Any, Any]:
+    """Parses the JSON object that tells what a file of ours holds; keys that are numbers become numbers.
+
+    Raises:
+        CheckpointError: if it is no JSON object, is nested deeply, or is more than a description has.
+    """
+    # A list or an object of two or three characters takes a hundred bytes.
+    if sum(map(text.count, "[{,")) <= MOST_VALUES:
+        try:
+            description = json.loads(text, object_pairs_hook=_restore_int_keys)
+        except (ValueError, RecursionError):
+            description = None
+        if isinstance(description, dict):
+            return description
+    raise CheckpointError(f"{os.fspath(path)} is damaged: its metadata makes no sense; copy or download it again.")
+
+
+def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    """JSON has string keys only; a resolution is a number. Long ones stay text: a file could choose their hashes."""
+    return {int(key) if len(key) <= 9 and key.isdecimal() else key: value for key, value in pairs}
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -82,24 +82,29 @@ def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
             yield state, getattr(network, "facts", {})
 
 
-def module_state(module: Any) -> tuple[State, Facts]:
+def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Facts]:
     """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
+
+    Args:
+        module: what stands in for it.
+        seen: identities of what was visited before and is left out now: each object counts once, under one name.
 
     Raises:
         CheckpointError: if it is nested like no network.
     """
     state: State = {}
     facts: Facts = {}
+    seen = set() if seen is None else seen
     pending = [("", module)]
     while pending:
         prefix, module = pending.pop()
         fields = module_fields(module)
         facts[prefix.removesuffix(".")] = fields
         for group in ("_parameters", "_buffers"):
-            for name, tensor in _items(fields.get(group)):
+            for name, tensor in _items(fields.get(group), seen):
                 if isinstance(tensor, Tensor):
                     state[f"{prefix}{name}"] = tensor
-        pending += [(f"{prefix}{name}.", child) for name, child in _items(fields.get("_modules"))]
+        pending += [(f"{prefix}{name}.", child) for name, child in _items(fields.get("_modules"), seen)]
         # Modules that contain themselves, or each other many times over, would never end.
         if len(prefix) > 500 or len(facts) + len(pending) > MOST_KEYS or len(state) > MOST_KEYS:
             raise CheckpointError("It has modules inside of modules without an end.")
@@ -116,7 +121,10 @@ def module_fields(module: Any) -> dict[Any, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _items(group: Any) -> list[tuple[str, Any]]:
+def _items(group: Any, seen: set[int]) -> list[tuple[str, Any]]:
+    if id(group) in seen:
+        return []
+    seen.add(id(group))
     return [(name, value) for name, value in group.items() if isinstance(name, str)] if isinstance(group, dict) else []
 
 

@@ -18,7 +18,17 @@ import numpy as np
 import torch
 
 from padinv.checkpoints.reconstruction import Array
-from padinv.checkpoints.renaming import MOST_KEYS, MOST_LAYERS, Network, Reader, State, count, shape
+from padinv.checkpoints.renaming import (
+    MOST_KEYS,
+    MOST_LAYERS,
+    MOST_MATCHES,
+    Network,
+    Reader,
+    State,
+    brief,
+    count,
+    shape,
+)
 from padinv.checkpoints.unpickling import Inert
 from padinv.exceptions import CheckpointError
 
@@ -57,8 +67,12 @@ def find(content: Any) -> dict[str, Reader]:
     return readers
 
 
-def variables(network: Any) -> Arrays:
-    """All variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``."""
+def variables(network: Any, seen: set[int] | None = None) -> Arrays:
+    """All variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``.
+
+    What was seen before, by its identity, is left out: a list that components share belongs to the first.
+    """
+    seen = set() if seen is None else seen
     found: Arrays = {}
     pending = [("", network)]
     for _ in range(MOST_LAYERS):  # components may contain each other
@@ -66,15 +80,14 @@ def variables(network: Any) -> Arrays:
             break
         prefix, network = pending.pop()
         fields = network.state if isinstance(network, Inert) and isinstance(network.state, dict) else {}
-        for item in _list(fields.get("variables")):
+        for item in _first_time(fields.get("variables"), list, seen):
             if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and _is_variable(item[1]):
                 name = re.sub(r"^(?:.*/)?(?:G_)?(mapping|synthesis)/", r"\1/", f"{prefix}{item[0]}"[:1000])
                 # What has no axes is no array in the file, but a number.
                 value = item[1].value if isinstance(item[1], Array) else np.array(item[1], np.float32)
                 found[name.removeprefix("D/")] = value
-        components = fields.get("components")
-        if isinstance(components, dict):
-            pending += [(f"{prefix}{name}/"[:1000], child) for name, child in components.items()]
+        components = _first_time(fields.get("components"), dict, seen)
+        pending += [(f"{prefix}{name}/"[:1000], components[name]) for name in list(components)[:MOST_LAYERS]]
     return found if len(found) <= MOST_KEYS else {}
 
 
@@ -82,8 +95,12 @@ def _is_variable(value: Any) -> bool:
     return isinstance(value, Array) or type(value) in (int, float)
 
 
-def _list(values: Any) -> list[Any]:
-    return values if isinstance(values, list) else []
+def _first_time(values: Any, kind: type[Any], seen: set[int]) -> Any:
+    """The values if they are of that kind and not seen before, otherwise none."""
+    if not isinstance(values, kind) or id(values) in seen:
+        return kind()
+    seen.add(id(values))
+    return values
 
 
 def _check_options(network: Any, architecture: str) -> dict[Any, Any]:
@@ -94,7 +111,7 @@ def _check_options(network: Any, architecture: str) -> dict[Any, Any]:
     """
     components = network.state.get("components")
     options: dict[Any, Any] = {}
-    for part in (network, *(components.values() if isinstance(components, dict) else ())):
+    for part in (network, *(list(components.values())[:MOST_LAYERS] if isinstance(components, dict) else ())):
         fields = part.state if isinstance(part, Inert) and isinstance(part.state, dict) else {}
         own = fields.get("static_kwargs")
         options = {**own, **options} if isinstance(own, dict) else options
@@ -133,15 +150,18 @@ def _same(x: Any) -> Any:
 def _translate(arrays: Arrays, rules: list[tuple[str, str, Change]], what: str) -> State:
     """Renames variables and changes their layout, by the first rule that matches the whole name."""
     state: State = {}
+    if len(arrays) * len(rules) > MOST_MATCHES:
+        raise CheckpointError(f"{len(arrays)} variables are more than {what} has.")
+    compiled = [(re.compile(pattern).fullmatch, new, change) for pattern, new, change in rules]
     for name, array in arrays.items():
-        for pattern, new, change in rules:
-            if match := re.fullmatch(pattern, name):
+        for matching, new, change in compiled:
+            if match := matching(name):
                 state[match.expand(new)] = torch.from_numpy(
                     np.array(change(array), array.dtype.newbyteorder("="), order="C")
                 )
                 break
         else:
-            raise CheckpointError(f"{name!r} is no variable of {what}; is this another architecture?")
+            raise CheckpointError(f"{brief(name)} is no variable of {what}; is this another architecture?")
     return state
 
 

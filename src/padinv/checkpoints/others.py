@@ -33,15 +33,22 @@ def recognise(content: Any) -> str | None:
 
 
 def _keys(content: Any) -> Iterator[str]:
-    """Names of tensors: of a state dict, of one in a dict, of pickled modules, of TensorFlow's networks."""
-    values = list(content.values()) if isinstance(content, dict) else []
-    values += list(content) if isinstance(content, list | tuple) else [content]
-    for value in values[:100]:
+    """Names of tensors: of a state dict, of one in a dict, of pickled modules, of TensorFlow's networks.
+
+    Everything is visited once, however often it is referred to: a few bytes in a file can refer to all of it.
+    """
+    seen: set[int] = set()
+    pending = [(content, 0)]
+    while pending:
+        value, depth = pending.pop()
+        if id(value) in seen:
+            continue
         if isinstance(value, Inert):
-            yield from module_state(value)[0]
-            yield from variables(value)
+            yield from module_state(value, seen)[0]
+            yield from variables(value, seen)
         elif isinstance(value, dict):
+            seen.add(id(value))
             yield from [str(key)[:1000] for key in list(value)[:MOST_KEYS]]
-            for inner in list(value.values())[:100]:
-                if isinstance(inner, dict) and not isinstance(inner, Inert):
-                    yield from [str(key)[:1000] for key in list(inner)[:MOST_KEYS]]
+            pending += [(inner, depth + 1) for inner in list(value.values())[:100] if depth < 2]
+        elif isinstance(value, list | tuple) and depth == 0:
+            pending += [(inner, 1) for inner in value[:100]]

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from padinv.checkpoints.content import Content, read_content
 from padinv.checkpoints.lightning import LIGHTNING_KEY
-from padinv.checkpoints.renaming import MOST_LAYERS, Config, State
+from padinv.checkpoints.renaming import MOST_LAYERS, Config, State, brief
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
@@ -178,11 +178,13 @@ class _Allowance(_Plain):
         # What several keys share is there once. Noise images that the file lacks are 3 million numbers at 1024 px.
         own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
         self.left = 2**22 + sum(own.values())
+        self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
 
     def count(self, size: Sequence[int]) -> None:
         """Raises CheckpointError if nothing is left."""
         self.left -= prod(size)
-        if self.left < 0:
+        self.tensors -= 1
+        if self.left < 0 or self.tensors < 0:
             raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
 
 
@@ -257,7 +259,7 @@ def _check_size(config: Config, state: State) -> None:
         raise CheckpointError("it speaks of wider latents than any StyleGAN2 has.")
     for key, tensor in state.items():
         if not (tensor.is_floating_point() and tensor.element_size() > 1) and not key.endswith("num_batches_tracked"):
-            raise CheckpointError(f"{key!r} holds {tensor.dtype}, which are no weights.")
+            raise CheckpointError(f"{brief(key)} holds {tensor.dtype}, which are no weights.")
 
 
 def check_finite(state: State, source: str) -> None:
@@ -292,4 +294,4 @@ def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> No
                 f"but this {name} needs {shape}."
             )
     if unexpected := [key for key in state if key not in expected]:
-        raise CheckpointError(f"{source} is of another architecture: this {name} has no {unexpected[0]!r}.")
+        raise CheckpointError(f"{source} is of another architecture: this {name} has no {brief(unexpected[0])}.")

@@ -86,6 +86,7 @@ def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: An
         raise CheckpointError(f"it has a tensor of shape {size} in a storage of {len(storage.flat)} numbers")
     # Strides may show the same number many times: what counts is what a copy of the tensor would take.
     budget.spend("tensors", prod(size) * storage.flat.element_size())
+    budget.spend("steps", 4)  # even an empty one takes most of a thousand bytes
     storage.views[view] = storage.flat.as_strided(size, stride, offset)
     return storage.views[view]
 

@@ -21,6 +21,7 @@ Reader = Callable[[int | None], Network]
 
 MOST_KEYS = 10_000
 MOST_LAYERS = 100
+MOST_MATCHES = 2_000_000  # a second; the largest network, an encoder of 152 layers, needs 200,000
 
 Rules = Sequence[tuple[str, str | None]]
 
@@ -29,18 +30,26 @@ def rename(state: State, rules: Rules, what: str) -> State:
     """Renames keys by the first rule that matches the whole key; a rule to None drops the key.
 
     Raises:
-        CheckpointError: if no rule matches a key.
+        CheckpointError: if no rule matches a key, or there are more keys than the largest network has.
     """
+    if len(state) * len(rules) > MOST_MATCHES:
+        raise CheckpointError(f"{len(state)} tensors are more than {what} has.")
     renamed: State = {}
+    compiled = [(re.compile(pattern).fullmatch, new) for pattern, new in rules]
     for key, tensor in state.items():
-        for pattern, new in rules:
-            if match := re.fullmatch(pattern, key):
+        for matching, new in compiled:
+            if match := matching(key):
                 if new is not None:
                     renamed[match.expand(new)] = tensor
                 break
         else:
-            raise CheckpointError(f"{key!r} is not a key of {what}; is this another architecture?")
+            raise CheckpointError(f"{brief(key)} is not a key of {what}; is this another architecture?")
     return renamed
+
+
+def brief(key: str) -> str:
+    """A file's own word in a message: in quotes, and not at any length."""
+    return repr(key if len(key) <= 100 else f"{key[:100]}…")
 
 
 def count(state: Mapping[str, Any], pattern: str) -> int:

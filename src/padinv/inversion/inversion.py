@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +11,11 @@ from typing import Any, overload
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 
 from padinv._version import __version__
 from padinv.checkpoints import fingerprint
-from padinv.checkpoints.native import opened, save_tensors
+from padinv.checkpoints.native import parse_description, read_tensors, save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop, centre_square
@@ -216,16 +214,16 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
     if path.lower().endswith(SUFFIXES):
         return _from_latents(path, generator, expected)
     try:
-        with opened(path) as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            # Copied to where torch puts tensors itself: products of matrices depend on the alignment in the last bit.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}).") from error
+        metadata, tensors = read_tensors(Path(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
+    text = metadata.get(METADATA_KEY)
+    # Copied to where torch puts tensors itself: products of matrices depend on the alignment in the last bit.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file, but holds no inversion: give one that padinv has saved.")
     try:
-        description = json.loads(text)
+        description = parse_description(text, path)
         made_with = str(description["generator"])
         if made_with != expected:
             raise CheckpointError(
