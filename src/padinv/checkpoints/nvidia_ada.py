@@ -95,17 +95,19 @@ def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Fact
     state: State = {}
     facts: Facts = {}
     seen = set() if seen is None else seen
-    pending = [("", module)]
+    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
     while pending:
-        prefix, module = pending.pop()
+        prefix, module, above = pending.pop()
         fields = module_fields(module)
         facts[prefix.removesuffix(".")] = fields
         for group in ("_parameters", "_buffers"):
             for name, tensor in _items(fields.get(group), seen):
                 if isinstance(tensor, Tensor):
                     state[f"{prefix}{name}"] = tensor
-        pending += [(f"{prefix}{name}.", child) for name, child in _items(fields.get("_modules"), seen)]
-        # Modules that contain themselves, or each other many times over, would never end.
+        if (inside := id(fields.get("_modules"))) in above:
+            raise CheckpointError("It has modules inside of modules without an end.")
+        inner = _items(fields.get("_modules"), seen)
+        pending += [(f"{prefix}{name}.", child, (*above, inside)) for name, child in inner]
         if len(prefix) > 500 or len(facts) + len(pending) > MOST_KEYS or len(state) > MOST_KEYS:
             raise CheckpointError("It has modules inside of modules without an end.")
     return state, facts
