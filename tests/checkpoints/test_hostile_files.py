@@ -126,6 +126,13 @@ def modules_inside_of_modules() -> bytes:
 
 
 @file
+def networks_that_share_modules() -> bytes:
+    leaf = module(_parameters={f"p{i}": 1 for i in range(10)}, _modules={})
+    shared = module(_parameters={}, _modules={f"m{i}": leaf for i in range(9_000)})
+    return written({f"G{i}": module(_parameters={}, _modules={"x" * 200: shared}) for i in range(100)})
+
+
+@file
 def rosinality_with_fifty_blocks() -> bytes:
     state = formats.small_rosinality()
     for k in range(50):

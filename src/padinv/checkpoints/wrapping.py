@@ -101,6 +101,7 @@ def views(content: Any) -> list[View]:
     """The parts of an unwrapped content, from which networks may be read: dictionaries, prefixes, whole modules."""
     found: list[View] = []
     seen: set[int] = set()
+    modules: set[int] = set()
     pending: list[View] = []
 
     def add(value: Any, name: str, around: Any, facts: Facts | None = None) -> None:
@@ -108,7 +109,7 @@ def views(content: Any) -> list[View]:
         if identity in seen or len(found) >= MOST_VIEWS:
             return
         seen.add(identity)
-        view = _view(value, name, around, facts)
+        view = _view(value, name, around, modules, facts)
         if view is not None:
             found.append(view)
             pending.append(view)
@@ -128,13 +129,13 @@ def views(content: Any) -> list[View]:
     return sorted(found, key=lambda view: view.rank)
 
 
-def _view(value: Any, name: str, around: Any, facts: Facts | None = None) -> View | None:
+def _view(value: Any, name: str, around: Any, seen: set[int], facts: Facts | None = None) -> View | None:
     if not isinstance(value, Inert):
         return View(value, name, around, facts)
     if not module_fields(value).get("_modules"):
         return View(value, name, around) if value else None  # an object that is a dictionary
     try:
-        state, facts = module_state(value)
+        state, facts = module_state(value, seen)
     except CheckpointError:  # no network of ours is nested like this
         return None
     beside = View(module_fields(value), name, around)
