@@ -272,6 +272,7 @@ OPTIONS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
         {"encode_const_input": False, "pad_layer_num": 3, "use_padding_modulation_head": False},
     ),
     "from no mean": (4, {}, {"start_from_latent_avg": False}),
+    "a class among options": (1, {}, {"norm_layer": nn.BatchNorm2d, "pad_layer_num": 1}),
     "no bottlenecks": (4, {"padding_depth": 0}, {"depth_padding_extractor": 0}),
     "three bottlenecks": (4, {"padding_depth": 3}, {"depth_padding_extractor": 3}),
     "other levels": (4, {"latents_per_level": [0, 4, 6]}, {"num_latents_per_level": [0, 4, 6]}),

@@ -200,6 +200,10 @@ def test_what_a_reader_may_ask_of_an_inert_object() -> None:
             {"epoch": 1, "model": Network},
             r"\['epoch', 'model'\], and an object of their_project\.Network, which padinv",
         ),
+        (
+            {"models": {"generator": {"synthesis.layer0.weight": quantized}}},
+            r"\['models'\], and 'synthesis.layer0.weight' is an object of torch._utils._rebuild_qtensor in place",
+        ),
         (Network, "but an object of their_project.Network, which padinv neither imports nor runs: save the state_dict"),
     ],
 )
@@ -207,7 +211,7 @@ def test_a_class_is_named_where_its_objects_are_all_there_is(tmp_path: Path, con
     def made(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: made(inner) for key, inner in value.items()}
-        return value() if value is Network else value
+        return value() if value in (Network, quantized) else value
 
     path = tmp_path / "network.pth"
     with modules_of_nobody():

@@ -91,6 +91,14 @@ def _describe(content: Any) -> str:
         parts.append(
             f"{objects[0]}, which padinv neither imports nor runs: save the state_dict() of its networks instead"
         )
+    elif weights := [
+        (key, weight)
+        for state in [content, *values]
+        if isinstance(state, dict)
+        for key, weight in list(state.items())[:MOST_KEYS]
+        if isinstance(key, str) and "." in key and isinstance(weight, Inert)
+    ]:
+        parts.append(f"{weights[0][0][:100]!r} is {weights[0][1]} in place of a tensor")
     return ", and ".join(parts) or type(content).__name__
 
 
