@@ -66,6 +66,7 @@ WRAPPERS: dict[str, Callable[[State], Any]] = {
     "model_state_dict": lambda s: {"model_state_dict": s, "optimizer_state_dict": {"state": {0: {"step": 1}}}},
     "BasicSR": lambda s: {"params": other(s), "params_ema": s},
     "BasicSR without an average": lambda s: {"params": s},
+    "g and generator_ema": lambda s: {"g": other(s), "generator_ema": s},
     "generator_ema": lambda s: {"generator": other(s), "generator_ema": s},
     "Lightning": lambda s: {
         "state_dict": {**prefixed(s, "generator."), "loss.weight": torch.ones(1)},

@@ -90,7 +90,9 @@ def read_encoder(
         shown = kind[:50] if isinstance(kind, str) else type(kind).__name__
         raise CheckpointError(f"An encoder of the type {shown} is not among {', '.join(ENCODERS)}.")
     if "styles.0.linear.weight" not in state:
-        raise CheckpointError("This encoder predicts one latent for all layers (W); padinv's predict one for each.")
+        raise CheckpointError(
+            "This encoder predicts latents from one last layer, as those into W do; padinv's have heads for each."
+        )
     if opts.get("learn_in_w"):
         raise CheckpointError("This encoder was trained with learn_in_w, for one latent; padinv's predict one a layer.")
     inputs = shape(state, "input_layer.0.weight", "encoder")[1]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from padinv.checkpoints.reconstruction import Array
 from padinv.checkpoints.renaming import Network, Reader, State, check_filters, count, rename, shape, tensors
-from padinv.checkpoints.wrapping import nearest
+from padinv.checkpoints.wrapping import AVERAGED, nearest
 from padinv.exceptions import CheckpointError
 
 FORMAT = "rosinality stylegan2-pytorch (.pt)"
@@ -29,7 +29,8 @@ def find(content: Any) -> dict[str, Reader]:
         return {}
     readers: dict[str, Reader] = {}
     bare = tensors(content) or {}
-    for state in (tensors(content.get("g_ema")), tensors(content.get("g")), bare):
+    averages = [part for name, part in content.items() if isinstance(part, dict) and AVERAGED.search(str(name))]
+    for state in (*map(tensors, averages), tensors(content.get("g")), bare):
         if state and is_generator(state):
             average = nearest(content, "latent_avg")
             state = {key: tensor for key, tensor in state.items() if key != "latent_avg"}
