@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from colour_profiles import rgb_profile
 from image_files import BROKEN, encode, noise, picture, write_folder, write_lmdb, write_zip
 from padinv.data import ImageLoader, UnreadableImageWarning
 from padinv.data.dataset import ImageDataset
 from padinv.data.sampler import EvalSampler, TrainSampler
 from padinv.data.sources import open_source
 from padinv.exceptions import DataError
+from padinv.images import ImageWarning, load_tensor, square, to_image, to_tensor
+from padinv.inversion import read_photographs
 
 
 def loader(
@@ -43,6 +46,35 @@ def test_batches(tmp_path: Path) -> None:
         f"{tmp_path}/pictures/000{i}.png" for i in range(5)
     ]
     assert list(batches[0]) == ["image", "name"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "lmdb"])
+def test_training_sees_the_colours_that_inversion_sees(tmp_path: Path, kind: str) -> None:
+    data = encode(noise((24, 16)), icc_profile=rgb_profile("Display P3"))
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+        (path / "a.png").write_bytes(data)
+    else:
+        (write_zip if kind == "zip" else write_lmdb)(path, {"a.png": data})
+    (batch,) = loader(path)
+    (tmp_path / "b.png").write_bytes(data)
+    (photograph,), _ = read_photographs(tmp_path / "b.png")
+    assert torch.equal(batch["image"][0], to_tensor(square(to_image(photograph), 8)))
+    plain = load_tensor(encode(noise((24, 16))), 8)
+    assert (batch["image"][0] - plain).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_profile_is_told_once_and_the_image_kept(tmp_path: Path, workers: int) -> None:
+    folder = write_folder(tmp_path / "pictures", 2)
+    picture(1).save(folder / "0001.png", icc_profile=b"no profile")
+    images = loader(folder, strict=True, num_workers=workers, persistent_workers=workers > 0)
+    with pytest.warns(ImageWarning) as record:
+        epochs = [list(images) for _ in range(3)]
+    assert [len(batch["image"]) for (batch,) in epochs] == [2, 2, 2]
+    (warning,) = record
+    assert str(warning.message).startswith(f"{folder}/0001.png: its colour profile cannot be used (")
 
 
 @pytest.mark.parametrize("train", [True, False])

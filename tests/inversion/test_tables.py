@@ -21,6 +21,7 @@ from padinv.inversion.tables import Table
         ("a.jpg", "codes/a.safetensors"),
         ("a.jpg", "codes/a.jpg.safetensors"),
         ("a.safetensors", "codes/a.safetensors"),
+        ("a.jpg", "e4e/a.PT"),
         ("x.zip/p/a.jpg", "/d/x.zip/p/a.jpg"),
     ],
 )

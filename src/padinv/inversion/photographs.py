@@ -117,8 +117,10 @@ def _from_pillow(image: Image.Image, remark: Remark) -> Image.Image:
         raise DataError(f"it has {image.width}x{image.height} pixels, and the limit is {MAX_PIXELS:,}")
     try:
         return upright_rgb(image, remark)
-    except (OSError, SyntaxError, ValueError) as error:  # what was opened is decoded only now
-        raise error if isinstance(error, DataError) else DataError(str(error)) from error
+    except DataError:
+        raise
+    except Exception as error:  # what was opened is decoded only now, and decoders raise nearly anything
+        raise DataError(str(error) or type(error).__name__) from error
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from padinv.exceptions import DataError
+from padinv.inversion.latents import SUFFIXES
 
 Value = TypeVar("Value")
 
@@ -19,7 +20,7 @@ Rank: TypeAlias = tuple[bool, int, bool]
 MOST_LISTED = 3
 """So many names are in a message."""
 
-CODE_SUFFIX = ".safetensors"
+CODE_SUFFIXES = (".safetensors", *SUFFIXES)
 """Of saved codes, which stand for their photographs: ``a.safetensors`` for ``a.jpg``."""
 
 
@@ -137,12 +138,12 @@ def _parts(name: str) -> Parts:
     parts = unicodedata.normalize("NFC", os.fspath(name).strip()).replace("\\", "/").split("/")
     named = tuple(part for part in parts if part not in ("", ".", ".."))
     if named and _is_code(named[-1]):
-        return (*named[:-1], named[-1][: -len(CODE_SUFFIX)])
+        return (*named[:-1], _stem(named[-1]))
     return named
 
 
 def _is_code(name: str) -> bool:
-    return name.lower().endswith(CODE_SUFFIX)
+    return name.lower().endswith(CODE_SUFFIXES)
 
 
 def _stem(name: str) -> str:
