@@ -55,7 +55,11 @@ def test_linear(padinv: Command, picture_folder: Path, tmp_path: Path, capsys: p
     direction = load_directions(out / "directions.safetensors")["tone"]
     assert direction.kind == "linear"
     assert direction.metadata["images"] == 20
-    assert "accuracy" in capsys.readouterr().out
+    assert (direction.metadata["negative"], direction.metadata["positive"]) == ("dark", "light")
+    assert direction.metadata["lowest"] < 0 < direction.metadata["highest"]
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed
+    assert "negative dark, positive light" in printed
     shutil.rmtree(out / "images")
     assert padinv("edit", picture_folder / "00.png", "--directions", out / "directions.safetensors", "--direction",
                   "tone", "-o", tmp_path / "edited") == 0  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -240,3 +241,65 @@ def test_latents_and_directions_of_other_tools(padinv: Command, tmp_path: Path, 
         code = inverter.load(out / "codes" / f"{name}.safetensors").code
         torch.testing.assert_close(code.w_plus, latents[i, None] - 0.1)
         assert code.padding is None
+
+
+def test_what_leads_too_far_is_said(
+    padinv: Command, photographs: Path, tmp_path: Path, directions_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["edit", photographs / "a.png", "--directions", directions_file, "--direction", "sefa-0"]
+    for strength, said in (("1", False), ("100", True)):
+        assert padinv(*args, "--strength", strength, "-o", tmp_path / strength) == 0
+        assert ("sefa-0 +100 is further than the direction was seen to hold" in capsys.readouterr().err) == said
+    a = photographs / "a.png"
+    assert padinv("transfer", a, photographs / "b.jpg", a, "--strength", "50", "-o", tmp_path / "transfer") == 0
+    assert "50 times the difference of the pair" in capsys.readouterr().err
+    assert padinv("edit", a, "--truncation", "30", "-o", tmp_path / "truncated") == 0
+    assert "truncation 30 is far from 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["edit", A, "--directions", "{file}", "--direction", "sefa-0", "--layers", "99"],
+        ["edit", A, "--directions", "{wrong}", "--direction", "wrong"],
+        ["edit", A, "--directions", "{file}", "--direction", "sefa-0", "--keep", "none"],
+        ["blend", A, B, "--layers", "99"],
+        ["directions", A, B, "--directions", "{file}", "--layers", "99"],
+        ["directions", A, "--find", "linear", "--labels", "{labels}", "--column", "age"],
+        ["directions", A, "--find", "linear", "--labels", "{labels}", "--column", "tone", "--groups", "who"],
+        ["directions", A, "--find", "linear", "--labels", "{labels}", "--column", "tone", "--layers", "99"],
+        ["interpolate", A],
+    ],
+)
+def test_nothing_is_encoded_before_the_options_are_right(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    directions_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: list[str],
+) -> None:
+    np.save(tmp_path / "wrong.npy", np.ones((1, 512), np.float32))
+    (tmp_path / "labels.csv").write_text("file,tone\na.png,light\nb.jpg,dark\n")
+    places = {"folder": photographs, "file": directions_file, "wrong": tmp_path / "wrong.npy"}
+    words = [word.format(**places, labels=tmp_path / "labels.csv") for word in args]
+
+    def refuse(self: object, images: object) -> None:
+        raise AssertionError("an encoder was called")
+
+    monkeypatch.setattr("padinv.inversion.inverter.Inverter._encode_all", refuse)
+    assert padinv(*words, "-o", tmp_path / "out") == 1
+
+
+def test_scikit_learn_is_asked_for_first(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    options = ["--find", "linear", "--labels", tmp_path / "none.csv", "--column", "a", "-o", tmp_path / "out"]
+    assert padinv("directions", photographs, *options) == 1
+    assert 'pip install "padinv[editing]"' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

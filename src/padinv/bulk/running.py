@@ -113,6 +113,9 @@ def run(
         landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
         detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
         encoder, generator = load_pair(options.model)
+        for remark in task.check(generator):
+            if trainer.is_global_zero:
+                print(f"padinv: {remark}", file=sys.stderr)
         common = {
             "task": [task.name, task.settings, [_content(path) for path in task.references]],
             "networks": [fingerprint(encoder), fingerprint(generator)],

@@ -29,6 +29,17 @@ class Task:
         self.settings = dict(settings or {})
         self.references = list(references)
 
+    def check(self, generator: Generator) -> list[str]:
+        """Called before anything is encoded.
+
+        Returns:
+            Sentences that the user should read first.
+
+        Raises:
+            PadInvError: if the task cannot be done with this generator.
+        """
+        return []
+
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
         """Called once, when the networks are on their device, with a code (of one image) for each reference.
 

@@ -36,15 +36,23 @@ class Blend(Task):
         self.const = const
         self.layers = layers
 
+    def check(self, generator: Generator) -> list[str]:
+        """Checks that there are such layers.
+
+        Raises:
+            ConfigError: if there are not.
+        """
+        parse_layers(self.layers, generator.num_layers)
+        return []
+
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Remembers the contour, and checks that there are such rings and layers.
+        """Remembers the contour, and checks that it has such rings.
 
         Raises:
             ConfigError: if there are not.
         """
         (self.contour,) = references
         self.apply(self.contour)
-        parse_layers(self.layers, generator.num_layers)
         with torch.inference_mode():
             self.picture = generator.synthesis(*self.contour.parts)[0].float()
 

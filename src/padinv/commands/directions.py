@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from padinv.bulk import OutputFolder, Report, Task, run
 from padinv.bulk.writer import write_png
 from padinv.codes import InversionCode
 from padinv.commands.edit import check_directions, identify
-from padinv.commands.labels import as_numbers, read_labels
+from padinv.commands.labels import as_numbers, poles, read_labels
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import Direction, ganspace, linear, load_directions, parse_layers, save_directions, sefa
+from padinv.editing.hyperplane import require_scikit_learn
 from padinv.editing.layers import format_layers
 from padinv.exceptions import ConfigError
 from padinv.inversion.pretrained import load_pair
@@ -45,7 +47,7 @@ class Directions(Task):
         self.strengths = strengths
         self.layers = layers
 
-    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
+    def check(self, generator: Generator) -> list[str]:
         """Checks that directions and layers are for this generator.
 
         Raises:
@@ -53,6 +55,7 @@ class Directions(Task):
         """
         check_directions(self.directions, generator)
         parse_layers(self.layers, generator.num_layers)
+        return []
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """A row for each direction, from the lowest strength to the highest."""
@@ -60,6 +63,27 @@ class Directions(Task):
         moved = [direction.apply(code, strengths, self.layers) for direction in self.directions]
         with torch.inference_mode():
             return contact_sheet([generator.synthesis(*codes.parts) for codes in moved])
+
+
+class Fit(Task):
+    """Leaves codes as they are; a direction is fitted to all of them afterwards.
+
+    Args:
+        layers: which latents it will look at; all if not given.
+    """
+
+    def __init__(self, layers: str | None = None) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def check(self, generator: Generator) -> list[str]:
+        """Checks that there are such layers.
+
+        Raises:
+            ConfigError: if there are not.
+        """
+        parse_layers(self.layers, generator.num_layers)
+        return []
 
 
 def main(args: Sequence[str]) -> int:
@@ -113,7 +137,7 @@ def main(args: Sequence[str]) -> int:
         find = {"sefa": partial(sefa, layers=options.layers), "ganspace": partial(ganspace, layers=options.layers)}
         known = find[options.find](generator, count=options.count)
     task = Directions(known, options.strengths, None if options.find else options.layers)
-    task.prepare(generator, [])
+    task.check(generator)
     if not options.photographs:
         _write(OutputFolder(options.output, ()), task, generator)
         return 0
@@ -126,10 +150,14 @@ def _linear(options: argparse.Namespace) -> int:
     if not (options.photographs and options.labels and options.column and options.output):
         raise ConfigError("--find linear needs photographs, --labels with --column, and --output.")
 
+    require_scikit_learn()
+    for column in filter(None, (options.column, options.groups, options.confounder)):
+        read_labels(options.labels, [], column)  # says whether there is such a column, before the work
+
     def finish(report: Report) -> None:
         _write(report.folder, Directions([_fit(report, options)], options.strengths), report.inverter.generator)
 
-    return run(Task(), options.photographs, bulk_options(options), finish).exit_code
+    return run(Fit(options.layers), options.photographs, bulk_options(options), finish).exit_code
 
 
 def _fit(report: Report, options: argparse.Namespace) -> Direction:
@@ -143,15 +171,17 @@ def _fit(report: Report, options: argparse.Namespace) -> Direction:
         for column in (options.column, options.groups, options.confounder)
     )
     codes = [inversion.code for inversion in inversions]
-    return linear(
+    labels = label or []
+    direction = linear(
         InversionCode.cat(codes),
-        as_numbers(label or [], options.column),
+        as_numbers(labels, options.column),
         name=options.column,
         groups=None if group is None else [who or path for who, path in zip(group, photographs, strict=True)],
         confounder=None if confounder is None else [value or "" for value in confounder],
         layers=options.layers,
         generator=report.inverter.fingerprint,
     )
+    return replace(direction, metadata={**direction.metadata, **poles(labels, options.column)})
 
 
 def _write(folder: OutputFolder, task: Directions, generator: Generator) -> None:

@@ -10,7 +10,7 @@ from padinv.bulk import Task, run
 from padinv.checkpoints import fingerprint
 from padinv.codes import InversionCode
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser
-from padinv.editing import Direction, load_directions, parse_layers, truncate
+from padinv.editing import Direction, load_directions, parse_layers, remarks, truncate
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.networks import Generator
 
@@ -34,14 +34,24 @@ class Edit(Task):
         self.truncation = truncation
         self.generator: Generator | None = None
 
-    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Checks that directions and layers are for this generator.
+    def check(self, generator: Generator) -> list[str]:
+        """Checks that directions and layers are for this generator; tells where the strengths lead.
 
         Raises:
             PadInvError: if they are not.
         """
         check_directions([direction for direction, *_ in self.steps], generator)
         parse_layers(self.layers, generator.num_layers)
+        mean = InversionCode(generator.broadcast(generator.w_avg[None]))
+        for direction, *_ in self.steps:
+            direction.apply(mean, 0.0)  # says whether its shape is that of these latents
+        said = [remark for direction, strength, _ in self.steps for remark in remarks(direction, strength, generator)]
+        if not -1 <= self.truncation <= 2:
+            said.append(f"truncation {self.truncation:g} is far from 0, the mean, to 1: what comes out may be no face.")
+        return said
+
+    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
+        """Remembers the generator, whose mean is needed."""
         self.generator = generator
 
     def apply(self, code: InversionCode) -> InversionCode:

@@ -10,7 +10,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from padinv.bulk import Report, Task, run
+from padinv.bulk import Report, Task, find_photographs, run
+from padinv.bulk.inputs import is_code
 from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
@@ -68,6 +69,9 @@ def main(args: Sequence[str]) -> int:
     moving.add_argument("--loop", action="store_true", help="go back to the first in the end")
     options = parser.parse_args(args)
     check_format(options.format)
+    source = find_photographs(options.photographs, codes=True)
+    if len(source) == 1 and not is_code(source.name(0)) and options.faces != "all":
+        raise DataError("Two photographs or more are needed to go from one to the next, but there is one.")
 
     def finish(report: Report) -> None:
         print(_animate(report, options.format, options.frames, options.fps, options.easing, options.loop))

@@ -126,3 +126,20 @@ def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
     if any(map(math.isinf, numbers)):
         raise DataError(f"The column {column!r} must hold finite numbers.")
     return [None if math.isnan(number) else number for number in numbers]
+
+
+def poles(labels: Sequence[str | None], column: str) -> dict[str, str]:
+    """What lies in either direction of labels that :func:`as_numbers` reads: two words, or lower and higher numbers.
+
+    >>> poles(["male", None, "female"], "gender")
+    {'negative': 'female', 'positive': 'male'}
+    >>> poles(["1965", "1950.5"], "birth_year")
+    {'negative': 'lower birth_year', 'positive': 'higher birth_year'}
+    """
+    words = sorted({label for label in labels if label is not None})
+    try:
+        for word in words:
+            float(word)
+    except ValueError:
+        return dict(zip(("negative", "positive"), words, strict=True))
+    return {"negative": f"lower {column}", "positive": f"higher {column}"}

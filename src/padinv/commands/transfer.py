@@ -14,6 +14,9 @@ from padinv.editing import transfer
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
 
+FARTHEST = 4.0
+"""Beyond so many times the difference between two pictures a user is told so."""
+
 
 class Transfer(Task):
     """Adds to each code the difference between two others.
@@ -30,6 +33,12 @@ class Transfer(Task):
         super().__init__("transfer", settings, [before, after])
         self.strength = strength
         self.padding_strength = padding_strength
+
+    def check(self, generator: Generator) -> list[str]:
+        """Tells of strengths that lead far beyond the pair."""
+        strengths = (self.strength, self.strength if self.padding_strength is None else self.padding_strength)
+        far = [strength for strength in strengths if abs(strength) > FARTHEST]
+        return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
         """Remembers the pair."""

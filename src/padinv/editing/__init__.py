@@ -8,6 +8,7 @@ from padinv.editing.imported import import_boundary, import_directions
 from padinv.editing.layers import Layers, parse_layers
 from padinv.editing.linear import linear
 from padinv.editing.mixing import interpolate, mix, truncate
+from padinv.editing.seen import remarks, seen_range
 from padinv.editing.sefa import sefa
 from padinv.editing.transfer import transfer
 
@@ -24,7 +25,9 @@ __all__ = [
     "load_directions",
     "mix",
     "parse_layers",
+    "remarks",
     "save_directions",
+    "seen_range",
     "sefa",
     "transfer",
     "truncate",

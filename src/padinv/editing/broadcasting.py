@@ -1,9 +1,19 @@
-"""Codes of one image go with codes of many."""
+"""What an edit is given: codes of one image that go with codes of many, and finite numbers."""
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from padinv.codes import InversionCode
 from padinv.exceptions import ConfigError
+
+
+def check_finite(**numbers: float | Tensor | None) -> None:
+    """Raises ConfigError naming a number, or one of several in a tensor, that is NaN or infinite."""
+    for name, value in numbers.items():
+        if value is not None and not torch.as_tensor(value).isfinite().all():
+            raise ConfigError(f"{name} must be finite, not {value}.")
 
 
 def broadcast(**codes: InversionCode) -> tuple[InversionCode, ...]:

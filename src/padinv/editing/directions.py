@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from padinv.codes import InversionCode, PaddingCode
+from padinv.editing.broadcasting import check_finite
 from padinv.editing.layers import Layers, format_layers, parse_layers
 from padinv.editing.projection import padding_residual, residual
 from padinv.exceptions import ConfigError
@@ -103,8 +104,9 @@ class Direction:
 
         Raises:
             ConfigError: if the direction is not for such latents or padding, there are no such layers, or the numbers
-                of images and strengths differ.
+                of images and strengths differ, or a strength is not finite.
         """
+        check_finite(strength=strength, padding_strength=padding_strength)
         own = self._own_layers(code)
         chosen = own if layers is None else parse_layers(layers, code.w_plus.shape[1])
         strengths = torch.as_tensor(strength).flatten().to(code.w_plus)

@@ -35,6 +35,14 @@ class Hyperplane:
     metadata: dict[str, str | float]
 
 
+def require_scikit_learn() -> None:
+    """Raises MissingPackageError if scikit-learn is not installed: better before the work."""
+    try:
+        import sklearn.metrics  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError('Linear directions need scikit-learn: pip install "padinv[editing]"') from error
+
+
 def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int = 0) -> Hyperplane:
     """Fits the hyperplane to all vectors, and measures on vectors held out what such a fit is worth.
 
@@ -49,10 +57,9 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
         ConfigError: if there are too few groups, or the vectors are all the same.
         MissingPackageError: if scikit-learn is not installed.
     """
-    try:
-        from sklearn.metrics import balanced_accuracy_score
-    except ImportError as error:
-        raise MissingPackageError('Linear directions need scikit-learn: pip install "padinv[editing]"') from error
+    require_scikit_learn()
+    from sklearn.metrics import balanced_accuracy_score
+
     quantity = len(np.unique(y)) > 2
     threshold = float(np.median(y)) if quantity else float(np.unique(y).mean())
     side = y > threshold

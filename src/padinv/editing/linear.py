@@ -15,6 +15,7 @@ from padinv.codes import InversionCode, PaddingCode
 from padinv.editing.directions import Direction
 from padinv.editing.hyperplane import Array, fit_hyperplane
 from padinv.editing.layers import Layers, parse_layers
+from padinv.editing.seen import HIGHEST, LOWEST
 from padinv.exceptions import ConfigError
 
 
@@ -59,7 +60,8 @@ def linear(
         The direction, fitted to all labelled images, pointing to the larger label. Strength 1 is one standard deviation
         of the codes along it. In the metadata are ``accuracy`` (of the side of the hyperplane), ``balanced_accuracy``
         (mean over both sides), ``chance`` (the share of the larger side), ``images``, ``groups`` and
-        ``inverse_penalty``; for a quantity also its ``median`` and the ``correlation`` with it.
+        ``inverse_penalty``; for a quantity also its ``median`` and the ``correlation`` with it; and the ``lowest`` and
+        ``highest`` strength that lead from the mean code to one of these (:func:`padinv.editing.seen_range`).
 
     Raises:
         ConfigError: if codes, labels, groups and confounder are not as many, or the labels too few or all the same.
@@ -84,6 +86,7 @@ def linear(
     plane = fit_hyperplane(x, y, people, folds, seed)
     distances = x @ plane.normal + plane.intercept
     spread = distances.std()
+    places = (distances - distances.mean()) / spread
     vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
     vector[[0] if shared else moved] = torch.from_numpy(spread * plane.normal.reshape(w.shape[1:])).float()
     padding = None
@@ -96,7 +99,7 @@ def linear(
         float(spread * plane.intercept),
         "linear",
         generator,
-        plane.metadata,
+        plane.metadata | {LOWEST: float(places.min()), HIGHEST: float(places.max())},
         padding,
     )
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 
 from padinv.codes import InversionCode
-from padinv.editing.broadcasting import broadcast
+from padinv.editing.broadcasting import broadcast, check_finite
 from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError
 from padinv.networks import Generator
@@ -79,8 +79,9 @@ def truncate(code: InversionCode, generator: Generator, psi: float = 0.7, layers
         The code of B images.
 
     Raises:
-        ConfigError: if the latents are not this generator's.
+        ConfigError: if the latents are not this generator's, or psi is not finite.
     """
+    check_finite(psi=psi)
     shape = (generator.num_layers, generator.code_shape.w_dim)
     if code.w_plus.shape[1:] != shape:
         raise ConfigError(

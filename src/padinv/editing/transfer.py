@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from padinv.codes import InversionCode, PaddingCode
-from padinv.editing.broadcasting import broadcast
+from padinv.editing.broadcasting import broadcast, check_finite
 from padinv.exceptions import ConfigError
 
 
@@ -27,8 +27,9 @@ def transfer(
         The code of B edited images; for ``target`` equal to ``before`` and strength 1 that is ``after``.
 
     Raises:
-        ConfigError: if the codes do not go together, or have different padding.
+        ConfigError: if the codes do not go together, have different padding, or a strength is not finite.
     """
+    check_finite(strength=strength, padding_strength=padding_strength)
     before, after, target = broadcast(before=before, after=after, target=target)
     padding_strength = strength if padding_strength is None else padding_strength
     w_plus = target.w_plus + strength * (after.w_plus - before.w_plus)
