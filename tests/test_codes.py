@@ -47,6 +47,15 @@ def test_cat_undoes_iteration() -> None:
     assert same(InversionCode.cat(list(code)), code)
 
 
+def test_what_looks_for_shapes_inside_of_a_code_finds_one() -> None:
+    """A sample iterates into itself: W&B's watch would go on for ever."""
+    from wandb.integration.torch.wandb_torch import nested_shape
+
+    code = make_code(1)
+    assert nested_shape(code) == code.shape == (1, 6, 16)
+    assert nested_shape(code.padding) == (1, 8, 4, 4)
+
+
 def test_lerp_meets_both_ends() -> None:
     a, b = make_code(), make_code()
     assert same(a.lerp(b, 0.0), a)

@@ -58,10 +58,20 @@ def test_documented_command_parses(command: str, folder: Path, monkeypatch: pyte
     assert exit_info.value.code == 0
 
 
-def test_training_with_parts_of_ones_own(folder: Path) -> None:
-    args = ["--config", str(EXAMPLES / "custom.yaml"), "--trainer.callbacks=null", "--trainer.logger=CSVLogger"]
-    short = ["--schedule.images=8", "--data.batch_size=4", "--data.val=null", "--trainer.limit_val_batches=0"]
-    assert main(["fit", *args, "--trainer.logger.save_dir=runs", *short]) == 0
+@pytest.mark.parametrize(
+    "options", [["--schedule.images=16", "--schedule.validate_every=8"], pytest.param([], marks=pytest.mark.slow)]
+)
+def test_training_with_parts_of_ones_own(
+    options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the file is written; and with fewer images."""
+    import wandb
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert main(["fit", "--config", str(EXAMPLES / "custom.yaml"), *options]) == 0
+    wandb.finish()
+    assert "to go on from" in capsys.readouterr().out
+    assert "lambda_adv: 0.01" in next(folder.rglob("hparams.yaml")).read_text()
     checkpoint = next(folder.rglob("last.ckpt"))
     names = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert any(name.startswith("encoder.rings.32.") for name in names)

@@ -38,6 +38,11 @@ class _Code(ABC):
     def __len__(self) -> int:
         return len(next(self.tensors()))
 
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the first tensor. A sample iterates into itself: what looks for shapes inside finds this one."""
+        return next(self.tensors()).shape
+
     def __getitem__(self: Code, index: int | slice | Tensor | Sequence[int]) -> Code:
         """Selects samples; a single one keeps its batch dimension of 1."""
         if isinstance(index, int):

@@ -374,3 +374,15 @@ def test_compiled_networks_learn_the_same(build: Any, fit: Any) -> None:
     assert set(metrics) == set(expected)
     # Compiled code draws other random numbers, but for the latents that come before any noise.
     assert metrics["loss/g"] == pytest.approx(expected["loss/g"], rel=1e-3)
+
+
+def test_numbers_of_one_other_precision_are_refused(build: Any, fit: Any) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.precision bf16-true .* take bf16-mixed, 16-mixed or 32-true"):
+        fit(build(), precision="bf16-true")
+
+
+def test_a_fast_run_is_a_whole_one(build: Any, fit: Any) -> None:
+    module = build()
+    trainer, _ = fit(module, steps=9, fast_dev_run=3)
+    assert int(module.images_seen) == 12
+    assert "val/fid" in trainer.callback_metrics

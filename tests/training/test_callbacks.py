@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins import MixedPrecision
 
@@ -306,3 +306,78 @@ def test_a_checkpoint_is_replaced_whole_and_without_the_temporary_folder(
         run.save_checkpoint(path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("validate_every", [4, 24])  # within an epoch of 20 images, and beyond it
+def test_patience_counts_validations(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, first: bool, validate_every: int
+) -> None:
+    patience = EarlyStopping("val/mse", patience=2, mode="max", min_delta=9.0)  # nothing ever gets so much better
+    callbacks = [patience, ImageSchedule(200, validate_every)]
+    trainer(tmp_path, *(callbacks if first else reversed(callbacks))).fit(module, images)
+    assert int(module.images_seen) == 3 * validate_every
+
+
+@pytest.mark.parametrize("discriminator", [False, True])
+@pytest.mark.parametrize("limit", ["max_epochs", "max_steps", "limit_train_batches"])
+def test_limits_of_lightnings_agree_with_the_report(
+    module: PadInvModule,
+    images: ImageDataModule,
+    tmp_path: Path,
+    limit: str,
+    discriminator: bool,
+    discriminator_file: str,
+    generator_file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if discriminator:
+        encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
+        module = PadInvModule(generator_file, discriminator_file, encoder, lambda_per=0.0, lambda_adv=0.1)
+    options: dict[str, Any] = {"max_steps": 6} if limit == "max_steps" else {"max_epochs": 1}
+    options |= {"limit_train_batches": 3} if limit == "limit_train_batches" else {}
+    seen = {"max_epochs": 20, "max_steps": 12 if discriminator else 24, "limit_train_batches": 12}[limit]
+    validations, last = Validations(), LastCheckpoint()
+    trainer(
+        tmp_path, ImageSchedule(100, validate_every=16), RunReport(), validations, last, ImageProgressBar(), **options
+    ).fit(module, images)
+    assert int(module.images_seen) == seen
+    assert validations.at[-1] == seen  # the end is validated
+    printed = capsys.readouterr().out
+    assert f"images        {seen} of 100" in printed
+    assert f"to go on from {last.path}" in printed
+    assert f"{seen}/{seen} [" in printed
+
+
+def test_the_report_names_what_to_go_on_from_without_validation(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer(tmp_path, ImageSchedule(8), RunReport(), last := LastCheckpoint(), limit_val_batches=0).fit(module, images)
+    assert f"to go on from {last.path}" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize("kind", ["csv", "tensorboard", "wandb"])
+def test_arguments_reach_whatever_logger(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger: Logger
+    if kind == "tensorboard":
+        pytest.importorskip("tensorboard", reason="an extra")
+        logger = TensorBoardLogger(tmp_path)
+    else:
+        logger = CSVLogger(tmp_path) if kind == "csv" else WandbLogger(project="test", save_dir=tmp_path)
+    if kind == "wandb":
+        logger.watch(module, log="all", log_graph=True)  # looks into whatever networks return
+    trainer(tmp_path, ImageSchedule(4), logger=logger, limit_val_batches=0).fit(module, images)
+    if kind == "wandb":
+        assert logger.experiment.config["model"]["lambda_reg"] == 0.003
+        assert logger.experiment.summary["trainer/global_step"] == 4  # the axis of all metrics: images seen
+        logger.experiment.finish()
+    else:
+        hparams = next(tmp_path.rglob("hparams.yaml")).read_text()
+        assert "lambda_reg: 0.003" in hparams
+    if kind == "tensorboard":
+        assert b"lambda_reg" in b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))

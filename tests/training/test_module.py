@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
+from pytorch_lightning.cli import ReduceLROnPlateau
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
@@ -549,3 +557,101 @@ def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path
 def test_options_that_do_not_fit_are_named(build: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**options)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_numbers_of_one_other_precision_are_refused(build: Any, picture_folder: Path, precision: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer.precision {precision} .* take bf16-mixed, 16-mixed or 32-true"):
+        fit(build(), picture_folder, precision=precision)
+    data = ImageDataModule(val=str(picture_folder), resolution=32, num_workers=0)
+    with pytest.raises(ConfigError, match=precision):
+        Trainer(accelerator="cpu", logger=False, precision=precision).validate(build(), data)
+
+
+def test_metrics_and_averages_are_kept_in_float32(build: Any, picture_folder: Path) -> None:
+    module = build(ema_images=8.0)
+    fit(module, picture_folder, steps=1, precision="bf16-mixed", limit_val_batches=1, data={"val": str(picture_folder)})
+    states = [value for m in module.val_metrics.values() for value in m.metric_state.values() if torch.is_tensor(value)]
+    kept = [*module.encoder_ema.parameters(), *module.encoder.parameters(), *states]
+    assert {tensor.dtype for tensor in kept if tensor.is_floating_point()} == {torch.float32}
+    images = torch.zeros(4, 3, 32, 32)
+    for _ in range(600):
+        module.val_metrics["mse"].update(images + 1, images)
+    assert module.val_metrics["mse"].compute().item() == 1.0
+
+
+class Sharp(torch.optim.SGD):
+    """Steps twice, as SAM does."""
+
+    def second_step(self) -> None: ...
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, Sharp])
+def test_optimizers_that_step_through_the_loss_are_refused(build: Any, picture_folder: Path, optimizer: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{optimizer.__name__} computes the loss several times a step"):
+        fit(build(optimizer_e=partial(optimizer, lr=0.1)), picture_folder)
+
+
+def test_a_plateau_is_waited_for(build: Any, picture_folder: Path) -> None:
+    """With a rate of 0 nothing gets better: after two validations more the rate is halved."""
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, factor=0.5, patience=1)
+    module = build(scheduler_e=plateau, scheduler_images=4, optimizer_e=partial(torch.optim.SGD, lr=1e-12))
+    module.scheduler_callables[0].keywords["eps"] = 0.0
+    data = {"val": str(picture_folder)}
+    _, recorder = fit(module, picture_folder, 5, data, limit_val_batches=1, val_check_interval=1)
+    rates = [metrics["lr/encoder"] for metrics in recorder.metrics]
+    assert rates == pytest.approx([1e-12, 1e-12, 1e-12, 5e-13, 5e-13], rel=1e-3)
+
+
+def test_a_plateau_of_what_nobody_measures_is_refused(build: Any, picture_folder: Path) -> None:
+    scheduler = partial(ReduceLROnPlateau, monitor="val/nothing")
+    with pytest.raises(ConfigError, match=r"cannot wait for val/nothing; validation measures val/.*mse"):
+        fit(build(scheduler_e=scheduler), picture_folder)
+    fit(build(scheduler_e=partial(ReduceLROnPlateau, monitor="val/psnr", mode="max")), picture_folder)
+
+
+def test_a_schedule_stays_at_its_end(build: Any, picture_folder: Path) -> None:
+    one_cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3)
+    module = build(scheduler_e=one_cycle, scheduler_images=4)
+    _, recorder = fit(module, picture_folder, 6)
+    rates = [metrics["lr/encoder"] for metrics in recorder.metrics]
+    assert rates[1:] == pytest.approx([rates[1]] * 5)
+    assert rates[1] < 1e-5 < rates[0]
+
+
+@pytest.mark.parametrize(
+    ("callback", "mend"),
+    [
+        (StochasticWeightAveraging(0.1), "set model.ema_images"),
+        (GradientAccumulationScheduler({0: 2}), "set model.accumulate"),
+        (LearningRateFinder(), "give the learning rate"),
+    ],
+)
+def test_callbacks_that_cannot_work_are_refused(
+    build: Any, picture_folder: Path, callback: Callback, mend: str
+) -> None:
+    with pytest.raises(ConfigError, match=mend):
+        fit(build(), picture_folder, callbacks=[callback])
+
+
+@pytest.mark.parametrize("lambda_adv", [0.0, 0.03])
+def test_a_fast_run_is_a_whole_one(build: Any, picture_folder: Path, lambda_adv: float) -> None:
+    module = build(lambda_adv=lambda_adv)
+    trainer, _ = fit(module, picture_folder, 9, {"val": str(picture_folder)}, fast_dev_run=3, limit_val_batches=1.0)
+    assert int(module.images_seen) == 12
+    assert "val/mse" in trainer.callback_metrics
+
+
+def test_rates_are_logged_once_and_against_images(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name=None, version="")
+    fit(build(lambda_adv=0.03), picture_folder, 3, logger=logger, callbacks=[LearningRateMonitor("step")])
+    header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert [name for name in header.split(",") if "lr" in name] == ["lr/discriminator", "lr/encoder"]
+    assert [row.split(",")[header.split(",").index("step")] for row in rows] == ["4", "8", "12"]
+
+
+def test_loggers_get_the_arguments(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    fit(build(lambda_reg=0.25), picture_folder, 1, logger=CSVLogger(tmp_path, name=None, version=""))
+    hparams = yaml.safe_load((tmp_path / "hparams.yaml").read_text())
+    assert hparams["model"]["lambda_reg"] == 0.25
+    assert "encoder" not in hparams["model"]  # a function is no plain value

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
+from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.core.saving import load_hparams_from_yaml
 from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.cpu import fuse_on_cpus
 from padinv.exceptions import ConfigError, NonFiniteLossError
 from padinv.training.last_checkpoint import WholeCheckpoints
+from padinv.training.schedule import ImageSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+UNFIT_CALLBACKS: dict[type[Callback], str] = {
+    StochasticWeightAveraging: "set model.ema_images",
+    GradientAccumulationScheduler: "set model.accumulate",
+    LearningRateFinder: "give the learning rate",
+    BatchSizeFinder: "give data.batch_size",
+}
+"""Callbacks that Lightning runs, or would, only where it steps the optimizer, and what to do instead."""
 
 
 class AlternatingModule(LightningModule):
@@ -108,12 +128,61 @@ class AlternatingModule(LightningModule):
         """Lets no file choose what is deleted."""
         forget_foreign_paths(checkpoint)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Adds none. Tells the Trainer how it validates before others ask, and refuses those that cannot work.
+
+        Raises:
+            ConfigError: if a callback needs Lightning's own optimization.
+        """
+        for callback in list(self.trainer.callbacks):  # type: ignore[attr-defined]  # set by a connector
+            for kind, mend in UNFIT_CALLBACKS.items():
+                if isinstance(callback, kind):
+                    raise ConfigError(f"{kind.__name__} has no effect on networks that take turns: {mend}.")
+            if isinstance(callback, LearningRateMonitor):
+                rank_zero_info(
+                    "The module logs learning rates itself, against images seen; LearningRateMonitor is off."
+                )
+                self.trainer.callbacks.remove(callback)  # type: ignore[attr-defined]
+            if isinstance(callback, ImageSchedule):
+                callback.announce(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
-        """Orders the weights of all networks; has checkpoints written whole."""
+        """Orders the weights of all networks; has checkpoints written whole.
+
+        Raises:
+            ConfigError: if all numbers were to have another precision than float32.
+        """
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise ConfigError(
+                f"trainer.precision {precision} would keep averages, metrics and optimizers in that precision, too; "
+                "take bf16-mixed, 16-mixed or 32-true."
+            )
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # its batches end it; these are all optimizers' steps
+            self.trainer.fit_loop.epoch_loop.max_steps = -1
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             self.trainer.strategy.checkpoint_io = WholeCheckpoints()
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
+
+    def on_fit_start(self) -> None:
+        """Refuses optimizers that cannot work; shows loggers the arguments, unless the command line shows them all.
+
+        Raises:
+            ConfigError: if an optimizer computes the loss again in its step.
+        """
+        for optimizer in self.trainer.optimizers:
+            closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+            again = closure is not None and closure.default is closure.empty
+            if again or hasattr(optimizer, "second_step"):  # LBFGS; SAM and its kin
+                raise ConfigError(
+                    f"{type(optimizer).__name__} computes the loss several times a step, which networks that take "
+                    "turns do not offer; take an optimizer such as torch.optim.Adam."
+                )
+        if not any(isinstance(c, SaveConfigCallback) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            for logger in self.trainer.loggers:
+                logger.log_hyperparams({"model": dict(self.hparams)})
 
     def on_train_start(self) -> None:
         """Speeds the optimizers up, here, where a resumed run has theirs, too."""

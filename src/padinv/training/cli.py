@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import yaml
 from jsonargparse import Namespace
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
@@ -76,10 +77,13 @@ class RunConfigCallback(SaveConfigCallback):
     """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes config.yaml on rank zero."""
+        """Writes config.yaml on rank zero, and shows it to all loggers."""
         # Nulls are kept: one may stand where the default is something else. The option has had two names.
         keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
         self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
+        written = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(written)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Makes the folder first, on all ranks together."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 
@@ -82,7 +83,8 @@ class PadInvModule(AlternatingModule):
         lambda_reg: weight of the distance to the mean latent. Published: 0.003.
         optimizer_e: makes the encoder's optimizer.
         optimizer_d: makes the discriminator's.
-        scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long.
+        scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long;
+            those of ReduceLROnPlateau are validations, whose val/mse it looks at if it names no other metric.
         scheduler_d: the same for the discriminator.
         scheduler_images: images for one step of the schedules, on all ranks together.
         clip_norm: clips the gradient of each network to this norm; None for not.
@@ -304,7 +306,9 @@ class PadInvModule(AlternatingModule):
         self.steps += 1
         for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
             for scheduler in self._schedulers():
-                scheduler.step()
+                # One that was made for fewer steps, as OneCycleLR is, stays at its end, where it would raise an error.
+                if not isinstance(scheduler, ReduceLROnPlateau) and scheduler.last_epoch + 1 < _end(scheduler):
+                    scheduler.step()
         rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
         named_rates = dict(zip(("lr/encoder", "lr/discriminator"), rates, strict=False))
         self.log_at_images({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
@@ -322,9 +326,14 @@ class PadInvModule(AlternatingModule):
         self.val_metrics.update(self.reconstruct(self._encode(images)), images)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the metrics as val/mse, val/psnr and so on."""
-        self.log_at_images(self.val_metrics.compute(), sync_dist=True)
+        """Logs the metrics as val/mse, val/psnr and so on; shows them to schedules that wait for a plateau."""
+        metrics = self.val_metrics.compute()
+        self.log_at_images(metrics, sync_dist=True)
         self.val_metrics.reset()
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            for scheduler in self._schedulers():
+                if isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step(metrics[_monitored(scheduler)])
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
@@ -350,7 +359,11 @@ class PadInvModule(AlternatingModule):
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer for the encoder, a second for the discriminator if there is one, and their schedules."""
+        """One optimizer for the encoder, a second for the discriminator if there is one, and their schedules.
+
+        Raises:
+            ConfigError: if a schedule waits for a metric that there is not.
+        """
         optimizers, schedulers = [], []
         for network, make, schedule in zip(
             (self.encoder, self.discriminator), self.optimizer_callables, self.scheduler_callables, strict=True
@@ -359,7 +372,15 @@ class PadInvModule(AlternatingModule):
                 optimizers.append(make(network.parameters()))
                 if schedule is not None:
                     schedulers.append(schedule(optimizers[-1]))
+                    self._check_plateau(schedulers[-1])
         return optimizers, schedulers
+
+    def _check_plateau(self, scheduler: Any) -> None:
+        measured = [str(name) for name in self.val_metrics.keys()]  # noqa: SIM118 (with their prefix, which it lacks itself)
+        if isinstance(scheduler, ReduceLROnPlateau) and _monitored(scheduler) not in measured:
+            raise ConfigError(
+                f"ReduceLROnPlateau cannot wait for {_monitored(scheduler)}; validation measures {', '.join(measured)}."
+            )
 
     def setup(self, stage: str) -> None:
         """Orders, checkpoints and compiles in place: parameters keep their names. Lets DDP alternate."""
@@ -404,3 +425,13 @@ class PadInvModule(AlternatingModule):
 def _average(decay: float) -> Callable[..., None]:
     average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
     return average
+
+
+def _end(scheduler: Any) -> float:
+    """After how many steps a schedule is at its end."""
+    return getattr(scheduler, "total_steps", None) or float("inf")
+
+
+def _monitored(scheduler: ReduceLROnPlateau) -> str:
+    """The metric that a schedule waits for: PyTorch's class has none, Lightning's has."""
+    return getattr(scheduler, "monitor", None) or "val/mse"

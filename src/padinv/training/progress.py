@@ -8,11 +8,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-from padinv.training.schedule import ImageSchedule, images_seen
+from padinv.training.schedule import images_seen, planned_images
 
 
 class ImageProgressBar(TQDMProgressBar):
-    """Lightning's bar, but it counts images seen, up to the budget of :class:`ImageSchedule` if there is one."""
+    """Lightning's bar, but it counts images seen, up to the budget of :class:`.ImageSchedule`, or a smaller limit."""
 
     def init_train_tqdm(self) -> Tqdm:
         """Makes the bar of the run."""
@@ -22,8 +22,7 @@ class ImageProgressBar(TQDMProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Sets the total, and where a resumed run stands."""
-        schedule = next((c for c in trainer.callbacks if isinstance(c, ImageSchedule)), None)  # type: ignore[attr-defined]
-        self.train_progress_bar.total = schedule.images if schedule is not None else None
+        self.train_progress_bar.total = planned_images(trainer)
         self.train_progress_bar.set_description("Training")
         if trainer.lightning_module is not None and self.train_progress_bar.n == 0:
             self.train_progress_bar.initial = images_seen(trainer.lightning_module)

@@ -7,8 +7,10 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from padinv.training.last_checkpoint import LastCheckpoint
 from padinv.training.pictures import ReconstructionPictures
 from padinv.training.run import run_directory
+from padinv.training.schedule import ImageSchedule, images_seen
 
 
 class RunReport(Callback):
@@ -38,12 +40,19 @@ class RunReport(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints where the checkpoint, the metrics and the picture are."""
         folder = run_directory(trainer)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, LastCheckpoint):
+                callback.save(trainer, pl_module)  # its own turn comes after this
         if trainer.is_global_zero:
             print("\n" + "\n".join(self.lines(trainer, folder)))
 
     def lines(self, trainer: Trainer, folder: Path) -> list[str]:
         """What there is to say: metrics before and after, and the files that exist."""
         lines = []
+        seen = images_seen(trainer.lightning_module)
+        schedule = next((c for c in trainer.callbacks if isinstance(c, ImageSchedule)), None)  # type: ignore[attr-defined]
+        left = f" of {schedule.images}" if schedule is not None and seen < schedule.images else ""
+        lines.append(f"{'images':<14}{seen}{left}")
         for key, value in self.after.items():
             before = f"{self.before[key]:.4f} → " if key in self.before else ""
             lines.append(f"{key:<14}{before}{value:.4f}")

@@ -24,7 +24,8 @@ class ImageSchedule(Callback):
     """Ends a run after so many images, validates every so many, and measures images per second.
 
     Lightning's own ``max_steps`` counts the steps of all optimizers, and ``val_check_interval`` counts batches. Leave
-    them, and set ``max_epochs: -1``.
+    them, and set ``max_epochs: -1``. Where one of them ends the run before its images are seen, that end is validated,
+    too.
 
     Args:
         images: the run ends when it has seen so many, on all ranks together, counted from its very beginning.
@@ -43,12 +44,27 @@ class ImageSchedule(Callback):
         self.validate_every = validate_every
         self._clock = (0.0, 0)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tells the Trainer that it validates by batches, also those callbacks that were set up before this one."""
+        self.announce(trainer)
+
+    def announce(self, trainer: Trainer) -> None:
+        """Gives the Trainer its interval of validation, in batches.
+
+        EarlyStopping and others read in their ``setup`` from it whether to look after epochs or after validations: our
+        modules call this before any of them. When exactly is decided batch by batch.
+        """
+        if self.validate_every is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
+            return
+        batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1) or 1
+        trainer.check_val_every_n_epoch = None
+        trainer.val_check_interval = max(1, round(self.validate_every / (batch * trainer.world_size)))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock; stops at once if the run was resumed after its end."""
         self._seen = images_seen(pl_module)
         self._clock = (time.perf_counter(), self._seen)
-        if self.validate_every is not None:
-            trainer.check_val_every_n_epoch = None
+        if self._by_images(trainer):
             trainer.val_check_batch = NEVER
         trainer.should_stop = self._seen >= self.images
 
@@ -57,10 +73,10 @@ class ImageSchedule(Callback):
     ) -> None:
         """Tells Lightning whether to validate now, and whether to stop."""
         before, self._seen = self._seen, images_seen(pl_module)
-        if self.validate_every is not None:
+        if self.validate_every is not None and self._by_images(trainer):
             crossed = self._seen // self.validate_every > before // self.validate_every
             trainer.val_check_batch = 1 if crossed else NEVER
-        if self._seen >= self.images:
+        if self._seen >= self.images or _is_last(trainer):
             trainer.should_stop = True
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
             now, (then, since) = time.perf_counter(), self._clock
@@ -70,3 +86,27 @@ class ImageSchedule(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the time of validation out of the speed."""
         self._clock = (time.perf_counter(), images_seen(pl_module))
+
+    def _by_images(self, trainer: Trainer) -> bool:
+        return self.validate_every is not None and trainer.check_val_every_n_epoch is None
+
+
+def planned_images(trainer: Trainer) -> int | None:
+    """After how many images a run ends, by whichever limit comes first; None if there is none that can be told."""
+    loop, batch = trainer.fit_loop, getattr(getattr(trainer, "datamodule", None), "batch_size", None)
+    limits = [float(callback.images) for callback in trainer.callbacks if isinstance(callback, ImageSchedule)]  # type: ignore[attr-defined]  # set by a connector
+    if batch is not None:
+        if loop.max_epochs not in (None, -1):
+            limits.append(loop.max_epochs * trainer.num_training_batches * batch * trainer.world_size)
+        if loop.max_steps >= 0 and trainer.optimizers:
+            limits.append(-(-loop.max_steps // len(trainer.optimizers)) * batch * trainer.world_size)
+    least = min(limits, default=float("inf"))
+    return int(least) if least < float("inf") else None
+
+
+def _is_last(trainer: Trainer) -> bool:
+    """Whether Lightning's own limits end the run after this batch."""
+    loop = trainer.fit_loop
+    last_epoch = loop.max_epochs not in (None, -1) and trainer.current_epoch + 1 >= loop.max_epochs
+    last_step = 0 <= loop.max_steps <= trainer.global_step
+    return last_step or (bool(last_epoch) and trainer.is_last_batch)
