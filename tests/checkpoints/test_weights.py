@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from padinv.checkpoints.weights import FacePack, Weights, face_pack, lpips_backbone, read_state_dict
+from padinv.checkpoints.weights import FacePack, Weights, face_pack, lpips_backbone, read_state_dict, reason
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
 
 
@@ -170,3 +170,12 @@ def test_fetching_a_face_pack_needs_insightface(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "insightface.utils.storage", None)
     with pytest.raises(MissingPackageError, match="pip install insightface"):
         face_pack().resolve()
+
+
+def test_reasons_are_the_systems_own_words() -> None:
+    """Behind what libraries of the network make of them."""
+    refused = OSError(-2, "Name or service not known")
+    wrapped = OSError(RuntimeError("HTTPSConnectionPool(host='a', port=443): Max retries exceeded", refused))
+    assert reason(wrapped) == reason(urllib.error.URLError(refused)) == "Name or service not known"
+    assert reason(RuntimeError("x" * 300)) == "x" * 100 + "…"
+    assert reason(RuntimeError("invalid hash value")) == "invalid hash value"

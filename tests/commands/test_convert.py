@@ -110,7 +110,10 @@ def test_inspect_options_that_no_shape_tells(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_inspect_an_encoder_and_a_bundled_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspected("congress64", capsys)["Generator"].startswith("StyleGAN2, 64 px, 10 latents of 256")
+    told = inspected("congress64", capsys)  # all of its files
+    assert told["Generator"].startswith("StyleGAN2, 64 px, 10 latents of 256")
+    assert told["Discriminator"].startswith("StyleGAN2, 64 px, channels")
+    assert told["PadInvEncoder"].startswith("IResNet-SE, depth 18, 64 px, 10 latents of 256, padding at 4, 8, 16, 32")
     psp = {f"encoder.{key}": tensor for key, tensor in formats.state("psp", "encoder", divide=16).items()}
     torch.save({"state_dict": psp}, tmp_path / "psp.pt")
     told = inspected(tmp_path / "psp.pt", capsys)

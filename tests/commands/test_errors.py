@@ -40,6 +40,13 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         (["invert", "{empty}"], "no images under"),
         (["invert", "{empty}/*.png"], "No file matches"),
         (["invert", "{empty}/a.png"], "There is no file"),
+        (
+            ["invert", "https://a.org/b.jpg"],
+            "https://a.org/b.jpg is a URL, and photographs are not fetched: download it",
+        ),
+        (["invert", "{photo}", "-o", "s3://b"], "--output must be a folder of this machine, not the URL s3://b"),
+        (["invert", "{photo}", "--aling"], "there is no option --aling: did you mean --align; padinv invert --help"),
+        (["edit", "{photo}", "--strenth=1", "--output"], "there is no option --strenth: did you mean --strength;"),
         (["invert", "{photo}", "-o", "{photo}"], "Nothing can be written to"),
         (["invert", "{photo}", "-o", "{photo}/out"], "Nothing can be written to"),
         (["invert", "{photo}", "--batch-size", "0"], "--batch-size must be 1 or more"),

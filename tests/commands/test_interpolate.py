@@ -11,7 +11,7 @@ from PIL import Image
 
 from command_files import Command, files, pixels
 from padinv import InversionCode, Inverter
-from padinv.commands.animation import write_gif
+from padinv.commands.animation import enlarged, write_gif
 from padinv.commands.interpolate import frames
 
 
@@ -25,7 +25,8 @@ def test_gif(padinv: Command, photographs: Path, tmp_path: Path) -> None:
         animation.seek(3)
         last = np.asarray(animation.convert("RGB")).astype(int)
     for frame, name in ((first, "a"), (last, "c")):
-        image = pixels(out / "images" / f"{name}.png")
+        image = enlarged(pixels(out / "images" / f"{name}.png").astype(np.uint8)).astype(int)
+        assert frame.shape == (256, 256, 3)
         assert np.abs(frame - image).mean() < 8  # 256 colours
     assert "codes/a.safetensors" in files(out)
 
@@ -63,9 +64,10 @@ def test_mp4(padinv: Command, photographs: Path, tmp_path: Path) -> None:
     assert ffmpeg.count_frames_and_secs(str(video)) == (6, pytest.approx(6 / 12))
     decode = [ffmpeg.get_ffmpeg_exe(), "-i", str(video), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(decode, capture_output=True, check=True).stdout
-    pictures = np.frombuffer(raw, np.uint8).reshape(6, 32, 32, 3).astype(int)
+    pictures = np.frombuffer(raw, np.uint8).reshape(6, 256, 256, 3).astype(int)
     for picture, name in ((pictures[0], "a"), (pictures[-1], "c")):
-        assert np.abs(picture - pixels(out / "images" / f"{name}.png")).mean() < 12  # half of the colours' resolution
+        image = enlarged(pixels(out / "images" / f"{name}.png").astype(np.uint8)).astype(int)
+        assert np.abs(picture - image).mean() < 12  # half of the colours' resolution
 
 
 def test_mp4_without_its_package(

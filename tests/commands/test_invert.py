@@ -21,6 +21,7 @@ from detection_model import write_detection_model
 from lock_holder import hold
 from padinv import Inversion, Inverter
 from padinv.bulk.module import BulkInversion
+from padinv.bulk.progress import PhotographProgressBar
 from padinv.inversion import FaceDetector
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -47,7 +48,7 @@ def test_what_is_written(padinv: Command, photographs: Path, model: Path, tmp_pa
         image = (inversion.images[0].clamp(-1, 1) * 127.5 + 127.5).permute(1, 2, 0).numpy()
         assert np.abs(pixels(out / "images" / f"{photograph.stem}.png") - image).max() <= 1
     assert pixels(out / "grids" / "a.png").shape == (136, 2 * 132 + 4, 3)  # two tiles of 128 px and gaps of 4
-    assert pixels(out / "grid.png").shape == (3 * 136, 2 * 132 + 4, 3)
+    assert pixels(out / "grid.png").shape == (2 * 164 + 8, 2 * 276 + 8, 3)  # two columns of grids and their names
 
 
 def test_one_at_a_time_or_together(padinv: Command, photographs: Path, tmp_path: Path) -> None:
@@ -226,14 +227,35 @@ def test_refinement_comes_nearer(padinv: Command, photographs: Path, tmp_path: P
 
 
 def test_the_bar_moves_while_codes_are_refined(
-    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     args = [photographs / "a.png", photographs / "b.jpg", "-o", tmp_path / "out"]
     assert padinv("invert", *args, "--refine", 20, "--batch-size", 1) == 0
     *lines, last = [line for line in capsys.readouterr().out.split("\r") if "photograph/s" in line]
     assert [line.split(", ")[-1] for line in lines if " step " in line] == ["step 10 of 20]", "step 20 of 20]"] * 2
     assert "2/2" in last
     assert "step" not in last
+
+
+def test_a_log_file_gets_lines(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for every, expected in ((0.0, ["1 of 3 photographs", "2 of 3 photographs", "3 of 3 photographs"]), (30.0, [])):
+        monkeypatch.setattr("padinv.bulk.running.PhotographProgressBar", partial(PhotographProgressBar, every))
+        out = tmp_path / str(every)
+        assert padinv("invert", photographs, "-o", out, "--batch-size", 1) == 0
+        *lines, last = capsys.readouterr().out.splitlines()
+        assert lines == expected
+        assert last.startswith(f"{out}: 3 photographs, mse ")
 
 
 def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:

@@ -13,4 +13,4 @@ def test_show_photographs_and_codes(padinv: Command, photographs: Path, tmp_path
     # Images, the constant, and the rings at 4, 8, 16 and 32 px.
     assert size(out / "grids" / "a.png") == (7 * 68 + 4, 72)
     assert size(out / "grids" / "b.png") == (6 * 68 + 4, 72)
-    assert size(out / "grid.png") == (7 * 68 + 4, 144)
+    assert size(out / "grid.png") == (7 * 68 + 4 + 16, 2 * (72 + 28) + 8)

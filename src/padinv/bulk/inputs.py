@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -55,6 +56,8 @@ def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Call
 
 def _expand(argument: str) -> list[str]:
     """The paths behind an argument, of which there is more than one only for a pattern."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", argument):
+        raise DataError(f"{argument} is a URL, and photographs are not fetched: download it, and give the file.")
     path = Path(argument).expanduser()
     if path.exists() or not glob.has_magic(argument):
         return [str(path)]
@@ -82,9 +85,8 @@ def _open(path: str, codes: bool, remark: Callable[[str], object]) -> Source:
         return open_source(path, remark)
     except DataError:
         folder = Path(path)
-        found = (
-            sorted(file.name for file in folder.iterdir() if is_code(file.name)) if codes and folder.is_dir() else []
-        )
+        files = [*folder.glob("*"), *folder.glob("*/*")] if codes and folder.is_dir() else []  # also of several faces
+        found = sorted(file.relative_to(folder).as_posix() for file in files if is_code(file.name))
         if not found:
             raise
         return FolderSource(folder, Names(found))

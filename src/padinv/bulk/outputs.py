@@ -91,6 +91,12 @@ class OutputFolder:
         owners = {same_file(name): path for path, name in reversed(named.items())}
         return {path: name for path, name in named.items() if owners[same_file(name)] == path}
 
+    @property
+    def names_of_results(self) -> list[str]:
+        """Of all results that are here, sorted by photograph, of several faces in one in their order."""
+        done = (self.records[path] for path in sorted(self.names))
+        return [name for record in done for name in names_of_faces(record["name"], record["faces"])]
+
     def file(self, kind: str, name: str) -> Path:
         """Where a result is."""
         return self.path / kind / f"{name}{SUFFIXES[kind]}"

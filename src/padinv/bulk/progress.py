@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -13,7 +14,19 @@ from padinv.bulk.dataset import PhotographDataset
 
 
 class PhotographProgressBar(TQDMProgressBar):
-    """Lightning's bar, but it counts photographs, over all processes."""
+    """Lightning's bar, but it counts photographs, over all processes.
+
+    Where there is no terminal, as in a log file, it is a line now and then.
+
+    Args:
+        every: seconds from one line to the next.
+    """
+
+    def __init__(self, every: float = 30.0) -> None:
+        super().__init__()
+        self.every = every
+        self.done = 0
+        self.told = time.monotonic()
 
     @property
     def total(self) -> int:
@@ -28,7 +41,7 @@ class PhotographProgressBar(TQDMProgressBar):
             desc="Photographs",
             total=self.total,
             unit="photograph",
-            disable=self.is_disabled,
+            disable=self.is_disabled or not sys.stdout.isatty(),
             dynamic_ncols=True,
             file=sys.stdout,
             bar_format=self.BAR_FORMAT,
@@ -52,7 +65,12 @@ class PhotographProgressBar(TQDMProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Moves the bar, as if all processes were as far as this one."""
+        self.done = min(self.total, self.done + len(batch) * trainer.world_size)
         bar = self.predict_progress_bar
         bar.set_postfix_str("", refresh=False)
-        bar.n = min(self.total, bar.n + len(batch) * trainer.world_size)
+        bar.n = self.done
         bar.refresh()
+        now = time.monotonic()
+        if bar.disable and trainer.is_global_zero and now - self.told >= self.every:
+            print(f"{self.done} of {self.total} photographs", flush=True)
+            self.told = now

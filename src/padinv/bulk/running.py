@@ -29,7 +29,7 @@ from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
 from padinv.checkpoints import fingerprint
 from padinv.data.sources import Source
-from padinv.exceptions import DataError
+from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.landmarks import Points, as_landmarks
 from padinv.inversion.pretrained import load_pair
@@ -71,11 +71,11 @@ class Report:
         """What there is to say, in a line: where the results are, how many, and the mean of each metric."""
         done = [record for record in self.records if "name" in record]
         failed = len(self.records) - len(done)
-        parts = [f"{self.folder.path}: {len(done)} photograph{'s' * (len(done) != 1)}"]
+        parts = [f"{printable(str(self.folder.path))}: {len(done)} photograph{'s' * (len(done) != 1)}"]
         for key in ("mse", "psnr", "ms_ssim"):
-            values = [record[key] for record in done if record.get(key) is not None]
+            values = [record[key] for record in done if isinstance(record.get(key), int | float)]
             parts += [f"{key} {mean(values):.4f}"] if values else []
-        return ", ".join(parts) + (f"; {failed} failed" if failed else "")
+        return ", ".join(parts) + (f"; {failed} failed, see the errors in metrics.jsonl" if failed else "")
 
     @property
     def exit_code(self) -> int:
@@ -157,7 +157,7 @@ def run(
         records = [folder.records[one.path] for one in given if one.path in folder.records]
         report = Report(folder, records, inverter, trainer.is_global_zero, tuple(path for path in paths if path))
         if report.is_first:
-            write_sheet(folder, report.names)
+            write_sheet(folder)
             print(report.summary())
             if finish is not None:
                 finish(report)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from padinv.checkpoints.registry import resolve
+from padinv.checkpoints.weights import reason
 from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
 from padinv.typing import PathLike
 
@@ -89,7 +90,7 @@ def fetch(url: str, sha256: str) -> Path:
         _download(url, part)
     except (OSError, http.client.HTTPException) as error:
         raise WeightsNotFoundError(
-            f"{url} could not be fetched ({error}), and {path} does not exist: "
+            f"{url} could not be fetched ({reason(error)}), and {path} does not exist: "
             "try again when there is a network, or download it elsewhere and give its path."
         ) from error
     if (actual := hash_file(part)) != sha256:
@@ -132,8 +133,7 @@ def _fetch_from_hub(source: str) -> Path:
     try:
         return Path(hf_hub_download(f"{owner}/{repository}", file))
     except (OSError, ValueError) as error:  # its own errors are of these
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsNotFoundError(
-            f"{source} could not be fetched ({reason}), and is not in its cache: "
+            f"{source} could not be fetched ({reason(error)}), and is not in its cache: "
             "try again when there is a network, mend its name, or download it elsewhere and give its path."
         ) from error

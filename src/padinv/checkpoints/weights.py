@@ -72,13 +72,33 @@ class Weights:
             self._fetch(path)
         except (OSError, RuntimeError, http.client.HTTPException, zipfile.BadZipFile) as error:
             raise WeightsNotFoundError(
-                f"{self.filename} is not in {path.parent} and could not be fetched from {self.url} ({error}): "
+                f"{self.filename} is not in {path.parent} and could not be fetched from {self.url} ({reason(error)}): "
                 f"put it there, or use {self.instead}."
             ) from error
         return path
 
     def _fetch(self, path: Path) -> None:
         torch.hub.download_url_to_file(self.url, str(path), self.hash_prefix)
+
+
+def reason(error: BaseException, most: int = 100) -> str:
+    """Why something could not be fetched, in a few words: those of the system, if it is behind the error.
+
+    Libraries of the network wrap its word, such as "Name or service not known", in a paragraph of their own.
+
+    >>> reason(RuntimeError("<urlopen error [Errno -2] …>")), reason(OSError(28, "No space left"))
+    ('<urlopen error [Errno -2] …>', 'No space left')
+    """
+    inner: BaseException | None = error
+    seen: list[BaseException] = []
+    while isinstance(inner, BaseException) and inner not in seen:
+        if isinstance(inner, OSError) and inner.strerror and isinstance(inner.errno, int):
+            return inner.strerror
+        seen.append(inner)
+        behind = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
+        inner = next((other for other in behind if isinstance(other, BaseException)), None)
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class FacePack(Weights):

@@ -16,6 +16,23 @@ from padinv.exceptions import MissingPackageError
 Frames = Iterator[NDArray[np.uint8]]
 
 
+def enlarged(frame: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
+    """A frame as so many times its size as players and chats need to show it well, by Pillow's Lanczos filter.
+
+    Args:
+        frame: (H, W, 3).
+        least: pixels of the shorter side, in the end.
+
+    >>> enlarged(np.zeros((64, 96, 3), np.uint8)).shape, enlarged(np.zeros((300, 300, 3), np.uint8)).shape
+    ((256, 384, 3), (300, 300, 3))
+    """
+    height, width = frame.shape[:2]
+    times = -(-least // min(height, width))
+    if times <= 1:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((times * width, times * height), Image.Resampling.LANCZOS))
+
+
 def write_gif(frames: Frames, path: Path, fps: float = 20.0) -> None:
     """Writes an endless GIF.
 

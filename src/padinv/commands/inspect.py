@@ -8,9 +8,10 @@ from pathlib import Path
 
 from padinv.checkpoints.content import read_content
 from padinv.checkpoints.reading import NOISE, AnyNetwork, read_network
+from padinv.checkpoints.registry import BUNDLED
 from padinv.checkpoints.renaming import State
 from padinv.checkpoints.sources import resolve_source
-from padinv.exceptions import CheckpointError, PadInvError
+from padinv.exceptions import PadInvError
 
 LOADERS = {"Generator": "load_generator", "Discriminator": "load_discriminator", "PadInvEncoder": "load_encoder"}
 
@@ -28,20 +29,23 @@ def main(args: Sequence[str]) -> int:
         PadInvError: if the file cannot be read.
     """
     parser = argparse.ArgumentParser(prog="padinv inspect", description="Tell what a checkpoint holds.")
-    parser.add_argument("source", metavar="FILE", help="a path, https://… with --sha256, or hf://owner/repository/file")
+    parser.add_argument(
+        "source",
+        metavar="FILE",
+        help="a path, the name of a bundled model, https://… with --sha256, or hf://owner/repository/file",
+    )
     parser.add_argument("--sha256", help="what the file's SHA-256 must be")
     options = parser.parse_args(args)
-    for line in describe(_resolve(options.source, options.sha256)):
-        print(line)
+    for number, path in enumerate(_resolve(options.source, options.sha256)):
+        print(*([""] if number else []), *describe(path), sep="\n")
     return 0
 
 
-def _resolve(source: str, sha256: str | None) -> Path:
-    """The file of the first network that a bundled name has; any other source is the same for all."""
-    try:
-        return resolve_source(source, "Generator", sha256)
-    except CheckpointError:
-        return resolve_source(source, "PadInvEncoder", sha256)
+def _resolve(source: str, sha256: str | None) -> list[Path]:
+    """The files of all networks that a bundled name has, or the one file of any other source."""
+    if source in BUNDLED and sha256 is None and not Path(source).exists():
+        return [resolve_source(source, network) for network in BUNDLED[source]]
+    return [resolve_source(source, "Generator", sha256)]
 
 
 def describe(path: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from padinv.bulk import Report, Task, find_photographs, run
 from padinv.bulk.inputs import is_code
 from padinv.codes import InversionCode
-from padinv.commands.animation import WRITERS, check_format
+from padinv.commands.animation import WRITERS, check_format, enlarged
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import interpolate
 from padinv.editing.mixing import Easing
@@ -84,7 +84,7 @@ def _animate(report: Report, kind: str, count: int, fps: float, easing: Easing, 
     if len(names) < 2:
         raise DataError(f"Two photographs or more are needed to go from one to the next, but there are {len(names)}.")
     codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]
-    pictures = frames(report.inverter, [*codes, codes[0]] if loop else codes, count, easing)
+    pictures = map(enlarged, frames(report.inverter, [*codes, codes[0]] if loop else codes, count, easing))
     return report.folder.write(
         report.folder.path / f"interpolation.{kind}", lambda path: WRITERS[kind](pictures, path, fps)
     )

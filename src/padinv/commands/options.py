@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,13 @@ def whole_number(least: int, most: float = math.inf) -> Callable[[str], int]:
     return read
 
 
+def folder(text: str) -> Path:
+    """What an option takes that is a folder of this machine."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
+    return Path(text)
+
+
 def _checked(value: float, least: float, most: float) -> float:
     if not least <= value <= most:
         bounds = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
@@ -59,7 +67,19 @@ class OptionParser(argparse.ArgumentParser):
     ) -> tuple[Any, list[str]]:
         """Puts a space before negative numbers: what does not begin with a dash is a value to argparse."""
         words = sys.argv[1:] if args is None else args
+        self._check_options(words)
         return super().parse_known_args([f" {word}" if _is_negative(word) else word for word in words], namespace)
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Names a misspelt option, before argparse finds something else to be missing."""
+        known = [name for action in self._actions for name in action.option_strings]
+        for word in words:
+            name = word.partition("=")[0]
+            if word == "--":
+                return
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                nearest = get_close_matches(name, known, 1, cutoff=0.5)
+                self.error(f"there is no option {name}" + (f": did you mean {nearest[0]}" if nearest else ""))
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError."""
@@ -89,7 +109,7 @@ def photograph_parser(command: str, description: str, output_required: bool = Tr
     defaults = BulkOptions(output=Path())
     results = parser.add_argument_group("results")
     results.add_argument(
-        "-o", "--output", type=Path, required=output_required, metavar="OUT", help="folder for the results"
+        "-o", "--output", type=folder, required=output_required, metavar="OUT", help="folder for the results"
     )
     results.add_argument("--overwrite", action="store_true", help="make again what is already there")
     model = parser.add_argument_group("model")

@@ -95,7 +95,7 @@ class FaceDetector:
 def _resolve(weights: PathLike) -> Path:
     given = Path(weights).expanduser()
     is_path = given.exists() or given.suffix == ".onnx" or len(given.parts) > 1
-    pack = replace(face_pack() if is_path else face_pack(str(weights)), instead="landmarks of your own")
+    pack = replace(face_pack() if is_path else face_pack(str(weights)), instead="landmarks of your own (--landmarks)")
     return pack.resolve(given if is_path else None)
 
 
