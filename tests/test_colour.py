@@ -90,7 +90,10 @@ def test_grey_profiles(depth: int, kind: str) -> None:
     expected = 255 * srgb_curve((ramp / 255.0) ** 1.8)[..., None].repeat(3, axis=-1)
     decoded = decode(encode(image, kind, icc_profile=grey_profile(1.8)))
     assert levels(decoded, expected) <= 1
-    assert not decode_original(encode(image, kind, icc_profile=grey_profile(1.8))).info  # a face has colours
+    kept = decode_original(encode(image, kind, icc_profile=grey_profile(1.8)))  # with numbers of its own, for a face
+    assert np.array_equal(np.asarray(kept), ramp[..., None].repeat(3, axis=-1))
+    assert levels(seen(kept), expected) <= 1
+    assert set(kept.info) == {"icc_profile"}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])

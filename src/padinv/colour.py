@@ -74,12 +74,24 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
         return False
 
 
-def matrix_profile(primaries: Sequence[float], exponent: float) -> bytes:
+def rgb_of_grey(profile: bytes) -> bytes | None:
+    """A grey profile for three equal channels, into which a face can be laid; None if it has no simple curve.
+
+    Args:
+        profile: in which grey images are (:func:`mode_of` is "L").
+    """
+    count = min(int.from_bytes(profile[128:132], "big"), (len(profile) - 132) // 12)
+    tags = struct.iter_unpack(">4s2I", profile[132 : 132 + 12 * count])
+    curve = next((profile[start : start + size] for name, start, size in tags if name == b"kTRC"), b"")
+    return matrix_profile(SRGB, curve) if curve[:4] in (b"curv", b"para") else None
+
+
+def matrix_profile(primaries: Sequence[float], curve: float | bytes) -> bytes:
     """A minimal ICC profile (version 2) of an RGB space.
 
     Args:
         primaries: white, red, green and blue as (x, y), eight numbers.
-        exponent: from numbers in [0, 1] to light.
+        curve: from numbers in [0, 1] to light: an exponent, or the content of an ICC tag.
 
     Raises:
         numpy.linalg.LinAlgError: if three of them lie on a line.
@@ -98,7 +110,8 @@ def matrix_profile(primaries: Sequence[float], exponent: float) -> bytes:
     def xyz(values: NDArray[Any]) -> bytes:
         return struct.pack(">4s4x3i", b"XYZ ", *(round(float(value) * 65536) for value in values))
 
-    curve = struct.pack(">4s4xIH", b"curv", 1, round(exponent * 256))
+    if not isinstance(curve, bytes):
+        curve = struct.pack(">4s4xIH", b"curv", 1, round(curve * 256))
     text = b"padinv\0"
     tags = {
         b"desc": struct.pack(">4s4xI", b"desc", len(text)) + text + bytes(78),

@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from padinv.colour import MAX_PROFILE_BYTES, convert, is_srgb, mode_of, profile_of
+from padinv.colour import MAX_PROFILE_BYTES, convert, is_srgb, mode_of, profile_of, rgb_of_grey
 from padinv.exceptions import DataError
 
 FORMATS = {
@@ -294,7 +294,7 @@ def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
 
     Returns:
         8-bit RGB, or RGBA if it says what is transparent. `info` has its profile as "icc_profile", if that is another
-        than sRGB, and nothing else. What has no RGB profile, such as CMYK, is in sRGB.
+        than sRGB, and nothing else; a grey profile is made one for three equal channels. What is CMYK is in sRGB.
 
     Raises:
         DataError: Its pixels are floating-point numbers.
@@ -342,6 +342,8 @@ def _known(image: Image.Image, profile: bytes | None, remark: Remark) -> tuple[I
 
 def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes | None]:
     mode = mode_of(profile)
+    if mode == "L" and image.mode in ("L", "1") and (equal := rgb_of_grey(profile)) is not None:
+        mode, profile = "RGB", equal
     if mode == "RGB" and image.mode not in ("CMYK", "LAB"):
         rgb = image.convert("RGB")
         if is_srgb(profile):
