@@ -70,6 +70,8 @@ def test_labels(tmp_path: Path) -> None:
     table.write_text("file,year,kind\nx/1.png,1950,a\n2.png,,b\n", encoding="utf-8-sig")
     assert read_labels(table, ["/p/1.png", "/p/2.png", "/p/3.png"], "year") == ["1950", None, None]
     assert read_labels(table, ["/p/1.safetensors"], "year") == ["1950"]
+    (tmp_path / "nan.csv").write_text("file,year\n1.png,NaN\n2.png,1950\n")
+    assert read_labels(tmp_path / "nan.csv", ["1.png", "2.png"], "year") == [None, "1950"]
     assert read_labels(table, ["/p/code.safetensors"], "year", recorded=["/q/1.png"]) == ["1950"]
     with pytest.raises(DataError, match="no column 'age'; there are: file, year, kind"):
         read_labels(table, [], "age")
@@ -139,3 +141,21 @@ def test_each_photograph_gets_its_own_label(tmp_path: Path) -> None:
     table.write_text("file,smile\n0001.jpg,1\n")
     with pytest.raises(DataError, match=r"one entry, 0001\.jpg, for /d/one/0001\.jpg, /d/two/0001\.jpg"):
         read_labels(table, photographs, "smile")
+
+
+def test_labels_are_checked_before_the_work(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="an extra")
+    table, out = tmp_path / "labels.csv", tmp_path / "out"
+    args = [photographs, "--find", "linear", "--labels", table, "--column", "smile", "-o", out]
+    for text, reason in (
+        ("file,smile\nx/a.png,1\ny/a.png,0\n", f"several entries that could be meant by {photographs / 'a.png'}"),
+        ("file,smile\nz.png,1\n", "none of the 3 photographs"),
+        ("a.png,1\n", "has no header"),
+    ):
+        table.write_text(text)
+        assert padinv("directions", *args) == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("padinv: ")]
+        assert reason in line
+        assert not (out / "codes").exists()

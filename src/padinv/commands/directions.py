@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from padinv.bulk import OutputFolder, Report, Task, run
+from padinv.bulk.inputs import is_code
+from padinv.bulk.searching import search
 from padinv.bulk.writer import write_png
 from padinv.codes import InversionCode
 from padinv.commands.edit import check_directions, identify
@@ -151,8 +153,10 @@ def _linear(options: argparse.Namespace) -> int:
         raise ConfigError("--find linear needs photographs, --labels with --column, and --output.")
 
     require_scikit_learn()
+    _, paths = search(options.photographs, options.output)
+    photographs = [] if any(map(is_code, paths)) else list(filter(None, paths))  # codes tell theirs when they are read
     for column in filter(None, (options.column, options.groups, options.confounder)):
-        read_labels(options.labels, [], column)  # says whether there is such a column, before the work
+        read_labels(options.labels, photographs, column)  # says what is wrong before the work
 
     def finish(report: Report) -> None:
         _write(report.folder, Directions([_fit(report, options)], options.strengths), report.inverter.generator)

@@ -18,6 +18,10 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """How an entry ends that is no name of a column."""
 
 
+NO_LABEL = ("", "nan")
+"""An entry that says that there is none: the latter is pandas'."""
+
+
 def read_labels(
     path: Path, photographs: Sequence[str], column: str, key: str = "file", recorded: Sequence[str] | None = None
 ) -> list[str | None]:
@@ -32,7 +36,7 @@ def read_labels(
         recorded: what else each photograph is called, such as the photograph of a saved code; this name goes first.
 
     Returns:
-        For each photograph the entry, None where there is none or it is empty.
+        For each photograph the entry, None where there is none, or it is empty or "nan".
 
     Raises:
         DataError: if the file cannot be read, has no such column, has two entries for a file, or none for all of the
@@ -57,7 +61,7 @@ def read_labels(
             f"{path} has none of the {len(names)} photographs, such as {photographs[0]}: its column {header[files]!r} "
             f"names {', '.join(list(entries)[:3]) or 'none'}."
         )
-    return [entry or None for entry in found]
+    return [None if entry is None or entry.lower() in NO_LABEL else entry for entry in found]
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:

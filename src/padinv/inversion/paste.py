@@ -68,7 +68,8 @@ def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], fe
         feather: as for :func:`paste_back`.
 
     Returns:
-        A new image with the profile in ``info["icc_profile"]``, where PNG files, for one, are written with it.
+        A new image with the profile in ``info["icc_profile"]``. Pillow writes it into PNG, TIFF and AVIF files; for
+        JPEG and WebP say ``image.save(path, icc_profile=image.info.get("icc_profile"))``.
 
     Raises:
         ConfigError: as :func:`paste_back`.
