@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import struct
@@ -90,6 +91,10 @@ def valid_files() -> dict[str, Valid]:
     add("rosinality, old container", save(rosinality, zipped=False), load_generator)
     add("pSp", save(psp, zipped=True), load_generator)
     add("Hammer", save({"models": {"generator": formats.hammer_generator(generator)}}, zipped=True), load_generator)
+    options = {"mapping_lr_mul": 0.02, "noise_type": "spatial", "filter_kernel": [1, 3, 3, 1], "conv_clamp": 256}
+    beside = {"model_kwargs_init": {"generator": argparse.Namespace(**options)}, "loss": {"l1": nn.L1Loss()}}
+    models = {"models": {"generator": formats.hammer_generator(generator)}}
+    add("Hammer's runner", save({**models, **beside}, zipped=True), load_generator)
     add("Lightning", save(run, zipped=True), load_encoder)
     ada = formats.persistent(formats.small_ada())
     add("NVIDIA ADA", lambda path: formats.write_ada(path, G_ema=ada), load_generator)

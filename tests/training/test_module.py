@@ -465,6 +465,12 @@ def test_checkpoint_of_another_generator_or_encoder_is_refused(
         CheckpointError, match=r"'encoder\.backbone\.stem\.0\.weight' has shape \(4, 3, 3, 3\).*\(8, 3, 3, 3\)"
     ):
         fit(wide, picture_folder, ckpt=str(tmp_path / "run.ckpt"))
+    for option, value in (("padding_level", 1), ("first_for_all", True)):
+        changed = partial(ENCODER, **{option: value})
+        with pytest.raises(
+            CheckpointError, match=f"was trained with {option} .*; set model.encoder.init_args.{option} to"
+        ):
+            PadInvModule.load_from_checkpoint(tmp_path / "run.ckpt", encoder=changed)
 
 
 def test_discriminator_is_the_runs_own_after_resuming(build: Any, picture_folder: Path, tmp_path: Path) -> None:

@@ -416,6 +416,13 @@ class PadInvModule(AlternatingModule):
                 f"{fingerprint(self.generator)}; set model.generator to the run's own."
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
+        before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
+        for option in ("padding_level", "first_for_all"):  # which no shape tells
+            if option in before and before[option] != now.get(option, before[option]):
+                raise CheckpointError(
+                    f"The checkpoint's encoder was trained with {option} {before[option]}, but this run's has "
+                    f"{now[option]}; set model.encoder.init_args.{option} to {before[option]}."
+                )
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers() or []
