@@ -29,6 +29,7 @@ def test_bundled_directions_are_of_the_bundled_generator_and_better_than_chance(
     for direction in directions.values():
         assert direction.generator == fingerprint(generator)
         assert direction.metadata["accuracy"] > direction.metadata["chance"]
+        assert -4 < direction.metadata["lowest"] < -1.9 < 2.8 < direction.metadata["highest"] < 4
     # On test portraits the year of birth cannot be told, as docs/bundled.md says.
     assert directions["gender"].metadata["test_accuracy"] > 0.9
 

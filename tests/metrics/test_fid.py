@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from padinv.batches import ImageRangeWarning
 from padinv.data.sources import open_source
-from padinv.exceptions import ConfigError, MissingPackageError, WeightsNotFoundError
+from padinv.exceptions import ConfigError, DataError, MissingPackageError, WeightsNotFoundError
 from padinv.images import load_tensor
 from padinv.metrics import FrechetDistance, RandomFeatures
 from padinv.networks.backbone import IResNet
@@ -162,3 +163,12 @@ def test_inception_without_the_net(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_fidelity(monkeypatch, extractor)
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*checkpoints"):
         FrechetDistance("inception")
+
+
+def test_images_in_another_range_are_told() -> None:
+    metric = FrechetDistance("random", resolution=16)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(ImageRangeWarning, match="no value below 0"):
+        metric.update(images, real=True)
+    with pytest.raises(DataError, match=r"not torch\.uint8"):
+        metric.update((images * 255).byte(), real=False)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from padinv.batches import check_images
 from padinv.exceptions import ConfigError, MissingPackageError, WeightsNotFoundError
 from padinv.losses.base import Frozen
 
@@ -147,3 +148,12 @@ class FrechetDistance(FrechetInceptionDistance):
         else:
             network = features
         super().__init__(_Features(network, resolution), normalize=True, **kwargs)
+
+    def update(self, imgs: Tensor, real: bool) -> None:
+        """Adds images (B, 3, H, W) in [-1, 1].
+
+        Raises:
+            DataError: if they are something else, such as bytes.
+        """
+        check_images(imgs, values=real)  # what is generated is in whatever range the generator has learnt
+        super().update(imgs, real)
