@@ -96,6 +96,24 @@ def test_grey_profiles(depth: int, kind: str) -> None:
     assert set(kept.info) == {"icc_profile"}
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bits_are_rounded(channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (10, 12, channels))
+    header = struct.pack(">IIBBBBB", 12, 10, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = {"IHDR": header, "iCCP": b"x\0\0" + zlib.compress(P3), "IDAT": zlib.compress(rows), "IEND": b""}
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    chunks = {"IHDR": header, "eXIf": exif.tobytes()[6:], **chunks}
+    png = with_chunks(encode(COLOURS)[:33], **chunks)
+    png = png[:8] + png[33:]  # without the header of another
+    kept = decode_original(png)
+    colours = values[..., [0, 0, 0]] if channels == 2 else values[..., :3]
+    assert levels(kept.convert("RGB"), colours[::-1, ::-1] / 257) <= 0.5
+    if channels == 3:
+        assert levels(decode(png), true_srgb(colours[::-1, ::-1] / 257, "Display P3")) <= 1.5
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_with_a_profile(kind: str) -> None:
     inks = Image.new("CMYK", (16, 16), (255, 0, 0, 128))  # cyan, which Pillow alone would show

@@ -188,7 +188,24 @@ def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
     if resolution is not None:
         image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG has it; elsewhere it does nothing
     image.load()
-    return image
+    deep = data.startswith(PNG) and data[24] == 16 and data[25] in (2, 4, 6) and "transparency" not in image.info
+    return _rounded(data, image) if deep else image  # of grey without alpha Pillow gives all bits
+
+
+def _rounded(data: bytes, image: Image.Image) -> Image.Image:
+    """A PNG of 16 bits in 8, rounded: Pillow cuts off the lower half of colours, which makes them darker."""
+    from torchvision.io import ImageReadMode, decode_png
+
+    try:
+        pixels = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED).numpy()
+    except RuntimeError:  # it knows less of damaged files
+        return image
+    mode = {2: "LA", 3: "RGB", 4: "RGBA"}.get(len(pixels))
+    if mode is None or pixels.dtype != np.uint16 or pixels.shape[1:] != (image.height, image.width):
+        return image
+    rounded = Image.merge(mode, [Image.fromarray((band / 257).round().astype(np.uint8)) for band in pixels])
+    rounded.info, rounded.format = image.info, image.format
+    return rounded
 
 
 def is_image_file(path: Path) -> bool:
