@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from padinv.checkpoints import genforce, hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
 from padinv.checkpoints.budget import Budget
+from padinv.checkpoints.first_bytes import LOOKED_AT, is_text, kind_of
 from padinv.checkpoints.native import is_safetensors, read_native
 from padinv.checkpoints.others import recognise
 from padinv.checkpoints.reconstruction import find
@@ -65,8 +67,7 @@ def read_content(path: Path) -> Content:
         raise CheckpointError(f"{path} may not be read by this user ({error.strerror}).") from error
     except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
         raise CheckpointError(
-            f"{path} cannot be read: it is damaged, or no checkpoint ({type(error).__name__}); "
-            "copy or download it again."
+            f"{path} cannot be read: it is damaged, or no checkpoint; copy or download it again."
         ) from error
     if other is not None:
         raise CheckpointError(f"{path} holds {other}, but padinv works with StyleGAN2 alone.")
@@ -85,7 +86,10 @@ def _describe(content: Any) -> str:
     objects = [value for value in [content, *values[:MOST_KEYS]] if isinstance(value, Inert)]
     parts = []
     if isinstance(content, dict) and content:
-        names = (f"{str(key)[:100]}{' (empty)' if value is None else ''}" for key, value in content.items())
+        names = (
+            f"{str(key)[:100]}{' (empty)' if value is None and isinstance(key, str) else ''}"
+            for key, value in content.items()
+        )
         parts.append(str(sorted(names)[:5]))
     if objects:
         parts.append(
@@ -140,12 +144,32 @@ def _find_inside(
 
 
 def unpickle(path: Path) -> Any:
-    """Reads a pickle, or a file of ``torch.save`` of either kind; errors are of many kinds."""
+    """Reads a pickle, or a file of ``torch.save`` of either kind.
+
+    Raises:
+        CheckpointError: if it is something else, which the message says; without the name of the file.
+        Exception: of many kinds, if it is damaged.
+    """
     size = path.stat().st_size
+    if not size:
+        raise CheckpointError("it is empty; copy or download it again")
     budget = Budget(size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        if mapped[:4] == ZIP_MAGIC:
-            return read_archive(file, budget, mapped.find)
-        if is_stream(mapped[:64]):
-            return read_stream(mapped, budget)
-        return Unpickler(mapped, budget, find).load()
+        start, last = mapped[:LOOKED_AT], mapped[-1:]
+        if what := kind_of(start):
+            raise CheckpointError(f"it is {what}")
+        try:
+            if start.startswith(ZIP_MAGIC):
+                return read_archive(file, budget, mapped.find)
+            if is_stream(start[:64]):
+                return read_stream(mapped, budget)
+            return Unpickler(mapped, budget, find).load()
+        except zipfile.BadZipFile as error:
+            raise CheckpointError("it ends early, or is damaged; copy or download it again") from error
+        except Exception as error:
+            # Pickles may be text, too, but end with a dot, and break further on.
+            if is_text(start) and last != b"." and mapped.tell() < 2**16:
+                raise CheckpointError("it is text, such as a configuration or a log, not a checkpoint") from error
+            if mapped.tell() >= size and not isinstance(error, PadInvError):
+                raise CheckpointError("it ends early; copy or download it again") from error
+            raise

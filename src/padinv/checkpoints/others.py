@@ -16,9 +16,16 @@ STYLEGAN3 = r"synthesis\.L\d+_\d+_\d+\.|synthesis\.input\.(freqs|phases|transfor
 OTHERS = (
     ("StyleGAN-XL", STYLEGAN3, r"mapping\.embed_proj\.|feature_networks?\."),
     ("StyleGAN3", STYLEGAN3),
+    ("StyleGAN3 of Hammer", r"synthesis\.early_layer\.(frequency|phase|transform|affine)"),
+    ("EG3D", r"backbone\.synthesis\.", r"(superresolution|decoder\.net|backbone\.mapping)\."),
+    ("GANformer", r"(.*[./])?(G_)?synthesis[./]", r".*(AttLayer|\.att_weight|\.to_queries|\.transformer\.)"),
+    ("FastGAN", r"(.*\.)?(init\.init|feat_8)\.", r"(.*\.)?(to_big|se_64)\."),
+    ("a diffusion model", r"(model\.diffusion_model|first_stage_model)\.|.*\.attn\d?\.to_q\."),
+    ("an ArcFace backbone", r"body\.\d+\.res_layer\.", r"output_layer\.\d\."),
     ("lucidrains' own architecture", r"(GAN\.)?GE?\.(initial_block|blocks\.\d+\.to_style\d\.)"),
     ("StyleGAN1", r".*/StyleMod/|.*/Noise/weight$|(.*\.)?progression\.\d+\.(adain|noise)\d|.*\.epilogue\."),
     ("a progressive GAN", r"(.*/)?(To|From)RGB_lod\d|(.*\.)?progression\.\d+\.|(.*\.)?scaleLayers\."),
+    ("a progressive GAN", r"layer0\.(conv\.)?weight", r"output\d+\.(conv\.)?weight"),
 )
 """Architectures in the order in which to look, each with patterns that some of its keys match."""
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from padinv.checkpoints.budget import Budget
+from padinv.checkpoints.first_bytes import kind_of_archive
 from padinv.checkpoints.reconstruction import Storage, find, storage_type
 from padinv.checkpoints.unpickling import File, Inert, Symbol, Unpickler
 from padinv.exceptions import CheckpointError
@@ -53,9 +54,10 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
             raise CheckpointError(f"it is an archive of more entries than its {budget.size} bytes can need")
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise CheckpointError("it is a zip archive, but not of torch.save")
-        folder = names[0].removesuffix("data.pkl")
+        folder = names[0].removesuffix("data.pkl") if len(names) == 1 else None
+        if folder is None or f"{folder}constants.pkl" in archive.namelist():  # which TorchScript has beside it
+            what = kind_of_archive(archive.namelist())
+            raise CheckpointError(f"it is a zip archive, but not of torch.save{f', {what}' if what else ''}")
 
         def read(name: str) -> bytes:
             entry = archive.getinfo(folder + name)

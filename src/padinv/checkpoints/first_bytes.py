@@ -1,0 +1,84 @@
+"""What a file is that is no checkpoint, told by its first bytes, with the mend: most are downloads that went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+LOOKED_AT = 1024
+"""How many bytes :func:`kind_of` wants."""
+
+PAGE = (
+    "a web page, not the file itself, as drives and sites show before a download or a login: open the link in a "
+    "browser, download the file there, and give its path"
+)
+UNPACK = "unpack it, and give the checkpoint inside"
+IMAGE = "which is no checkpoint: give the file of a network"
+
+KINDS: tuple[tuple[str, str], ...] = (
+    (r"\s*(<!--.*?-->\s*)?(<\?xml[^>]*>\s*)?<(!doctype\s+html|html|head|body|script)\b", PAGE),
+    (r"version https?://(git-lfs|hawser)\.github\.com", "a Git LFS pointer, not the file itself: run git lfs pull"),
+    (r"(\.\./|\./)*(\.git/)?/?annex/objects/", "a git-annex pointer, not the file itself: run git annex get"),
+    (r"\s*<svg\b|\s*<\?xml[^>]*>\s*(<!doctype svg|<svg)", f"an image (SVG), {IMAGE}"),
+    (r"\s*<(\?xml|[a-z]\w*[\s>/])", "an XML document, such as the error of a server: download the file again"),
+    (r'\s*[{\[]\s*(["\[{}\]]|-?\d)', "JSON text, such as the error of a server or an index: give the file of weights"),
+    (r"\x89PNG\r\n\x1a\n", f"an image (PNG), {IMAGE}"),
+    (r"\xff\xd8\xff", f"an image (JPEG), {IMAGE}"),
+    (r"GIF8[79]a", f"an image (GIF), {IMAGE}"),
+    (r"RIFF.{4}WEBP", f"an image (WebP), {IMAGE}"),
+    (r"BM.{4}\x00{4}", f"an image (BMP), {IMAGE}"),
+    (r"II\*\x00|MM\x00\*", f"an image (TIFF), {IMAGE}"),
+    (r".{4}ftyp(heic|heix|hevc|mif1|msf1|avif|avis)", f"an image (HEIC or AVIF), {IMAGE}"),
+    (r".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", f"a video, {IMAGE}"),
+    (r"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and MATLAB write: save the weights by torch.save or as safetensors"),
+    (r"GGUF|lmgg|tjgg|fmgg", "a GGUF file of a language model, which is no StyleGAN2"),
+    (r".{4}TFL3", "a TensorFlow Lite model: give the checkpoint that it was made from"),
+    (r"\x93NUMPY", "a NumPy array, which is no network; a direction or latents are given where those are asked for"),
+    (r"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", "an ONNX file: give the checkpoint that it was exported from"),
+    (r".{257}ustar", f"a tar archive: {UNPACK}"),
+    (r"\x1f\x8b", f"compressed (gzip): {UNPACK}"),
+    (r"BZh\d|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18", f"compressed (bzip2, xz, zstd or lz4): {UNPACK}"),
+    (r"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07", f"an archive (7z or RAR): {UNPACK}"),
+    (r"%PDF-", "a PDF document"),
+    (r"\x7fELF|MZ.\x00|\xcf\xfa\xed\xfe|#!", "a program, which padinv does not run"),
+    (r"SQLite format 3\x00", "a database"),
+    (r"\x00+$", "nothing but zeros, as an interrupted download leaves: download it again"),
+)
+"""Patterns of first bytes that no checkpoint has, in the order in which to look, and what such a file is."""
+
+PATTERNS = tuple((re.compile(pattern.encode("latin-1"), re.DOTALL | re.IGNORECASE), what) for pattern, what in KINDS)
+
+MEMBERS: tuple[tuple[str, str], ...] = (
+    (r".*\.npy", "a NumPy archive, which is no network; latents are given where those are asked for"),
+    (r"[^/]+/(constants\.pkl|code/.*)", "a TorchScript program: save the state_dict() of the network by torch.save"),
+    (r"[^/]+/models/.*|(.*/)?serialized_\w+\.json", "a program of torch.export: give the checkpoint it was made from"),
+    (r"(.*/)?model\.weights\.h5|(.*/)?keras_metadata\.pb", "a Keras model, and padinv reads none"),
+    (r"(.*/)?(\.metadata|.*\.distcp)", "a distributed checkpoint: make one file of it with torch's dcp_to_torch_save"),
+    (r".*\.(pt|pth|pkl|ckpt|safetensors)", f"an archive around a checkpoint: {UNPACK}"),
+)
+"""Patterns of the members of zip archives that torch.save has not written, and what such a file is."""
+
+
+def kind_of(start: bytes) -> str | None:
+    """What a file is that begins with these bytes, with the mend; None if it may be a checkpoint.
+
+    >>> kind_of(b"GIF89a")
+    'an image (GIF), which is no checkpoint: give the file of a network'
+    """
+    start = start.removeprefix(b"\xef\xbb\xbf")
+    return next((what for pattern, what in PATTERNS if pattern.match(start)), None)
+
+
+def kind_of_archive(names: Iterable[str]) -> str | None:
+    """What a zip archive is that has members of these names; None if that is not known."""
+    names = list(names)
+    return next((what for pattern, what in MEMBERS if any(re.fullmatch(pattern, name) for name in names)), None)
+
+
+def is_text(start: bytes) -> bool:
+    """Whether bytes are plain text, such as a configuration, a log or source code."""
+    try:
+        text = start.decode("utf-8" if len(start) < LOOKED_AT else "latin-1")
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(c.isprintable() or c in "\t\r\n\f" for c in text)

@@ -1,0 +1,149 @@
+"""What is no checkpoint says what it is, and what to do: no exception's name, no raw key."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import formats
+from padinv import load_generator
+from padinv.exceptions import CheckpointError
+
+
+def picture(kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, kind)
+    return file.getvalue()
+
+
+def tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("network.pth"))
+    return file.getvalue()
+
+
+def numpy_file() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ones(3))
+    return file.getvalue()
+
+
+def zipped(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return file.getvalue()
+
+
+def saved(**options: bool) -> bytes:
+    file = io.BytesIO()
+    torch.save({"g_ema": formats.small_rosinality()}, file, **options)
+    return file.getvalue()
+
+
+FILES: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty"),
+    "page": (b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning", "web page.* in a browser"),
+    "page in capitals": (b"\xef\xbb\xbf\n <HTML>\n<body>404", "web page"),
+    "page behind a comment": (b"<!-- saved -->\n<html>", "web page"),
+    "page as XML": (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "', "web page"),
+    "XML": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML document"),
+    "XML without a head": (b"<Error><Code>NoSuchKey</Code></Error>", "an XML document"),
+    "JSON": (b'{"error": "Repository not found"}', "JSON text"),
+    "JSON like safetensors": (b'{"json":{"a": 1}}', "JSON text"),
+    "JSON over lines": (b'{\n  "metadata": {\n    "total_size": 1}}', "JSON text"),
+    "JSON list": (b"[1, 2]", "JSON text"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+    "git-annex": (b"/annex/objects/SHA256E-s12--ab.pth\n", "git annex get"),
+    "PNG": (picture("PNG"), r"image \(PNG\)"),
+    "JPEG": (picture("JPEG"), r"image \(JPEG\)"),
+    "GIF": (picture("GIF"), r"image \(GIF\)"),
+    "WebP": (picture("WEBP"), r"image \(WebP\)"),
+    "BMP": (picture("BMP"), r"image \(BMP\)"),
+    "TIFF": (picture("TIFF"), r"image \(TIFF\)"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', r"image \(SVG\)"),
+    "video": (b"\0\0\0\x20ftypisom\0\0\2\0", "a video"),
+    "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0", "an ONNX file"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "an HDF5 file"),
+    "GGUF": (b"GGUF\3\0\0\0", "a GGUF file"),
+    "tar": (tar(), "a tar archive: unpack it"),
+    "gzip": (b"\x1f\x8b\x08\0", r"compressed \(gzip\): unpack it"),
+    "xz": (b"\xfd7zXZ\0", "compressed"),
+    "7z": (b"7z\xbc\xaf\x27\x1c", "archive"),
+    "npy": (numpy_file(), "a NumPy array"),
+    "npz": (zipped("latents.npy"), r"zip archive, but not of torch\.save, a NumPy archive"),
+    "TorchScript": (zipped("net/data.pkl", "net/constants.pkl", "net/code/__torch__.py"), "a TorchScript program"),
+    "zip of a checkpoint": (zipped("weights/network.pth", "readme.txt"), "around a checkpoint: unpack it"),
+    "zip of something": (zipped("word/document.xml"), r"zip archive, but not of torch\.save\."),
+    "PDF": (b"%PDF-1.7", "a PDF"),
+    "program": (b"\x7fELF\2\1\1", "a program"),
+    "script": (b"#!/bin/sh\necho\n", "a program"),
+    "text": (b"model:\n  resolution: 256\n", "it is text"),
+    "long text": ("Überschrift\n".encode() * 200, "it is text|damaged"),
+    "zeros": (bytes(2000), "zeros"),
+    "cut archive": (saved()[:-700], "ends early"),
+    "cut stream": (saved(_use_new_zipfile_serialization=False)[:-700], "ends early"),
+    "cut pickle": (b"\x80\x04\x95\x10\0\0\0\0\0\0\0}\x94", "ends early"),
+    "noise": (np.random.Generator(np.random.PCG64(0)).bytes(500), "damaged, or no checkpoint|cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_it_is(tmp_path: Path, name: str) -> None:
+    content, what = FILES[name]
+    path = tmp_path / "network.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"(?s){what}") as raised:
+        load_generator(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path} cannot be read: it ")
+    assert not any(word in message for word in ("Error", "Exception", "opcode"))
+
+
+def test_folders_and_pipes(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is a folder: .*none of a known ending"):
+        load_generator(tmp_path)
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"is a folder: give the path of a checkpoint, such as last\.ckpt"):
+        load_generator(tmp_path)
+    (tmp_path / ".metadata").touch()
+    with pytest.raises(CheckpointError, match="a distributed checkpoint"):
+        load_generator(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        load_generator(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "n" * 5000])
+def test_paths_that_no_file_can_have(path: str) -> None:
+    with pytest.raises(CheckpointError, match=r"There is no file"):
+        load_generator(path)
+
+
+OTHERS = {
+    "EG3D": ("backbone.synthesis.b4.conv1.weight", "superresolution.block0.conv0.weight"),
+    "GANformer": ("synthesis.b8.conv0.weight", "synthesis.b8.conv0.transformer.to_queries.weight"),
+    "StyleGAN3 of Hammer": ("synthesis.early_layer.frequency", "synthesis.layer0.weight"),
+    "FastGAN": ("init.init.0.weight_orig", "se_64.main.1.weight_orig"),
+    "a progressive GAN": ("layer0.weight", "output0.weight"),
+    "a diffusion model": ("model.diffusion_model.input_blocks.0.0.weight",),
+    "an ArcFace backbone": ("body.0.res_layer.0.weight", "output_layer.3.weight"),
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"models": {"generator": state}}])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures(tmp_path: Path, name: str, wrap: object) -> None:
+    torch.save(wrap({key: torch.ones(1) for key in OTHERS[name]}), tmp_path / "network.pth")  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match=rf"network\.pth holds {name}, but padinv works with StyleGAN2 alone"):
+        load_generator(tmp_path / "network.pth")
