@@ -20,7 +20,12 @@ UNFINISHED = ".part-"
 
 @contextmanager
 def writing(
-    path: PathLike, error: type[PadInvError] = CheckpointError, *, parents: bool = False, durable: bool = True
+    path: PathLike,
+    error: type[PadInvError] = CheckpointError,
+    *,
+    parents: bool = False,
+    durable: bool = True,
+    scratch: Path | None = None,
 ) -> Iterator[Path]:
     """Gives a path to write to, and in the end moves the file that is then there to its place.
 
@@ -36,6 +41,8 @@ def writing(
         parents: make its folder if it is missing.
         durable: wait until the file is on the disk, so that not even a power failure leaves less than a whole one. It
             takes some milliseconds, which thousands of small files can do without.
+        scratch: an empty folder to write in, on the same disk, whose name begins with :data:`UNFINISHED`. If not given one
+            is made, which takes some milliseconds, too.
 
     Yields:
         Where to write.
@@ -51,12 +58,12 @@ def writing(
         mode = _mode_of(target)
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
+        place = scratch or Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
         try:
             if mode is None:
-                mode = _mode_of_new(scratch)
-            yield scratch / target.name
-            written = sorted(scratch.iterdir(), key=lambda file: file.name == target.name)
+                mode = _mode_of_new(place)
+            yield place / target.name
+            written = sorted(place.iterdir(), key=lambda file: file.name == target.name)
             for file in written:
                 if durable:
                     _flush(file)
@@ -66,7 +73,10 @@ def writing(
             if durable:
                 _flush(target.parent)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            for left in place.iterdir() if scratch else ():
+                left.unlink()
+            if not scratch:
+                shutil.rmtree(place, ignore_errors=True)
     except (OSError, ValueError) as reason:  # a ValueError of the operating system: a path with a NUL
         if isinstance(reason, PadInvError) or (isinstance(reason, ValueError) and "\0" not in os.fspath(target)):
             raise

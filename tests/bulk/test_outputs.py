@@ -140,3 +140,21 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="out was removed while results were written there"):
         folder.add(RECORD)
     assert not folder.path.exists()
+
+
+def test_many_files_leave_nothing_behind(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path, ["images"])
+
+    def broken(path: Path) -> None:
+        path.write_text("half")
+        raise ZeroDivisionError
+
+    with folder.many_files():
+        with pytest.raises(ZeroDivisionError):
+            folder.write(folder.file("images", "a"), broken)
+        for name in ("a", "b", "us/1"):
+            folder.write(folder.file("images", name), lambda path: path.write_text("whole"))
+    folder.write(folder.file("images", "c"), lambda path: path.write_text("whole"))
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert written == ["images/a.png", "images/b.png", "images/c.png", "images/us/1.png"]
+    assert not list(tmp_path.rglob(".*"))

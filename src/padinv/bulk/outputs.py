@@ -11,19 +11,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any, TypeAlias
 
 from padinv.bulk.inputs import is_code
 from padinv.bulk.lock import alone_in
 from padinv.bulk.naming import is_name, names_of_faces, same_file
 from padinv.exceptions import ConfigError
-from padinv.files import clear_unfinished, writing
+from padinv.files import UNFINISHED, clear_unfinished, writing
 
 SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": ".safetensors"}
 """Kind of result, which is its subfolder → suffix of its files."""
@@ -66,6 +67,18 @@ class OutputFolder:
         self.kinds = tuple(kinds)
         self._check_writable()
         self.records = read_records(path)
+        self._scratch: Path | None = None
+
+    @contextmanager
+    def many_files(self) -> Iterator[None]:
+        """Writes files faster: all in one folder, from which they move to their places."""
+        self._check_there()
+        self._scratch = Path(mkdtemp(prefix=UNFINISHED, dir=self.path))
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
 
     def _check_writable(self) -> None:
         try:
@@ -136,7 +149,8 @@ class OutputFolder:
             ConfigError: if it cannot be written.
         """
         self._check_there()
-        with writing(target, ConfigError, parents=True, durable=False) as path:  # a record without its file is no harm
+        # Not durable: a record without its file is no harm.
+        with writing(target, ConfigError, parents=True, durable=False, scratch=self._scratch) as path:
             write(path)
         return target
 

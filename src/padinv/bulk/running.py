@@ -151,7 +151,8 @@ def run(
                 faces=options.faces,
                 refine=options.refine,
             )
-            _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))
+            with folder.many_files():
+                _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))
         elif trainer.is_global_zero:
             folder.merge()
         records = [folder.records[one.path] for one in given if one.path in folder.records]
