@@ -41,8 +41,8 @@ def writing(
         parents: make its folder if it is missing.
         durable: wait until the file is on the disk, so that not even a power failure leaves less than a whole one. It
             takes some milliseconds, which thousands of small files can do without.
-        scratch: an empty folder to write in, on the same disk, whose name begins with :data:`UNFINISHED`. If not given one
-            is made, which takes some milliseconds, too.
+        scratch: an empty folder to write in, on the same disk, whose name begins with :data:`UNFINISHED`. If it is not
+            given one is made, which takes some milliseconds, too.
 
     Yields:
         Where to write.
