@@ -22,6 +22,9 @@ from padinv.inversion.tables import Table
         ("a.jpg", "codes/a.jpg.safetensors"),
         ("a.safetensors", "codes/a.safetensors"),
         ("a.jpg", "e4e/a.PT"),
+        ("a", "/p/a.jpg"),
+        ("p/a", "/p/a.jpg"),
+        ("a", "codes/a.safetensors"),
         ("x.zip/p/a.jpg", "/d/x.zip/p/a.jpg"),
     ],
 )
@@ -39,7 +42,7 @@ def test_not_found(name: str) -> None:
 def test_the_longest_end_goes_first() -> None:
     table = Table({"a.jpg": 0, "p/a.jpg": 1, "q/p/a.jpg": 2})
     assert [table.find(name) for name in ("a.jpg", "/x/a.jpg", "/x/p/a.jpg", "/q/p/a.jpg")] == [0, 0, 1, 2]
-    assert Table({"a.png": 1, "a.jpg": 2}).find("a.jpg") == 2
+    assert Table({"a.png": 1, "a.jpg": 2, "a": 3}).find("a.jpg") == 2
     with pytest.raises(DataError, match=r"several entries that could be meant by a\.safetensors, a\.jpg, a\.png"):
         Table({"a.png": 1, "a.jpg": 2}).find("a.safetensors")
 

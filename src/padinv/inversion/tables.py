@@ -30,7 +30,8 @@ class Table(Mapping[str, Value], Generic[Value]):
     A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
     ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same. Where two
     entries fit equally well, or an entry two photographs, nothing is taken. An entry that names the whole of what they
-    have in common goes before one that names other folders. Accents may be written in either way (NFC, NFD), and
+    have in common goes before one that names other folders. It may leave out the
+    ``.jpg``. Accents may be written in either way (NFC, NFD), and
     folders be told by ``\\`` or ``/``.
 
     Args:
@@ -111,13 +112,17 @@ class Table(Mapping[str, Value], Generic[Value]):
     def _best(self, name: str) -> list[tuple[str, Rank]]:
         """The keys that fit best, and how well."""
         own = _parts(name)
-        for same in (True, False) if _is_code(name) else (True,):  # a photograph is not found by its stem
+        if not own:
+            return []
+        # A code stands for its photograph, of whatever kind; the entry of a photograph may leave out its kind.
+        other = (False, own) if _is_code(name) else (True, (*own[:-1], _stem(own[-1])))
+        for exact, (same, parts) in ((True, (True, own)), (False, other)):
             if same not in self._ends:
                 self._ends[same] = self._index(same)
-            for count in range(len(own), 0, -1):
+            for count in range(len(parts), 0, -1):
                 for whole in (True, False):
-                    if keys := self._ends[same].get((own[-count:], whole)):
-                        return [(key, (same, count, whole)) for key in keys]
+                    if keys := self._ends[same].get((parts[-count:], whole)):
+                        return [(key, (exact, count, whole)) for key in keys]
         return []
 
     def _index(self, same: bool) -> dict[tuple[Parts, bool], list[str]]:
