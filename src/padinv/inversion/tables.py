@@ -28,10 +28,10 @@ class Table(Mapping[str, Value], Generic[Value]):
     r"""Entries by the names of photographs.
 
     A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
-    ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same; the entry may
-    leave out its suffix. An entry that names the whole of what they have in common goes before one that names other
-    folders. Where two entries fit equally well, or an entry two photographs, nothing is taken. Accents may be written in
-    either way (NFC, NFD), and folders be told by ``\`` or ``/``.
+    ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same; the entry
+    may leave out its suffix. An entry that names the whole of what they have in common goes before one that names other
+    folders. Where two entries fit equally well, or an entry two photographs, nothing is taken. Accents may be written
+    in either way (NFC, NFD), and folders be told by ``\`` or ``/``.
 
     Args:
         entries: the entries.
