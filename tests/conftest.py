@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from padinv import Discriminator, Generator
 from padinv.checkpoints import estimate_w_avg, save_network
+from padinv.cli import main
 
 settings.register_profile("padinv", deadline=None)  # how long an example takes says more about the machine
 settings.load_profile("padinv")
@@ -48,3 +50,30 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         small.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
     return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
+    """Runs the quickstart preset in a temporary folder on the small GAN."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
+        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
+    small = [
+        f"--model.generator={generator_file}",
+        "--model.encoder.resolution=32",
+        "--model.encoder.width=4",
+        "--model.lambda_per=0",
+        "--model.perceptual_loss=null",
+        f"--data.train={picture_folder}",
+        f"--data.val={picture_folder}",
+        "--data.batch_size=4",
+        "--data.resolution=32",
+        "--trainer.log_every_n_steps=1",
+        "--schedule.images=8",
+        "--schedule.validate_every=8",
+    ]
+
+    def command(subcommand: str, *options: str) -> int:
+        return main([subcommand, "--config", "quickstart", *small, *options])
+
+    return command

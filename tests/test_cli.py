@@ -14,33 +14,6 @@ from padinv.cli import COMMANDS, main
 from padinv.training.cli import presets, resolve_presets
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
-    """Runs the quickstart preset in a temporary folder on the small GAN."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
-    small = [
-        f"--model.generator={generator_file}",
-        "--model.encoder.resolution=32",
-        "--model.encoder.width=4",
-        "--model.lambda_per=0",
-        "--model.perceptual_loss=null",
-        f"--data.train={picture_folder}",
-        f"--data.val={picture_folder}",
-        "--data.batch_size=4",
-        "--data.resolution=32",
-        "--trainer.log_every_n_steps=1",
-        "--schedule.images=8",
-        "--schedule.validate_every=8",
-    ]
-
-    def command(subcommand: str, *options: str) -> int:
-        return main([subcommand, "--config", "quickstart", *small, *options])
-
-    return command
-
-
 def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom", "congress64"}
     monkeypatch.chdir(tmp_path)

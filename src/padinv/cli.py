@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 from padinv._version import __version__
-from padinv.exceptions import PadInvError
+from padinv.exceptions import reason
 
 COMMANDS = {
     "fit": ("padinv.training.cli", "train an encoder"),
@@ -26,6 +25,7 @@ COMMANDS = {
     "export": ("padinv.commands.export", "write networks as files that run without padinv"),
     "convert": ("padinv.commands.convert", "write a network of any readable checkpoint as safetensors"),
     "inspect": ("padinv.commands.inspect", "tell what a checkpoint holds"),
+    "completion": ("padinv.commands.completion", "print a script that completes all this in bash or zsh"),
 }
 """Command → its module, whose ``main`` it is, and what it does. Lightning's own are told apart by their first word."""
 
@@ -59,21 +59,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print("padinv: stopped.", file=sys.stderr)
         return 130
     except Exception as error:
-        if (reason := _reason(error)) is None:
+        if (own := reason(error)) is None:
             raise
-        print(f"padinv: {reason}", file=sys.stderr)
+        print(f"padinv: {own}", file=sys.stderr)
         return 1
     return code
-
-
-def _reason(error: BaseException | None) -> PadInvError | None:
-    """The error of ours behind one of jsonargparse's.
-
-    It tries every alternative of a type (a module, or None) and chains only the first that failed to the error it
-    raises; the others are left in the frame that raised it.
-    """
-    if error is None or isinstance(error, PadInvError):
-        return error
-    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
-    tried = [failure for names in frames for failure in names.get("exceptions", ())]
-    return next(filter(None, map(_reason, [error.__cause__, *tried])), None)

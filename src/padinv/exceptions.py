@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import unicodedata
 
 STEERING = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
@@ -53,3 +54,16 @@ class MissingPackageError(PadInvError, ImportError):
 
 class NonFiniteLossError(PadInvError, ArithmeticError):
     """A loss term became NaN or infinite: the message names the step, the term and the batch's files."""
+
+
+def reason(error: BaseException | None) -> PadInvError | None:
+    """The error of ours behind one of jsonargparse's; None if there is none.
+
+    It tries every alternative of a type (a module, or None) and chains only the first that failed to the error it
+    raises; the others are left in the frame that raised it.
+    """
+    if error is None or isinstance(error, PadInvError):
+        return error
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    tried = [failure for names in frames for failure in names.get("exceptions", ())]
+    return next(filter(None, map(reason, [error.__cause__, *tried])), None)

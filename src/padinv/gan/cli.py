@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint
-
-from padinv.gan.snapshots import GanReport, NetworkFiles, SamplePictures
-from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, cli
+from padinv.training import cli
 
 
 class GanCLI(cli.PadInvCLI):
@@ -17,19 +13,27 @@ class GanCLI(cli.PadInvCLI):
 
     command = "fit-gan"
     presets_folder = "presets/gan"
-    callbacks: ClassVar[dict[str, type[Callback]]] = {
-        "schedule": ImageSchedule,
-        "progress": ImageProgressBar,
-        "pictures": SamplePictures,
-        "networks": NetworkFiles,
-        "checkpoint": ModelCheckpoint,
-        "last_checkpoint": LastCheckpoint,
-        "report": GanReport,
+    callbacks: ClassVar = {
+        **{key: value for key, value in cli.PadInvCLI.callbacks.items() if key != "writer"},
+        "pictures": cli.callback("padinv.gan.snapshots.SamplePictures"),
+        "networks": cli.callback("padinv.gan.snapshots.NetworkFiles"),
+        "checkpoint": cli.checkpoint("val/fid"),
+        "report": cli.callback("padinv.gan.snapshots.GanReport"),
     }
-    defaults: ClassVar = {
-        **cli.PadInvCLI.defaults,
-        "model": {"class_path": "padinv.gan.StyleGAN2Module"},
-        "checkpoint.monitor": "val/fid",
+    defaults: ClassVar = {**cli.PadInvCLI.defaults, "model": {"class_path": "padinv.gan.StyleGAN2Module"}}
+    abouts: ClassVar = {**cli.PadInvCLI.abouts, "fit": "Train a generator, and its discriminator."}
+    examples: ClassVar = (
+        "padinv fit-gan --config gan64",
+        "padinv fit-gan --config gan256 --data.train photographs.zip",
+        "padinv fit-gan --config gan64 --ckpt_path last",
+    )
+    common: ClassVar = {
+        "--data.train, .val": "folder, zip file or LMDB; [a, b]",
+        "--data.resolution, .batch_size": "pixels; images a device at once",
+        "--model.generator, --model.discriminator": "what to start from",
+        "--model.optimizer_g.lr, .optimizer_d.lr": "learning rates",
+        "--model.augmentation null": "without augmentation",
+        "--model.fid_samples": "samples for val/fid",
     }
 
 

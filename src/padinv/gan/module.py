@@ -29,7 +29,7 @@ from padinv.gan.regularization import mix_styles, path_lengths
 from padinv.losses import AdversarialLoss
 from padinv.metrics import FrechetDistance
 from padinv.networks import Discriminator, Generator
-from padinv.training.alternating import AlternatingModule, is_plain
+from padinv.training.alternating import AlternatingModule
 from padinv.training.distributed import allow_unused_parameters
 
 W_AVG_DECAY = 0.998  # a step, as published
@@ -111,7 +111,7 @@ class StyleGAN2Module(AlternatingModule):
             # Lightning advises against saving modules; they are taken out again in the next line.
             warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
             self.save_hyperparameters(logger=False)
-        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not is_plain(value)])
+        self.keep_plain_hparams()
         for name, number, least in (
             ("path_length_weight", path_length_weight, 0),
             ("path_length_every", path_length_every, 1),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import (
     BatchSizeFinder,
@@ -27,7 +30,8 @@ from torch import Tensor, nn
 
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.cpu import fuse_on_cpus
-from padinv.exceptions import ConfigError, NonFiniteLossError
+from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.training.distributed import check_processes
 from padinv.training.last_checkpoint import WholeCheckpoints
 from padinv.training.schedule import ImageSchedule
 
@@ -42,6 +46,9 @@ UNFIT_CALLBACKS: dict[type[Callback], str] = {
     BatchSizeFinder: "give data.batch_size",
 }
 """Callbacks that Lightning runs, or would, only where it steps the optimizer, and what to do instead."""
+
+UNSAVED = "_unsaved"
+"""Among a checkpoint's hyper-parameters, the names of those that it does not hold: networks, losses, functions."""
 
 
 class AlternatingModule(LightningModule):
@@ -65,6 +72,12 @@ class AlternatingModule(LightningModule):
 
     def __init__(self, clip_norm: float | None = None, channels_last: bool = False) -> None:
         super().__init__()
+        if "lightning.pytorch" in sys.modules:
+            warnings.warn(
+                "lightning.pytorch is imported, too, but its Trainer refuses modules of pytorch_lightning, on "
+                "which padinv builds: import Trainer and callbacks from pytorch_lightning.",
+                stacklevel=3,
+            )
         self.automatic_optimization = False
         self.clip_norm = clip_norm
         self.channels_last = channels_last
@@ -103,6 +116,7 @@ class AlternatingModule(LightningModule):
             saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
         else:
             saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
+        cls._ask_for_unsaved(saved, str(hparams_file or checkpoint_path), kwargs)
         arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)
         module = super().load_from_checkpoint(
             checkpoint_path,
@@ -113,6 +127,27 @@ class AlternatingModule(LightningModule):
         )
         module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
         return module
+
+    @classmethod
+    def _ask_for_unsaved(cls, saved: Any, where: str, given: Mapping[str, Any]) -> None:
+        """Raises CheckpointError if a network is not among the arguments that were saved, nor among those given."""
+        unsaved = saved.get(UNSAVED, ()) if isinstance(saved, Mapping) else ()
+        missing = [str(name) for name in unsaved if name not in given] if isinstance(unsaved, list | tuple) else []
+        if {"generator", "discriminator", "encoder"} & set(missing):
+            arguments = ", ".join(f"{name}=…" for name in missing)
+            raise CheckpointError(
+                f"{where} is of a run that was given {', '.join(missing)} as Python objects, which no checkpoint "
+                f"holds: give them again, {cls.__name__}.load_from_checkpoint(…, {arguments})."
+            )
+
+    def keep_plain_hparams(self) -> None:
+        """Takes from the hyper-parameters what no checkpoint can hold, and takes note of their names."""
+        values = dict(self.hparams)
+        unsaved = [name for name, value in values.items() if not is_plain(value)]
+        self.remove_ignored_hparams(unsaved)
+        usual = {name: given.default for name, given in inspect.signature(type(self)).parameters.items()}
+        if unsaved := [name for name in unsaved if values[name] is not usual.get(name)]:
+            self.hparams[UNSAVED] = unsaved
 
     def on_validation_start(self) -> None:
         """Stops before validation, pictures and files of networks if the run has diverged."""
@@ -148,11 +183,12 @@ class AlternatingModule(LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Orders the weights of all networks; has checkpoints written whole.
+        """Orders the weights; has checkpoints written whole; refuses to be one of several trainings meant as one.
 
         Raises:
             ConfigError: if all numbers were to have another precision than float32.
         """
+        check_processes(self.trainer)
         precision = str(self.trainer.precision)
         if precision.endswith("-true") and precision != "32-true":
             raise ConfigError(
@@ -186,8 +222,25 @@ class AlternatingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Speeds the optimizers up, here, where a resumed run has theirs, too."""
+        self._say_what_counts()
         for optimizer in self.optimizer_list():
             fuse_on_cpus(optimizer.optimizer)
+
+    def _say_what_counts(self) -> None:
+        """Warns, in a run that goes on, of each option of an optimizer that the checkpoint has replaced."""
+        for number, wrapped in enumerate(self.optimizer_list() if self.trainer.ckpt_path is not None else ()):
+            optimizer = wrapped.optimizer
+            for name, configured in optimizer.defaults.items():
+                group = optimizer.param_groups[0]
+                restored = group.get("initial_lr", group["lr"]) if name == "lr" else group.get(name, configured)
+                if name in ("foreach", "fused", "capturable") or _same(restored, configured):
+                    continue
+                rank_zero_warn(
+                    f"{name} of optimizer {number} ({type(optimizer).__name__}) is {restored}, the checkpoint's, and "
+                    f"not {configured}: a run that goes on keeps its optimizers and schedules. Other ones begin anew "
+                    "with model.encoder_weights (fit-gan: model.generator) in place of ckpt_path.",
+                    category=UserWarning,
+                )
 
     def order(self, images: Tensor) -> Tensor:
         """Lays out images (B, 3, H, W) as the weights are."""
@@ -298,6 +351,10 @@ class AlternatingModule(LightningModule):
     def _no_sync(self) -> AbstractContextManager[None]:
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+def _same(one: Any, other: Any) -> bool:
+    return list(one) == list(other) if isinstance(one, list | tuple) else bool(one == other)
 
 
 def is_plain(value: Any) -> bool:

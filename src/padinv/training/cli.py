@@ -13,29 +13,29 @@ import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import yaml
 from jsonargparse import Namespace
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ProgressBar, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
-from padinv.exceptions import ConfigError
-from padinv.training import (
-    ImageProgressBar,
-    ImageSchedule,
-    LastCheckpoint,
-    PredictionWriter,
-    ReconstructionPictures,
-    RunReport,
-)
+from padinv.exceptions import ConfigError, PadInvError, reason
 from padinv.training.alternating import AlternatingModule
+from padinv.training.distributed import check_processes, launched_processes
 from padinv.training.memory import KeepFreedMemory
-from padinv.training.run import check_writable, make_run_directory
+from padinv.training.mistakes import about_class, about_trainer
+from padinv.training.module import PadInvModule
+from padinv.training.parser import HelpAll, PadInvParser
+from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint
+from padinv.training.run import NoLogger, check_writable, discard_run, make_run_directory, run_directory
+from padinv.training.schedule import ImageSchedule
 from padinv.training.stopping import StopAtSignals, Stopped
 
 
@@ -73,8 +73,20 @@ def _preset(name: str, known: dict[str, Path]) -> str:
     return str(known[name])
 
 
+NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
+"""Loggers whose runs have folders ``version_N``."""
+
+
 class RunConfigCallback(SaveConfigCallback):
-    """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs."""
+    """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs.
+
+    Attributes:
+        path: of the config.
+        worked: whether the run has come to anything: a step of training, a batch of predictions.
+    """
+
+    path = Path()
+    worked = False
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes config.yaml on rank zero, and shows it to all loggers."""
@@ -90,61 +102,276 @@ class RunConfigCallback(SaveConfigCallback):
         self.path = make_run_directory(trainer) / self.config_filename
         super().setup(trainer, pl_module, stage)
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Takes note."""
+        self.worked = True
+
+    def on_predict_batch_end(self, *_: Any) -> None:
+        """Takes note."""
+        self.worked = True
+
+
+def callback(name: str, **arguments: Any) -> dict[str, Any]:
+    """A callback as a config names it; ``--NAME null`` switches it off, ``--NAME CLASS`` puts another in its place."""
+    return {"class_path": name, "init_args": arguments} if arguments else {"class_path": name}
+
+
+def checkpoint(monitor: str) -> dict[str, Any]:
+    """What keeps the run as it was when a metric was at its smallest."""
+    return callback(
+        "pytorch_lightning.callbacks.ModelCheckpoint",
+        monitor=monitor,
+        filename="images-{step:08d}",
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,
+    )
+
 
 class PadInvCLI(LightningCLI):
     """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses.
+
+    ``PadInvCLI()`` runs the command of the process, ``PadInvCLI(args=["fit", "--config", "quickstart"])`` another, and
+    ``PadInvCLI(run=False, args=["--config", "quickstart"])`` only makes ``model``, ``datamodule`` and ``trainer``.
+
+    Args:
+        model_class: the class of the model; any subclass can be named in a config.
+        datamodule_class: the same of the data.
+        args: words of a command line, or a config as a dictionary; those of the process if not given.
+        run: whether the first word is a command, which is run.
+        **options: what else a LightningCLI takes.
 
     Attributes:
         command: what starts a training, behind ``padinv``.
         presets_folder: where in the package the presets are.
         callbacks: those that every run has, by their keys in a config.
         defaults: of other options.
+        abouts: what each command does.
+        examples: for the short help, the first one to start with.
+        common: the options of the short help, each with what it does.
     """
 
     presets_folder: ClassVar[str] = "presets"
     command: ClassVar[str] = "fit"
-    callbacks: ClassVar[dict[str, type[Callback]]] = {
-        "schedule": ImageSchedule,
-        "progress": ImageProgressBar,
-        "pictures": ReconstructionPictures,
-        "checkpoint": ModelCheckpoint,
-        "last_checkpoint": LastCheckpoint,
-        "report": RunReport,
-        "writer": PredictionWriter,
+    callbacks: ClassVar[dict[str, dict[str, Any]]] = {
+        "schedule": callback("padinv.training.ImageSchedule"),
+        "progress": callback("padinv.training.ImageProgressBar"),
+        "pictures": callback("padinv.training.ReconstructionPictures"),
+        "checkpoint": checkpoint("val/mse"),
+        "last_checkpoint": callback("padinv.training.LastCheckpoint"),
+        "report": callback("padinv.training.RunReport"),
+        "writer": callback("padinv.training.PredictionWriter"),
     }
     defaults: ClassVar[dict[str, Any]] = {
         "model": {"class_path": "padinv.PadInvModule"},
         "data": {"class_path": "padinv.ImageDataModule"},
-        "checkpoint.monitor": "val/mse",
-        "checkpoint.filename": "images-{step:08d}",
-        "checkpoint.auto_insert_metric_name": False,
-        "checkpoint.save_on_train_epoch_end": False,
         "trainer.max_epochs": -1,  # ImageSchedule ends the run
-        "trainer.plugins": [{"class_path": "padinv.training.SyncBatchNorm"}],  # of no effect on one device
     }
+    abouts: ClassVar[dict[str, str]] = {
+        "fit": "Train an encoder that inverts a generator.",
+        "validate": "Measure a run's encoder on its validation images.",
+        "test": "Measure a run's encoder on its test images.",
+        "predict": "Reconstruct images with a run's encoder, and save their codes.",
+    }
+    examples: ClassVar[tuple[str, ...]] = (
+        "padinv fit --config quickstart",
+        "padinv fit --config ffhq --model.generator G.pth --data.train faces.zip",
+        "padinv fit --config quickstart --ckpt_path last --schedule.images 6400",
+        "padinv test --config quickstart --ckpt_path runs/quickstart/version_0",
+    )
+    common: ClassVar[dict[str, str]] = {
+        "--data.train, .val, .test, .predict": "folder, zip file or LMDB; [a, b]",
+        "--data.resolution, .batch_size": "pixels; images a device at once",
+        "--model.generator, --model.discriminator": "bundled name, or checkpoint",
+        "--model.lambda_pix, _per, _id, _adv, _reg": "weights of the losses",
+        "--model.optimizer_e.lr": "learning rate of the encoder",
+    }
+    common_to_all: ClassVar[dict[str, str]] = {
+        "--schedule.images, .validate_every": "the length; between validations",
+        "--ckpt_path": "last, best, run's folder, file",
+        "--trainer.devices, .precision": "such as 8, and bf16-mixed",
+        "--trainer.logger": "CSVLogger, WandbLogger, false",
+        "--checkpoint null, --pictures null, …": "switches a callback off",
+        "--seed_everything": "seed of weights and order",
+    }
+
+    def __init__(
+        self,
+        model_class: Any = LightningModule,
+        datamodule_class: Any = LightningDataModule,
+        *,
+        args: ArgsType = None,
+        run: bool = True,
+        **options: Any,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "subclass_mode_model": True,
+            "subclass_mode_data": True,
+            "auto_configure_optimizers": False,
+            "seed_everything_default": 0,
+            "save_config_callback": RunConfigCallback,
+            "save_config_kwargs": {"save_to_log_dir": False},
+            "parser_class": PadInvParser,
+            "parser_kwargs": {"prog": "padinv", "description": "GAN inversion with padding space."},
+        }
+        # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "The dirpath has changed from")
+        super().__init__(model_class, datamodule_class, args=args, run=run, **{**settings, **options})
+
+    def program(self, command: str) -> str:
+        """What a command is called with."""
+        return f"padinv {self.command if command == 'fit' else command}".strip()
+
+    def summary(self, command: str) -> str:
+        """The short help of a command."""
+        texts = {**self.common, **self.common_to_all}
+        more = {
+            "--print_config": "every value, as YAML to edit",
+            "--model.help CLASS, --data.help CLASS": "the options of a class",
+            "--help-all": "every option",
+        }
+
+        def listed(entries: dict[str, str]) -> list[str]:
+            return [f"  {name:<42}{text}".rstrip() for name, text in entries.items()]
+
+        return "\n".join(
+            [
+                f"usage: {self.program(command)} --config PRESET|FILE [--OPTION VALUE …]",
+                "",
+                f"{self.abouts[command]} Options override the config.",
+                f"Presets: {', '.join(presets(self.presets_folder))}.",
+                "",
+                *[f"  {example}" for example in self.examples],
+                "",
+                *listed(texts),
+                "",
+                *listed(more),
+                "",
+            ]
+        )
+
+    @property
+    def options(self) -> Namespace:
+        """The config of the command, or all of it if there is none."""
+        options: Namespace = self.config.get(str(self.config.get("subcommand")), self.config)
+        return options
+
+    # Parsing --------------------------------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
-        self.config = parser.parse_args(cast(Sequence[str] | None, args))
+        if isinstance(args, dict | Namespace):
+            self.words: list[str] = []
+            self.config = parser.parse_object(args)
+        else:
+            self.words = resolve_presets(sys.argv[1:] if args is None else args, self.presets_folder)
+            for name, each in {"": parser, **getattr(self, "_subcommand_parsers", {})}.items():
+                each.words, each.prog = self.words, self.program(name)
+            self._ask_for_config()
+            try:
+                self.config = parser.parse_args(self.words)
+            except ConfigError as error:
+                raise self._hinted(error) from error
+        command, options = self.config.get("subcommand"), self.options
+        resolve_checkpoint(options)
+        if command not in (None, "fit"):
+            place_results(command, options)
+        self._match_launcher(options["trainer"])
+        trainer = options["trainer"]
+        if trainer["logger"] in (False, []) and not trainer["fast_dev_run"] and not trainer["barebones"]:
+            folder = str(trainer["default_root_dir"] or ".")
+            trainer["logger"] = named("padinv.training.run.NoLogger", save_dir=folder)
+
+    def _ask_for_config(self) -> None:
+        """Raises ConfigError if nothing at all says what is to be trained, on what."""
+        asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
+        if not any(word.startswith(asks) for word in self.words):
+            raise ConfigError(
+                f"{self._command} has to be told what to do: give --config and a preset "
+                f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "
+                f"{self._command} --help tells more."
+            )
+
+    def _hinted(self, error: PadInvError) -> PadInvError:
+        """The error, with a hint if there is no config, and so what was meant may have been another thing."""
+        if not self.words or any(word.startswith(("--config", "-c")) for word in self.words):
+            return error
+        first = self.examples[0]
+        return type(error)(f"{str(error).rstrip('.')}. There is no --config; {first} is one to start from.")
+
+    @property
+    def _command(self) -> str:
+        first = self.words[0] if self.words and not self.words[0].startswith("-") else ""
+        return self.program(first)
+
+    def _match_launcher(self, trainer: Namespace) -> None:
+        """Takes as many devices as torchrun or srun has started processes, unless told otherwise."""
+        launched = launched_processes()
+        if launched is not None and trainer.get("devices") == "auto":
+            trainer["devices"] = launched.on_this_node
+            if trainer.get("num_nodes") == 1:
+                trainer["num_nodes"] = launched.in_all // launched.on_this_node
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Gives the command its short help."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        assert isinstance(parser, PadInvParser)
+        parser.summary = self.summary(subcommand)
+        parser.add_argument("--help-all", action=HelpAll, help="Show all options and exit.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the callbacks that every run has, and sets the defaults."""
+        for key in self.callbacks:
+            parser.callback_keys.append(key)
+            parser.add_subclass_arguments(Callback, key, required=False, fail_untyped=False)
+        parser.add_argument(
+            "--keep_memory",
+            type=bool,
+            default=True,
+            help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
+        )
+        own = {"model": self.subclass_mode_model, "data": self.subclass_mode_data}
+        parser.set_defaults({**{k: v for k, v in self.defaults.items() if own.get(k, True)}, **self.callbacks})
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the config as it is: Lightning would put whatever the checkpoint names in place of the model's."""
 
+    # Making what runs -----------------------------------------------------------------------------------------------
+
+    def before_instantiate_classes(self) -> None:
+        """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
+        options = self.options
+        if "weights_only" in options and options["weights_only"] is None:
+            options["weights_only"] = True
+        if options.get("ckpt_path") is not None:
+            check_checkpoint(options["ckpt_path"], weights_only=bool(options["weights_only"]))
+
     def instantiate_classes(self) -> None:
-        """Makes the model from the config; only if that says nothing of it, from what the checkpoint says it was."""
-        subcommand = self.config["subcommand"]
-        options = self.config[subcommand]
-        path = options.get("ckpt_path")
-        if subcommand != "fit" and path is not None and Path(path).is_file():
-            changed = self._changed_arguments(options["model"])
+        """Makes data, model and Trainer; what cannot be made is told in a sentence.
+
+        The model is what the config says; only if that says nothing of it, what the checkpoint says it was.
+        """
+        path = self.options.get("ckpt_path")
+        if self.config.get("subcommand") not in (None, "fit") and path is not None and Path(path).is_file():
+            changed = self._changed_arguments(self.options["model"])
             if changed is not None:
                 module = self._restore_model(path, changed)
                 self.parser.add_instantiator(lambda *_, **__: module, LightningModule, prepend=True)
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            own = reason(error)
+            if own is None and isinstance(error, ValueError) and (sentence := about_class(error, self.words)):
+                own = ConfigError(sentence)
+            if own is None:
+                raise
+            raise self._hinted(own) from error
 
     def _changed_arguments(self, model: Namespace) -> dict[str, Any] | None:
         """Those plain values of a model's that differ from the defaults; None if it has other parts than these."""
-        default = self.parser.parse_args([self.config["subcommand"]])[self.config["subcommand"]]["model"]
+        command = self.config["subcommand"]
+        default = self.parser.parse_args([command])[command]["model"]
         values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))
         changed = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
         if model["class_path"] != default["class_path"] or any(isinstance(v, dict) for v in changed.values()):
@@ -164,23 +391,36 @@ class PadInvCLI(LightningCLI):
         module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
         return module
 
-    def before_instantiate_classes(self) -> None:
-        """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
-        options = self.config[self.config["subcommand"]]
-        if options.get("weights_only") is None:
-            options["weights_only"] = True
-
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Silences the progress bar if it is not wanted: Lightning refuses one that is given all the same."""
-        config = self.config_init[self.subcommand]
-        if config["trainer"].get("enable_progress_bar") is False:
-            config["progress"].disable()
-            kwargs["enable_progress_bar"] = True
-        return super().instantiate_trainer(**kwargs)
+        """Makes the Trainer, with those of the run's callbacks that are wanted."""
+        options = self.config_init.get(str(self.subcommand), self.config_init)
+        trainer = {**options["trainer"], **kwargs}
+        own = [options[key] for key in self._parser(self.subcommand).callback_keys if options[key] is not None]
+        if trainer.get("barebones"):  # Lightning refuses whatever else there is
+            own = [callback for callback in own if isinstance(callback, ImageSchedule)]
+            unset = ("logger", "log_every_n_steps", "num_sanity_val_steps", "enable_model_summary")
+            trainer |= dict.fromkeys(unset)
+            self.save_config_callback = None
+        if trainer.get("callbacks") is not None and not isinstance(trainer["callbacks"], list):
+            trainer["callbacks"] = [trainer["callbacks"]]
+        unwanted: list[type] = [
+            kind
+            for option, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar))
+            if trainer.get(option) is False
+        ]
+        unwanted += [ProgressBar if isinstance(c, ProgressBar) else type(c) for c in trainer.get("callbacks") or ()]
+        own = [callback for callback in own if not any(_replaces(kind, callback) for kind in unwanted)]
+        for option, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
+            if not any(isinstance(c, kind) for c in [*own, *(trainer.get("callbacks") or ())]):
+                trainer[option] = False  # or Lightning would add one of its own
+        try:
+            return self._instantiate_trainer(trainer, own)
+        except Exception as error:  # its checks raise whatever they like
+            raise reason(error) or ConfigError(about_trainer(error, trainer)) from error
 
     def after_instantiate_classes(self) -> None:
         """Fails before anything is computed if it could not be done, or its results not be kept; keeps freed memory."""
-        options = self.config[self.config["subcommand"]]
+        options = self.options
         if not self.model.automatic_optimization:
             for option, off, ours in (
                 ("gradient_clip_val", 0, "clip_norm"),
@@ -188,22 +428,47 @@ class PadInvCLI(LightningCLI):
             ):
                 if options["trainer"][option] not in (None, off):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
+        ends = (ImageSchedule, EarlyStopping, Timer)
+        endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
+        if self.subcommand == "fit" and endless and not any(isinstance(c, ends) for c in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise ConfigError("Nothing would end this run: give --schedule.images, --trainer.max_epochs or max_time.")
+        check_processes(self.trainer)
+        self._refuse_random_weights()
         check_writable(self.trainer)
         self.trainer.callbacks.insert(0, StopAtSignals())  # type: ignore[attr-defined]  # before what validation does
         if options["keep_memory"] and self.trainer.strategy.root_device.type == "cpu":
             self.trainer.callbacks.append(KeepFreedMemory())  # type: ignore[attr-defined]  # Lightning's own way
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the callbacks that every run has, and sets the defaults."""
-        for key, callback in self.callbacks.items():
-            parser.add_lightning_class_args(callback, key)
-        parser.add_argument(
-            "--keep_memory",
-            type=bool,
-            default=True,
-            help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
-        )
-        parser.set_defaults(self.defaults)
+    def _refuse_random_weights(self) -> None:
+        """Raises ConfigError if an encoder that has learned nothing would be measured."""
+        command, options = self.subcommand, self.options
+        if command in (None, "fit") or options["ckpt_path"] is not None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if isinstance(self.model, PadInvModule) and not self.model.hparams.get("encoder_weights"):
+            raise ConfigError(
+                f"padinv {command} needs a checkpoint, or it measures an encoder that has learned nothing: give "
+                "--ckpt_path last, a run's folder or a .ckpt file; or --model.encoder_weights."
+            )
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs; a run that comes to nothing leaves no folder."""
+        is_new = isinstance(self.trainer.logger, NUMBERING) and not run_directory(self.trainer).exists()
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException as error:
+            saved = next((c for c in self.trainer.callbacks if isinstance(c, RunConfigCallback)), None)  # type: ignore[attr-defined]
+            if saved is not None and is_new and not saved.worked:
+                discard_run(self.trainer)
+            if isinstance(error, MisconfigurationException):
+                raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
+            raise
+
+
+def _replaces(kind: type, callback: Callback) -> bool:
+    """Whether a callback of the user's, or a switch, stands in for one of the run's own."""
+    return isinstance(callback, kind) or (issubclass(kind, type(callback)) and type(callback) is not Callback)
 
 
 def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
@@ -216,22 +481,8 @@ def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
     Returns:
         0; 143 or 130 if SIGTERM or Ctrl+C has stopped it.
     """
-    # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-    warnings.filterwarnings("ignore", "The dirpath has changed from")
     try:
-        cli(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            seed_everything_default=0,
-            save_config_callback=RunConfigCallback,
-            save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"prog": "padinv", "description": "GAN inversion with padding space."},
-            args=resolve_presets(args, cli.presets_folder),
-        )
+        cli(args=list(args))
     except Stopped as stopped:
         if stopped.path is not None:
             config = stopped.path.parents[1] / "config.yaml"

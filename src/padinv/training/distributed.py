@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy, ParallelStrategy, Strategy
 from torch import Tensor, nn
+
+from padinv.exceptions import ConfigError
+
+
+class Launched(NamedTuple):
+    """Processes that a launcher has started for one run.
+
+    Attributes:
+        by: the launcher.
+        in_all: how many.
+        on_this_node: how many of them.
+    """
+
+    by: str
+    in_all: int
+    on_this_node: int
+
+
+def launched_processes(environment: Mapping[str, str] = os.environ) -> Launched | None:
+    """What torchrun or SLURM's srun has started; None for a process started by hand.
+
+    >>> launched_processes({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"})
+    Launched(by='torchrun', in_all=16, on_this_node=8)
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        in_all = int(environment.get("WORLD_SIZE", 1))
+        return Launched("torchrun", in_all, int(environment.get("LOCAL_WORLD_SIZE", in_all)))
+    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        in_all = int(environment["SLURM_NTASKS"])
+        nodes = int(environment.get("SLURM_NNODES", 1))
+        each = environment.get("SLURM_NTASKS_PER_NODE", "")
+        return Launched("SLURM", in_all, int(each) if each.isdecimal() else max(1, in_all // nodes))
+    return None
+
+
+def check_processes(trainer: Trainer) -> None:
+    """Raises ConfigError if several processes were started, but each would train by itself, or in too small a group."""
+    launched = launched_processes()
+    if launched is not None and launched.in_all != trainer.world_size:
+        raise ConfigError(
+            f"{launched.by} has started {launched.in_all} processes for this run, but its Trainer is one of "
+            f"{trainer.world_size}: give trainer.devices {launched.on_this_node} and trainer.num_nodes "
+            f"{max(1, launched.in_all // launched.on_this_node)}, or start as many processes as it has."
+        )
 
 
 def allow_unused_parameters(strategy: Strategy) -> None:
@@ -20,6 +66,15 @@ def allow_unused_parameters(strategy: Strategy) -> None:
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs.setdefault("find_unused_parameters", True)  # read when the model is wrapped, after setup()
+
+
+def synchronize_batchnorm(strategy: Strategy) -> None:
+    """Has a strategy of several processes convert BatchNorm layers when it is set up, and back when it is torn down.
+
+    So the command line and Python's ``Trainer(devices=8)`` have it alike, whatever plugins there are.
+    """
+    if isinstance(strategy, ParallelStrategy) and type(strategy._layer_sync) in (type(None), TorchSyncBatchNorm):
+        strategy._layer_sync = SyncBatchNorm()  # read when the model is wrapped, after setup()
 
 
 class SyncBatchNorm(TorchSyncBatchNorm):

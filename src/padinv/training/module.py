@@ -36,8 +36,8 @@ from padinv.losses import (
 )
 from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
-from padinv.training.alternating import AlternatingModule, is_plain
-from padinv.training.distributed import allow_unused_parameters
+from padinv.training.alternating import AlternatingModule
+from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
 """Builds an encoder for a generator; in a config its ``class_path``, with its other arguments as ``init_args``."""
@@ -98,6 +98,7 @@ class PadInvModule(AlternatingModule):
             keeping them (:mod:`padinv.cpu.recomputation`): less memory, more time. "cheap" does so for all but
             convolutions. A number is the least size, in pixels a side, of the maps for which it is done.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
+        sync_batchnorm: on several processes, normalizes over the batches of all of them, as one process would.
 
     Raises:
         ConfigError: if options do not fit each other.
@@ -131,6 +132,7 @@ class PadInvModule(AlternatingModule):
         channels_last: bool = False,
         checkpoint_activations: bool | int | Literal["cheap"] = False,
         compile: bool = False,
+        sync_batchnorm: bool = True,
     ) -> None:
         super().__init__(clip_norm, channels_last)
         with warnings.catch_warnings():
@@ -138,7 +140,7 @@ class PadInvModule(AlternatingModule):
             warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
             self.save_hyperparameters(logger=False)
         # Under LightningCLI all are plain, classes as their paths; from Python a checkpoint keeps those that are.
-        self.remove_ignored_hparams([name for name, value in self.hparams.items() if not is_plain(value)])
+        self.keep_plain_hparams()
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
         if lambda_adv > 0 and discriminator is None:
@@ -154,6 +156,7 @@ class PadInvModule(AlternatingModule):
         self.ema_images = ema_images
         self.checkpoint_activations = checkpoint_activations
         self.compile_networks = compile
+        self.sync_batchnorm = sync_batchnorm
 
         self.configure_models(generator, discriminator, encoder)
         if encoder_weights is not None:
@@ -387,6 +390,8 @@ class PadInvModule(AlternatingModule):
         super().setup(stage)
         if self.discriminator is not None:
             allow_unused_parameters(self.trainer.strategy)
+        if self.sync_batchnorm:
+            synchronize_batchnorm(self.trainer.strategy)
         if self.checkpoint_activations:
             only_cheap = self.checkpoint_activations == "cheap"
             minimum_size = 1 if only_cheap else int(self.checkpoint_activations)

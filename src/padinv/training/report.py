@@ -31,6 +31,8 @@ class RunReport(Callback):
             self.before = metrics
         else:
             self.after = metrics
+        if trainer.state.fn == "validate":
+            self.on_test_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the metrics before training."""
@@ -43,8 +45,14 @@ class RunReport(Callback):
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, LastCheckpoint):
                 callback.save(trainer, pl_module)  # its own turn comes after this
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which writes nothing
             print("\n" + "\n".join(self.lines(trainer, folder)))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints where the metrics will be."""
+        folder = run_directory(trainer)
+        if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print(f"The metrics of this {trainer.state.fn} go to {folder}.")
 
     def lines(self, trainer: Trainer, folder: Path) -> list[str]:
         """What there is to say: metrics before and after, and the files that exist."""

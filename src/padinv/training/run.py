@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import Logger
 
 from padinv.exceptions import ConfigError
+
+
+class NoLogger(Logger):
+    """Logs nothing, but gives a run a folder of its own all the same: ``save_dir/name/version``.
+
+    Args:
+        save_dir: where runs are.
+        name: of all runs without a logger.
+        version: of this one; the next free ``version_N`` if not given.
+    """
+
+    def __init__(self, save_dir: str, name: str = "unlogged", version: str | None = None) -> None:
+        super().__init__()
+        self._save_dir, self._name, self._version = save_dir, name, version
+
+    @property
+    def save_dir(self) -> str:
+        """Where runs are."""
+        return self._save_dir
+
+    @property
+    def name(self) -> str:
+        """Of all runs without a logger."""
+        return self._name
+
+    @property
+    def version(self) -> str:
+        """Of this run."""
+        if self._version is None:
+            folders = Path(self._save_dir, self._name).glob("version_*")
+            numbers = [int(number) for folder in folders if (number := folder.name[8:]).isdecimal()]
+            self._version = f"version_{max(numbers, default=-1) + 1}"
+        return self._version
+
+    @property
+    def experiment(self) -> None:
+        """Nothing that logs."""
+
+    def log_metrics(self, *_: Any, **__: Any) -> None:
+        """Does nothing."""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Does nothing."""
 
 
 def run_directory(trainer: Trainer) -> Path:
@@ -44,3 +90,9 @@ def check_writable(trainer: Trainer) -> None:
                 f"Nothing can be written to {folder} ({error.strerror}); "
                 "choose another folder with trainer.default_root_dir or the logger's save_dir."
             ) from error
+
+
+def discard_run(trainer: Trainer) -> None:
+    """Removes the folder of a run that has come to nothing, on rank zero: the next run takes its version."""
+    if trainer.is_global_zero and trainer.loggers and not list(run_directory(trainer).glob("checkpoints/*")):
+        shutil.rmtree(run_directory(trainer), ignore_errors=True)

@@ -78,7 +78,8 @@ class ImageSchedule(Callback):
             trainer.val_check_batch = 1 if crossed else NEVER
         if self._seen >= self.images or _is_last(trainer):
             trainer.should_stop = True
-        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by a connector
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector; 0 if nothing is logged
+        if every and (batch_idx + 1) % every == 0:
             now, (then, since) = time.perf_counter(), self._clock
             pl_module.log("speed/images_per_second", (self._seen - since) / (now - then), prog_bar=True)
             self._clock = (now, self._seen)

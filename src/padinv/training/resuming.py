@@ -1,0 +1,183 @@
+"""From what stands behind ``--ckpt_path`` to a checkpoint that is there, and to where its results belong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+
+from padinv.checkpoints.content import read_content
+from padinv.exceptions import CheckpointError, ConfigError
+
+VERSIONED = ("CSVLogger", "TensorBoardLogger")
+"""Loggers that number their runs' folders, ``save_dir/name/version_N``."""
+
+RESULTS = {"validate": "validation", "test": "test", "predict": "predictions"}
+"""What the folder is called that a command writes its results into."""
+
+SHARDED = ("meta.pt", "latest", ".metadata", "checkpoint")
+"""What is in a folder that is itself a checkpoint, as FSDP and DeepSpeed write them."""
+
+
+def resolve_checkpoint(options: Namespace) -> None:
+    """Puts a file's path in place of what a command's ``ckpt_path`` says.
+
+    ``last`` is the ``last.ckpt`` of the newest run under this config's name, ``best`` the checkpoint that run would
+    keep longest. A run's folder, or its ``checkpoints``, stand for its ``last.ckpt``.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    given = options.get("ckpt_path")
+    if given is None:
+        return
+    folder = runs_folder(options)
+    if given in ("last", "best"):
+        runs = sorted(folder.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not runs:
+            raise ConfigError(f"ckpt_path is {given!r}, but no run under {folder} has a checkpoints/last.ckpt.")
+        options["ckpt_path"] = str(runs[-1] if given == "last" else _best(runs[-1]))
+    elif given == "hpc":
+        if not list(Path(options["trainer"].get("default_root_dir") or ".").glob("hpc_ckpt_*.ckpt")):
+            raise ConfigError(
+                "ckpt_path is 'hpc', but there is no hpc_ckpt_N.ckpt, which Lightning writes when SLURM requeues a "
+                "job, in trainer.default_root_dir; give last, or a run's folder."
+            )
+    elif Path(given).is_dir():
+        options["ckpt_path"] = str(_in_folder(Path(given)))
+
+
+def check_checkpoint(given: str, weights_only: bool = True) -> None:
+    """Looks into a checkpoint before anything is made for it.
+
+    Args:
+        given: the path; what is no path of this machine is Lightning's to find.
+        weights_only: False for what may hold more than tensors, which is then not looked into.
+
+    Raises:
+        CheckpointError: if it is not there, damaged, or no run's.
+    """
+    path = Path(given)
+    if given == "hpc" or "://" in given or given.startswith("registry:"):
+        return
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint {given}; give last, a run's folder, or a .ckpt file in its checkpoints folder."
+        )
+    if not weights_only:
+        return
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever a damaged file, or another one, makes torch do
+        read_content(path)  # says what it is, if it is not a network of another kind
+        raise CheckpointError(f"{given} is no checkpoint of a run, which Lightning writes as .ckpt.") from error
+    if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= set(content):
+        raise CheckpointError(
+            f"{given} is no checkpoint of a run, which Lightning writes as .ckpt. Networks of other files go behind "
+            "--model.generator, --model.discriminator and --model.encoder_weights."
+        )
+
+
+def place_results(command: str, options: Namespace) -> None:
+    """Has validate, test and predict write beside the checkpoint, so that they use up no version of their own.
+
+    Results go to ``test`` (``validation``, ``predictions``) in the run's folder, or ``test_1`` and so on where there
+    are some already. Without a run's folder that can be written to it is the folder of all runs of this name.
+
+    Args:
+        command: which.
+        options: its config, which is changed.
+    """
+    folder = runs_folder(options)
+    if (given := options.get("ckpt_path")) is not None:
+        checkpoints = Path(given).resolve().parent
+        if checkpoints.name == "checkpoints" and os.access(checkpoints.parent, os.W_OK):
+            folder = Path(os.path.relpath(checkpoints.parent))
+    writer = options.get("writer")
+    arguments = writer.get("init_args") if writer is not None else None
+    if command == "predict" and arguments is not None and arguments.get("folder") is not None:
+        target = Path(arguments["folder"])
+    else:
+        target = next(path for path in _numbered(folder / RESULTS[command]) if not path.exists())
+    if command == "predict":
+        if arguments is not None and "folder" in arguments:
+            arguments["folder"] = str(target)
+        options["trainer"]["logger"] = named("padinv.training.run.NoLogger", **_folder_of(target))
+        return
+    loggers = options["trainer"].get("logger")
+    if loggers in (None, True):
+        options["trainer"]["logger"] = named("pytorch_lightning.loggers.CSVLogger", **_folder_of(target))
+    elif loggers is False:
+        options["trainer"]["logger"] = named("padinv.training.run.NoLogger", **_folder_of(target))
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if isinstance(logger, Namespace) and _short(logger) in VERSIONED and logger["init_args"].get("version") is None:
+            for name, value in _folder_of(target).items():
+                logger["init_args"][name] = value
+
+
+def runs_folder(options: Namespace) -> Path:
+    """Where the runs of a config are, each in a folder of its own: ``save_dir/name`` of its first logger."""
+    trainer = options["trainer"]
+    root = trainer.get("default_root_dir") or "."
+    loggers = trainer.get("logger")
+    logger = loggers[0] if isinstance(loggers, list) and loggers else loggers
+    if logger is False:
+        return Path(root, "unlogged")
+    if not isinstance(logger, Namespace):
+        return Path(root, "lightning_logs")
+    arguments = logger.get("init_args") or {}
+    name = next((value for key in ("name", "project") if (value := arguments.get(key))), "lightning_logs")
+    if _short(logger) == "WandbLogger":
+        name = arguments.get("project") or "lightning_logs"
+    return Path(arguments.get("save_dir") or arguments.get("dir") or root, str(name))
+
+
+def _short(logger: Namespace) -> str:
+    return str(logger["class_path"]).rpartition(".")[2]
+
+
+def named(class_path: str, **arguments: Any) -> Namespace:
+    """A class as a parsed config has it."""
+    return Namespace(class_path=class_path, init_args=Namespace(**arguments))  # type: ignore[no-untyped-call]
+
+
+def _folder_of(run: Path) -> dict[str, str]:
+    """What gives a logger's run this folder."""
+    return {"save_dir": str(run.parent), "name": "", "version": run.name}
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    number = 0
+    while True:
+        number += 1
+        yield path.with_name(f"{path.name}_{number}")
+
+
+def _in_folder(folder: Path) -> Path:
+    if any((folder / name).exists() for name in SHARDED):
+        return folder
+    found = [path for path in (folder / "checkpoints" / "last.ckpt", folder / "last.ckpt") if path.is_file()]
+    if not found:
+        runs = sorted(folder.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        hint = f"; one inside of it is {runs[-1].parent.parent}" if runs else ""
+        raise ConfigError(f"{folder} has no checkpoints/last.ckpt, so it is no run to go on with{hint}.")
+    return found[0]
+
+
+def _best(last: Path) -> Path:
+    """What the run's ModelCheckpoint held for the best when it wrote its last.ckpt, wherever the run is now."""
+    check_checkpoint(str(last))
+    callbacks = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})
+    for state in callbacks.values():
+        if isinstance(state, dict) and (name := state.get("best_model_path")):
+            path = last.with_name(Path(str(name)).name)
+            if path.is_file():
+                return path
+    raise ConfigError(f"ckpt_path is 'best', but {last.parent} has no best checkpoint; give last, or a file.")
