@@ -13,6 +13,8 @@ import pytest
 from padinv.cli import COMMANDS, main
 from padinv.commands.completion import class_options, script
 
+BASH = shutil.which("bash")
+
 
 @pytest.fixture(scope="module")
 def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,7 +25,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -43,7 +45,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_completes(words: list[str], expected: list[str], bash_script: Path) -> None:
     tried = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _padinv; printf "%s\\n" "${COMPREPLY[@]}"'
     result = subprocess.run(
-        ["bash", "-c", tried, str(bash_script), *words], capture_output=True, text=True, check=True, env={"PATH": ""}
+        [str(BASH), "-c", tried, str(bash_script), *words], capture_output=True, text=True, check=True, env={}
     )
     assert result.stdout.split() == expected
     assert result.stderr == ""

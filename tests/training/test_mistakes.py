@@ -40,7 +40,7 @@ from padinv.training.mistakes import given, nearest, one_line
         ("--schedule.images many", "--schedule.images must be an integer, not 'many'."),
         ("--trainer.max_epochs x", "--trainer.max_epochs must be an integer or null, not 'x'."),
         ("--keep_memory perhaps", "--keep_memory must be true or false, not 'perhaps'."),
-        ("--trainer.precision bf16_mixed", "not 'bf16_mixed'; the nearest is 'bf16-mixed'."),
+        ("--trainer.precision bf16_mixed", "or null, not 'bf16_mixed'"),
         ("--data.train", "--data.train: expected one argument."),
         ("--config nosuch.yaml", "nosuch.yaml"),
     ],

@@ -7,6 +7,7 @@ of the command line and in the files behind ``--config``.
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,9 @@ ROOTS: tuple[type, ...] = (
     Callback, Logger, Profiler, Strategy, Optimizer, LRScheduler, LightningModule, LightningDataModule, nn.Module,
 )  # fmt: skip
 """What the classes of a config are subclasses of."""
+
+REFUSED = r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)|does not accept (?:option|nested key) '([^']+)'"
+"""How jsonargparse 4.39 to 4.53 say that an option is not known."""
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
@@ -97,14 +101,16 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
         args: the words of the command line, behind ``padinv``.
     """
     wrote = list(given(args))
-    if match := re.search(r"unrecognized arguments: (\S+)", message):
+    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         option = match[1].partition("=")[0]
         return f"There is no option {option}{_nearest_option(option, parser)} ({parser.prog} --help-all lists them)."
-    if match := re.search(r"(?:Option '([^']+)' is not accepted|does not accept option '([^']+)')", message):
+    if match := re.search(REFUSED, message):
         name = match[1] or match[2]
         commands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
         of_command = next((choices[args[0]] for choices in commands if args and args[0] in choices), parser)
         names = {action.dest for action in (_innermost(error, parser) if match[1] else of_command)._actions}
+        if match[1]:
+            names |= _arguments(re.findall(r"class_path'?(?: |=)'([\w.]+)'", message)[-1:])
         last = name.rpartition(".")[2]
         near = nearest(name, names) or nearest(last, {known.rpartition(".")[2] for known in names})
         return f"{_place(wrote, name)}: there is no option {last!r} here{near}."
@@ -131,6 +137,7 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
         )
         value = match[1] if (match := re.fullmatch(r"NestedArg\(key='[^']*', val='(.*)'\)", value)) else value
         kinds = list(dict.fromkeys(kind for part in expected for kind in _kinds(part)))
+        kinds.sort(key="null".__eq__)  # null last, whatever the order that types were tried in
         listed = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         near = nearest(value, kinds) if len(kinds) > 4 else ""
         return f"{_place(wrote, key, value)} must be {listed}, not {value!r}{near}."
@@ -248,6 +255,17 @@ def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentP
                     parser = value
         error = error.__cause__ or error.__context__
     return parser
+
+
+def _arguments(class_paths: Iterable[str]) -> set[str]:
+    """What the constructors of classes take; older versions of jsonargparse have no parser of them left."""
+    names: set[str] = set()
+    for module, _, name in (path.rpartition(".") for path in class_paths):
+        try:
+            names |= set(inspect.signature(getattr(import_module(module), name)).parameters)
+        except (ImportError, AttributeError, TypeError, ValueError):  # what it is is told elsewhere
+            continue
+    return names
 
 
 def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
