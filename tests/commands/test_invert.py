@@ -345,6 +345,8 @@ def test_faces_are_found(
     assert abs(crops[0].quad[0][0] - crops[1].quad[0][0]) == pytest.approx(32, abs=1)
     assert padinv("invert", two, "-o", out, "--align", "--detector", detector, "--faces", "all") == 0
     assert "1 of 1 were done already" in capsys.readouterr().out
+    assert padinv("invert", two, "-o", out, "--align", "--detector", detector, "--faces", 0, "--overwrite") == 0
+    assert [name for name in files(out) if name.startswith("codes")] == ["codes/two.safetensors"]
 
 
 def test_several_faces_and_a_name_with_two_endings(

@@ -154,6 +154,20 @@ class OutputFolder:
             write(path)
         return target
 
+    def remove_other_faces(self, photograph: str, name: str, faces: int) -> None:
+        """Removes what an earlier run made of other faces in a photograph than those that now come.
+
+        Args:
+            photograph: its path.
+            name: of its results.
+            faces: how many come.
+        """
+        before = self.records.get(photograph, {})
+        if before.get("name") == name:
+            for other in set(names_of_faces(name, before["faces"])) - set(names_of_faces(name, faces)):
+                for kind in ("images", "grids", "codes"):
+                    self.file(kind, other).unlink(missing_ok=True)
+
     def _check_there(self) -> None:
         if not self.path.is_dir():
             raise ConfigError(f"{self.path} was removed while results were written there: give the same command again.")

@@ -68,6 +68,7 @@ class ResultWriter(BasePredictionWriter):
         if outcome.problem:
             return {"photograph": path, "error": outcome.problem}
         results = outcome.results
+        self.folder.remove_other_faces(path, name, len(results))
         for result, own in zip(results, names_of_faces(name, len(results)), strict=True):
             image = result.inversion.images[0].clamp(-1, 1) / 2 + 0.5
             self.folder.write(self.folder.file("images", own), partial(write_png, image))

@@ -22,7 +22,7 @@ from padinv.commands.options import add_photographs, bulk_options, number, photo
 from padinv.editing import Direction, ganspace, linear, load_directions, parse_layers, save_directions, sefa
 from padinv.editing.hyperplane import require_scikit_learn
 from padinv.editing.layers import format_layers
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, printable
 from padinv.inversion.pretrained import load_pair
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
@@ -193,7 +193,7 @@ def _write(folder: OutputFolder, task: Directions, generator: Generator) -> None
     folder.write(folder.path / "directions.safetensors", partial(save_directions, task.directions))
     mean = InversionCode(generator.broadcast(generator.w_avg[None]))
     picture = folder.write(folder.path / "directions.png", partial(write_png, task.draw(generator, mean, [])))
-    print("\n".join([*map(describe, task.directions), str(picture)]))
+    print("\n".join([*map(describe, task.directions), printable(str(picture))]))
 
 
 def describe(direction: Direction) -> str:

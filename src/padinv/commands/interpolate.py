@@ -17,7 +17,7 @@ from padinv.commands.animation import WRITERS, check_format, enlarged
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import interpolate
 from padinv.editing.mixing import Easing
-from padinv.exceptions import DataError
+from padinv.exceptions import DataError, printable
 from padinv.inversion import Inverter
 
 
@@ -74,7 +74,8 @@ def main(args: Sequence[str]) -> int:
         raise DataError("Two photographs or more are needed to go from one to the next, but there is one.")
 
     def finish(report: Report) -> None:
-        print(_animate(report, options.format, options.frames, options.fps, options.easing, options.loop))
+        path = _animate(report, options.format, options.frames, options.fps, options.easing, options.loop)
+        print(printable(str(path)))
 
     return run(Task(), options.photographs, bulk_options(options), finish).exit_code
 
