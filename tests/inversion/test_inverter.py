@@ -15,7 +15,7 @@ from image_files import noise
 from padinv import Generator, InversionCode, Inverter, PadInvEncoder, load_generator
 from padinv.batches import ImageRangeWarning
 from padinv.checkpoints import fingerprint, save_network
-from padinv.checkpoints.lightning import LIGHTNING_KEY
+from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
 from padinv.checkpoints.registry import BUNDLED
 from padinv.codes import CodeShape
 from padinv.exceptions import CheckpointError, ConfigError, DataError

@@ -28,11 +28,11 @@ from padinv.bulk.sheet import write_sheet
 from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
 from padinv.checkpoints import fingerprint
+from padinv.checkpoints.pair import load_pair
 from padinv.data.sources import Source
 from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.landmarks import Points, as_landmarks
-from padinv.inversion.pretrained import load_pair
 from padinv.inversion.tables import Table
 
 

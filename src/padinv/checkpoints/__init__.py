@@ -1,7 +1,7 @@
 """Reading networks from files, safely, and writing them."""
 
+from padinv.checkpoints.checkpoint import estimate_w_avg, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints.native import fingerprint, save_network
-from padinv.checkpoints.reading import estimate_w_avg, load_discriminator, load_encoder, load_generator
 
 __all__ = [
     "estimate_w_avg",

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from padinv.checkpoints.renaming import MOST_KEYS
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS
 from padinv.exceptions import CheckpointError
 from padinv.files import writing
 from padinv.networks.encoder import PadInvEncoder, published_level

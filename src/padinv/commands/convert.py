@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from padinv.checkpoints import load_discriminator, load_encoder, load_generator, save_network
-from padinv.checkpoints.content import read_content
+from padinv.checkpoints.formats.recognition import read_content
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError
 from padinv.files import writing

@@ -15,6 +15,7 @@ from padinv.bulk import OutputFolder, Report, Task, run
 from padinv.bulk.inputs import is_code
 from padinv.bulk.searching import search
 from padinv.bulk.writer import write_png
+from padinv.checkpoints.pair import load_pair
 from padinv.codes import InversionCode
 from padinv.commands.edit import check_directions, identify
 from padinv.commands.labels import as_numbers, poles, read_labels
@@ -23,7 +24,6 @@ from padinv.editing import Direction, ganspace, linear, load_directions, parse_l
 from padinv.editing.hyperplane import require_scikit_learn
 from padinv.editing.layers import format_layers
 from padinv.exceptions import ConfigError, printable
-from padinv.inversion.pretrained import load_pair
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
 

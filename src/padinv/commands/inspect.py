@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.reading import NOISE, AnyNetwork, read_network
+from padinv.checkpoints.checkpoint import NOISE, AnyNetwork, read_network
+from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints.formats.state_dicts import State
 from padinv.checkpoints.registry import BUNDLED
-from padinv.checkpoints.renaming import State
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import PadInvError
 

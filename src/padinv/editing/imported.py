@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.arrays import read_arrays
+from padinv.checkpoints.pickles.arrays import read_arrays
 from padinv.editing.directions import Direction, Kind
 from padinv.editing.layers import parse_layers
 from padinv.exceptions import CheckpointError, ConfigError

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from padinv.batches import check_images, check_values
 from padinv.checkpoints import fingerprint
+from padinv.checkpoints.pair import load_pair
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import fold, keep_freed_memory
 from padinv.exceptions import ConfigError, DataError
@@ -31,7 +32,6 @@ from padinv.inversion.landmarks import (
     given_landmarks,
 )
 from padinv.inversion.photographs import Photographs, read_photographs
-from padinv.inversion.pretrained import load_pair
 from padinv.inversion.refinement import refine as refine_codes
 from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike, Precision

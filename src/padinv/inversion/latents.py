@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.arrays import read_arrays
+from padinv.checkpoints.pickles.arrays import read_arrays
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError
 from padinv.networks import Generator

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from padinv.checkpoints.content import read_content
+from padinv.checkpoints.formats.recognition import read_content
 from padinv.exceptions import CheckpointError, ConfigError
 
 VERSIONED = ("CSVLogger", "TensorBoardLogger")

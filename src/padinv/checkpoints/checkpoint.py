@@ -1,6 +1,6 @@
 """From a file of any known format to a network: ``load_generator``, ``load_discriminator``, ``load_encoder``.
 
-A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.unpickling`). The
+A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.pickles.machine`). The
 networks are float32 and on the CPU, whatever the file's numbers and torch's defaults are.
 """
 
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from padinv.checkpoints.content import Content, read_content
-from padinv.checkpoints.lightning import LIGHTNING_KEY
-from padinv.checkpoints.renaming import MOST_LAYERS, Config, State, brief
+from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
+from padinv.checkpoints.formats.recognition import Content, read_content
+from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Config, State, brief
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.hammer_options import (
+from padinv.checkpoints.formats.hammer_options import (
     Options,
     check_options,
     find_options,
@@ -24,7 +24,17 @@ from padinv.checkpoints.hammer_options import (
     scale_discriminator,
     scale_generator,
 )
-from padinv.checkpoints.renaming import Config, Network, Reader, State, check_filters, count, rename, shape, tensors
+from padinv.checkpoints.formats.state_dicts import (
+    Config,
+    Network,
+    Reader,
+    State,
+    check_filters,
+    count,
+    rename,
+    shape,
+    tensors,
+)
 from padinv.exceptions import CheckpointError
 from padinv.networks.backbone import STAGE_BLOCKS
 

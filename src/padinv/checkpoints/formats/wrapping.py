@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from padinv.checkpoints.nvidia_ada import Facts, module_fields, module_state
-from padinv.checkpoints.renaming import MOST_KEYS
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.formats.nvidia_ada import Facts, module_fields, module_state
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS
+from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
 SEGMENT = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from padinv.checkpoints.reconstruction import Array
-from padinv.checkpoints.renaming import (
+from padinv.checkpoints.formats.state_dicts import (
     MOST_KEYS,
     MOST_LAYERS,
     MOST_MATCHES,
@@ -29,7 +28,8 @@ from padinv.checkpoints.renaming import (
     count,
     shape,
 )
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.pickles.calls import Array
+from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
 FORMAT = "NVIDIA StyleGAN2 for TensorFlow (.pkl)"

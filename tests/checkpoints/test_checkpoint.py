@@ -12,8 +12,8 @@ import torch
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints import fingerprint, save_network
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.reading import LIGHTNING_KEY
+from padinv.checkpoints.checkpoint import LIGHTNING_KEY
+from padinv.checkpoints.formats.recognition import read_content
 from padinv.exceptions import CheckpointError
 
 CHANNELS = {4: 8, 8: 4}

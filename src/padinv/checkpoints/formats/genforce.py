@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from padinv.checkpoints import hammer
-from padinv.checkpoints.renaming import Network, Reader, State, count, tensors
+from padinv.checkpoints.formats import hammer
+from padinv.checkpoints.formats.state_dicts import Network, Reader, State, count, tensors
 
 FORMAT = "GenForce (.pth)"
 

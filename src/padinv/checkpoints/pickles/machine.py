@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from padinv.checkpoints.budget import Budget
+from padinv.checkpoints.pickles.budget import Budget
 from padinv.exceptions import CheckpointError
 
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.budget import Budget
-from padinv.checkpoints.unpickling import Inert, Symbol, make_key
+from padinv.checkpoints.pickles.budget import Budget
+from padinv.checkpoints.pickles.machine import Inert, Symbol, make_key
 from padinv.exceptions import CheckpointError
 
 STORAGES = {
@@ -106,7 +106,7 @@ def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any)
 
 def _load_from_bytes(budget: Budget, content: bytes) -> Storage:
     """``torch.storage._load_from_bytes``: a storage as a torch.save file of its own."""
-    from padinv.checkpoints.torch_files import read_storage
+    from padinv.checkpoints.pickles.torch_files import read_storage
 
     return read_storage(content, budget)
 

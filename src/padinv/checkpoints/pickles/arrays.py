@@ -1,7 +1,7 @@
 """Tensors and arrays that other tools have saved, alone or in dictionaries: ``.pt``, ``.npy``, ``.npz``, pickles.
 
 NumPy itself pickles a dictionary into an ``.npy`` file, and runs what such a file asks for when it is read. Here the
-same machine reads it that reads checkpoints (:mod:`.unpickling`), which runs nothing.
+same machine reads it that reads checkpoints (:mod:`.pickles.machine`), which runs nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from padinv.checkpoints.budget import Budget
-from padinv.checkpoints.content import unpickle
-from padinv.checkpoints.reconstruction import Array, check_shape, find
-from padinv.checkpoints.torch_files import ZIP_MAGIC
-from padinv.checkpoints.unpickling import Inert, Unpickler
+from padinv.checkpoints.formats.recognition import unpickle
+from padinv.checkpoints.pickles.budget import Budget
+from padinv.checkpoints.pickles.calls import Array, check_shape, find
+from padinv.checkpoints.pickles.machine import Inert, Unpickler
+from padinv.checkpoints.pickles.torch_files import ZIP_MAGIC
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.typing import PathLike
 

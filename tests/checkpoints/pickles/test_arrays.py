@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from padinv.checkpoints.arrays import read_arrays
+from padinv.checkpoints.pickles.arrays import read_arrays
 from padinv.exceptions import CheckpointError
 
 ARRAY = np.random.default_rng(0).standard_normal((2, 3))

@@ -27,8 +27,8 @@ import torch
 
 import formats
 from padinv import Generator, load_generator
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
 

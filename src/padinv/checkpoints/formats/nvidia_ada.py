@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.renaming import (
+from padinv.checkpoints.formats.state_dicts import (
     MOST_KEYS,
     Config,
     Network,
@@ -33,7 +33,7 @@ from padinv.checkpoints.renaming import (
     shape,
     tensors,
 )
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 from padinv.ops.equalized import scaled_leaky_relu
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.reconstruction import Array
-from padinv.checkpoints.renaming import Network, Reader, State, check_filters, count, rename, shape, tensors
-from padinv.checkpoints.wrapping import AVERAGED, nearest
+from padinv.checkpoints.formats.state_dicts import Network, Reader, State, check_filters, count, rename, shape, tensors
+from padinv.checkpoints.formats.wrapping import AVERAGED, nearest
+from padinv.checkpoints.pickles.calls import Array
 from padinv.exceptions import CheckpointError
 
 FORMAT = "rosinality stylegan2-pytorch (.pt)"

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from padinv.checkpoints import hammer, rosinality
-from padinv.checkpoints.renaming import MOST_LAYERS, Network, Reader, State, count, rename, shape, tensors
-from padinv.checkpoints.unpickling import Inert
-from padinv.checkpoints.wrapping import nearest
+from padinv.checkpoints.formats import hammer, rosinality
+from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Network, Reader, State, count, rename, shape, tensors
+from padinv.checkpoints.formats.wrapping import nearest
+from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
 FORMAT = "pSp, e4e (.pt)"

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from padinv.checkpoints import fingerprint, load_encoder, load_generator
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.reading import read_network
+from padinv.checkpoints.checkpoint import read_network
+from padinv.checkpoints.formats.recognition import read_content
 from padinv.checkpoints.registry import BUNDLED
 from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError

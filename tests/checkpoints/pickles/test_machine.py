@@ -20,10 +20,10 @@ import torch
 
 import formats
 from padinv import Generator, load_generator
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.reconstruction import find
-from padinv.checkpoints.torch_files import STREAM_MAGIC
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints.pickles.calls import find
+from padinv.checkpoints.pickles.machine import Inert
+from padinv.checkpoints.pickles.torch_files import STREAM_MAGIC
 from padinv.exceptions import CheckpointError
 from peak_memory import peak_memory
 

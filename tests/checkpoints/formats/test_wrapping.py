@@ -12,9 +12,9 @@ from torch import nn
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.content import read_content
-from padinv.checkpoints.lightning import LIGHTNING_KEY
-from padinv.checkpoints.wrapping import unwrap, views
+from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
+from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints.formats.wrapping import unwrap, views
 from padinv.exceptions import CheckpointError
 
 State = dict[str, torch.Tensor]

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.content import read_content
+from padinv.checkpoints.formats.recognition import read_content
 from padinv.codes import CodeShape
 from padinv.commands.inspect import describe
 from padinv.exceptions import CheckpointError

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from padinv.checkpoints import genforce, hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
-from padinv.checkpoints.budget import Budget
-from padinv.checkpoints.first_bytes import LOOKED_AT, is_text, kind_of
+from padinv.checkpoints.formats import genforce, hammer, lightning, nvidia_ada, nvidia_tf, psp, rosinality
+from padinv.checkpoints.formats.refused import recognise
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS, Reader
+from padinv.checkpoints.formats.wrapping import View, unwrap, views
 from padinv.checkpoints.native import is_safetensors, read_native
-from padinv.checkpoints.others import recognise
-from padinv.checkpoints.reconstruction import find
-from padinv.checkpoints.renaming import MOST_KEYS, Reader
-from padinv.checkpoints.torch_files import ZIP_MAGIC, is_stream, read_archive, read_stream
-from padinv.checkpoints.unpickling import Inert, Symbol, Unpickler
-from padinv.checkpoints.wrapping import View, unwrap, views
+from padinv.checkpoints.pickles.budget import Budget
+from padinv.checkpoints.pickles.calls import find
+from padinv.checkpoints.pickles.first_bytes import LOOKED_AT, is_text, kind_of
+from padinv.checkpoints.pickles.machine import Inert, Symbol, Unpickler
+from padinv.checkpoints.pickles.torch_files import ZIP_MAGIC, is_stream, read_archive, read_stream
 from padinv.exceptions import CheckpointError, PadInvError
 
 FORMATS: tuple[tuple[str, Callable[[Any], dict[str, Reader]]], ...] = tuple(

@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from padinv.checkpoints.renaming import State
-from padinv.checkpoints.unpickling import Inert, Symbol
+from padinv.checkpoints.formats.state_dicts import State
+from padinv.checkpoints.pickles.machine import Inert, Symbol
 from padinv.exceptions import CheckpointError
 
 Options = dict[str, Any]

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from padinv.checkpoints.budget import Budget
-from padinv.checkpoints.first_bytes import kind_of_archive
-from padinv.checkpoints.reconstruction import Storage, find, storage_type
-from padinv.checkpoints.unpickling import File, Inert, Symbol, Unpickler
+from padinv.checkpoints.pickles.budget import Budget
+from padinv.checkpoints.pickles.calls import Storage, find, storage_type
+from padinv.checkpoints.pickles.first_bytes import kind_of_archive
+from padinv.checkpoints.pickles.machine import File, Inert, Symbol, Unpickler
 from padinv.exceptions import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from padinv.checkpoints.renaming import Network, Reader, State, tensors
+from padinv.checkpoints.formats.state_dicts import Network, Reader, State, tensors
 
 FORMAT = "padinv training run (.ckpt)"
 

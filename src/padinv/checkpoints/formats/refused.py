@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from padinv.checkpoints.nvidia_ada import module_state
-from padinv.checkpoints.nvidia_tf import variables
-from padinv.checkpoints.renaming import MOST_KEYS
-from padinv.checkpoints.unpickling import Inert
+from padinv.checkpoints.formats.nvidia_ada import module_state
+from padinv.checkpoints.formats.nvidia_tf import variables
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS
+from padinv.checkpoints.pickles.machine import Inert
 
 STYLEGAN3 = r"synthesis\.L\d+_\d+_\d+\.|synthesis\.input\.(freqs|phases|transform)$"
 
