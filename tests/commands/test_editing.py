@@ -262,6 +262,7 @@ def test_what_leads_too_far_is_said(
     [
         ["edit", A, "--directions", "{file}", "--direction", "sefa-0", "--layers", "99"],
         ["edit", A, "--directions", "{wrong}", "--direction", "wrong"],
+        ["directions", A, "--directions", "{wrong}"],
         ["edit", A, "--directions", "{file}", "--direction", "sefa-0", "--keep", "none"],
         ["blend", A, B, "--layers", "99"],
         ["directions", A, B, "--directions", "{file}", "--layers", "99"],

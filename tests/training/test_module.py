@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from pytorch_lightning.cli import ReduceLROnPlateau
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from padinv import ImageDataModule, InversionCode, PadInvEncoder, PadInvModule, load_encoder, load_generator
 from padinv.checkpoints import save_network
 from padinv.codes import CodeShape
-from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.exceptions import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PixelLoss
 
 ENCODER = partial(PadInvEncoder, resolution=32, depth=18, width=4)
@@ -661,3 +663,21 @@ def test_loggers_get_the_arguments(build: Any, picture_folder: Path, tmp_path: P
     hparams = yaml.safe_load((tmp_path / "hparams.yaml").read_text())
     assert hparams["model"]["lambda_reg"] == 0.25
     assert "encoder" not in hparams["model"]  # a function is no plain value
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (torch.zeros(4, 3, 32, 32), 'must be {"image": (B, 3, H, W)}, not a Tensor of shape'),
+        (TensorDataset(torch.zeros(4, 3, 32, 32), torch.zeros(4)), "not a list of 2"),
+        ([{"image": torch.zeros(3, 32, 32, dtype=torch.uint8)}] * 4, "not torch.uint8"),
+        ([{"image": torch.full((3, 32, 32), 200.0)}] * 4, "must be in [-1, 1], but reach from 200"),
+    ],
+)
+@pytest.mark.parametrize("step", ["fit", "validate", "predict"])
+def test_a_batch_that_is_none_is_a_sentence(build: Any, data: Any, message: str, step: str) -> None:
+    trainer = Trainer(accelerator="cpu", fast_dev_run=1, enable_progress_bar=False, enable_model_summary=False)
+    loader = DataLoader(data, batch_size=2)
+    loaders = [loader, loader] if step == "fit" else [loader]
+    with pytest.raises(DataError, match=re.escape(message)):
+        getattr(trainer, step)(build(), *loaders)

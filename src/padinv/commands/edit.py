@@ -42,9 +42,6 @@ class Edit(Task):
         """
         check_directions([direction for direction, *_ in self.steps], generator)
         parse_layers(self.layers, generator.num_layers)
-        mean = InversionCode(generator.broadcast(generator.w_avg[None]))
-        for direction, *_ in self.steps:
-            direction.apply(mean, 0.0)  # says whether its shape is that of these latents
         said = [remark for direction, strength, _ in self.steps for remark in remarks(direction, strength, generator)]
         if not -1 <= self.truncation <= 2:
             said.append(f"truncation {self.truncation:g} is far from 0, the mean, to 1: what comes out may be no face.")
@@ -71,9 +68,11 @@ def identify(direction: Direction) -> list[Any]:
 
 
 def check_directions(directions: Sequence[Direction], generator: Generator) -> None:
-    """Raises CheckpointError if one of them is for another generator."""
+    """Raises PadInvError if one of them is for another generator, or for latents of another shape."""
     own = fingerprint(generator)
+    mean = InversionCode(generator.broadcast(generator.w_avg[None]))
     for direction in directions:
+        direction.apply(mean, 0.0)  # says whether its shape is that of these latents
         if direction.generator not in (None, own):
             raise CheckpointError(
                 f"The direction {direction.name!r} is for the generator {direction.generator}, not for {own}: find "
