@@ -114,12 +114,27 @@ def test_options_that_no_shape_tells(tmp_path: Path, generator: Generator) -> No
     assert fingerprint(generator) == name
     loaded = load_generator(save_network(generator, tmp_path / "g.safetensors"))  # as written before
     assert (loaded.config["conv_clamp"], fingerprint(loaded)) == (None, name)
-    whole = Discriminator(8, channels=CHANNELS, mbstd_groups=None)
+    whole = Discriminator(8, channels=CHANNELS, mbstd_group_size=None)
     loaded = load_discriminator(save_network(whole, tmp_path / "d.safetensors"))
-    assert loaded.mbstd_groups is None
+    assert loaded.mbstd_group_size is None
     other = Discriminator(8, channels=CHANNELS)
     other.load_state_dict(whole.state_dict())
     assert fingerprint(loaded) == fingerprint(whole) != fingerprint(other)
+
+
+def test_discriminators_of_before_keep_loading(tmp_path: Path) -> None:
+    """``mbstd_group_size`` was called ``mbstd_groups``; fingerprints stay what they were."""
+    old = Discriminator(8, channels=CHANNELS, mbstd_group_size=2)
+    for parameter in old.parameters():
+        torch.nn.init.zeros_(parameter)
+    old.config = {"resolution": 8, "channels": CHANNELS, "mbstd_groups": 2, "conv_clamp": None}
+    state = {f"discriminator.{key}": tensor for key, tensor in old.state_dict().items()}
+    run = save({LIGHTNING_KEY: {"Discriminator": old.config}, "state_dict": state}, tmp_path / "last.ckpt")
+    for path in (save_network(old, tmp_path / "d.safetensors"), run):
+        loaded = load_discriminator(path)
+        assert loaded.mbstd_group_size == loaded.config["mbstd_group_size"] == 2
+        assert "mbstd_groups" not in loaded.config
+        assert fingerprint(loaded) == "cd99c06e9e2602a9"
 
 
 def test_training_runs(tmp_path: Path, encoder: PadInvEncoder) -> None:

@@ -102,7 +102,7 @@ def test_inspect_conditional_and_without_w_avg(tmp_path: Path, capsys: pytest.Ca
 
 def test_inspect_options_that_no_shape_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generator = Generator(8, z_dim=4, w_dim=4, mapping_layers=1, channels={4: 4, 8: 4}, conv_clamp=256)
-    discriminator = Discriminator(8, channels={4: 4, 8: 4}, conv_clamp=0.5, mbstd_groups=None)
+    discriminator = Discriminator(8, channels={4: 4, 8: 4}, conv_clamp=0.5, mbstd_group_size=None)
     told = inspected(save_network(generator, tmp_path / "g.safetensors"), capsys)
     assert "activations clamped at ±256" in told["Generator"]
     told = inspected(save_network(discriminator, tmp_path / "d.safetensors"), capsys)

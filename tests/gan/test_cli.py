@@ -188,11 +188,11 @@ def test_from_nothing_by_config(small: list[str], tmp_path: Path) -> None:
     sizes = {"resolution": 32, "channels": {4: 8, 8: 8, 16: 8, 32: 8}}
     networks = {
         "generator": {"class_path": "padinv.Generator", "init_args": {**sizes, "z_dim": 8, "w_dim": 8}},
-        "discriminator": {"class_path": "padinv.Discriminator", "init_args": {**sizes, "mbstd_groups": 2}},
+        "discriminator": {"class_path": "padinv.Discriminator", "init_args": {**sizes, "mbstd_group_size": 2}},
         "fid": {"class_path": "padinv.metrics.FrechetDistance", "init_args": {"features": "random", "resolution": 32}},
     }
     config.write_text(yaml.safe_dump({"model": {"init_args": networks}}))
     assert main(["fit-gan", "--config", "gan64", "--config", str(config), *small]) == 0
     folder = RUNS / "version_0" / "networks"
     assert load_generator(folder / "generator.safetensors").config["w_dim"] == 8
-    assert load_discriminator(folder / "discriminator.safetensors").mbstd_groups == 2
+    assert load_discriminator(folder / "discriminator.safetensors").mbstd_group_size == 2

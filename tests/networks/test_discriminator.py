@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 from padinv import Discriminator
 from padinv.exceptions import ConfigError
@@ -39,9 +40,21 @@ def test_minibatch_stddev_of_groups() -> None:
 def test_minibatch_stddev_of_the_whole_batch() -> None:
     x = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 2, 3, 3)
     torch.testing.assert_close(minibatch_stddev(x, None)[:, 2], torch.full((6, 3, 3), (35 / 12) ** 0.5))
-    whole = Discriminator(16, channels={4: 8, 8: 6, 16: 4}, mbstd_groups=None)
-    assert Discriminator(**whole.config).mbstd_groups is None
+    whole = Discriminator(16, channels={4: 8, 8: 6, 16: 4}, mbstd_group_size=None)
+    assert Discriminator(**whole.config).mbstd_group_size is None
     assert whole(torch.randn(7, 3, 16, 16)).shape == (7, 1)
+
+
+def test_the_group_size_by_its_old_name() -> None:
+    old = {"resolution": 8, "channels": {4: 4, 8: 4}, "mbstd_groups": 2}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--d", type=str | Discriminator)
+    parsed = parser.parse_object({"d": {"class_path": "padinv.Discriminator", "init_args": old}})
+    for make in (lambda: Discriminator(**old), lambda: parser.instantiate(parsed).d):
+        with pytest.warns(DeprecationWarning, match="mbstd_groups is called mbstd_group_size now"):
+            assert make().mbstd_group_size == 2
+    assert Discriminator.from_config(old).mbstd_group_size == 2  # of a file: no warning
+    assert "mbstd_groups" not in Discriminator.from_config(old).config
 
 
 def test_convolutions_are_clamped() -> None:
@@ -80,8 +93,8 @@ def test_groups_stay_the_same_when_samples_are_dealt_out_to_ranks(ranks: int) ->
         (lambda: Discriminator(16, channels={4: 8}), r"from 4 to 16 px once, not \[4\]"),
         (lambda: Discriminator(20), "not 20"),
         (
-            lambda: Discriminator(8, mbstd_groups=0),
-            "mbstd_groups must be 1 or more, or None for the whole batch, not 0",
+            lambda: Discriminator(8, mbstd_group_size=0),
+            "mbstd_group_size must be 1 or more, or None for the whole batch, not 0",
         ),
     ],
 )

@@ -41,7 +41,7 @@ AnyNetwork: TypeAlias = Generator | Discriminator | PadInvEncoder
 
 BUILDERS: dict[str, Callable[[Config], AnyNetwork]] = {
     "Generator": lambda config: Generator(**config),
-    "Discriminator": lambda config: Discriminator(**config),
+    "Discriminator": Discriminator.from_config,
     "PadInvEncoder": PadInvEncoder.from_config,
 }
 

@@ -24,9 +24,12 @@ from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
 
-UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_groups": 4, "first_for_all": False}
+UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_group_size": 4, "first_for_all": False}
 """Options that change what a network computes and that no tensor's shape tells, with the values they had before they
 were options."""
+
+FIRST_NAMES = {"mbstd_group_size": "mbstd_groups"}
+"""What options were called at first: fingerprints stay what they were."""
 
 KINDS = {"padinv_inversion": "of codes of photographs, not of a network"}
 """Other safetensors files of ours, by the key of their metadata."""
@@ -195,5 +198,5 @@ def fingerprint(network: nn.Module) -> str:
         before["padding_level"] = published_level(network.resolution)
     for option, default in before.items():
         if (value := config.get(option, default)) != default:
-            digest.update(f"{option}={value}".encode())
+            digest.update(f"{FIRST_NAMES.get(option, option)}={value}".encode())
     return digest.hexdigest()[:16]

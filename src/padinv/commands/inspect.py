@@ -96,8 +96,8 @@ def _facts(network: AnyNetwork, state: State) -> str:
         sizes += f", channels {', '.join(f'{r}: {width}' for r, width in sorted(config['channels'].items()))}"
     if (bound := config.get("conv_clamp")) is not None:
         sizes += f", activations clamped at ±{bound:g}"
-    if name == "Discriminator" and config["mbstd_groups"] != 4:
-        sizes += f", minibatch statistic of {config['mbstd_groups'] or 'all'} images"
+    if name == "Discriminator" and config["mbstd_group_size"] != 4:
+        sizes += f", minibatch statistic of {config['mbstd_group_size'] or 'all'} images"
     if name == "Generator" and not any(key.endswith(NOISE) for key in state):
         sizes += ", noise images missing (drawn when loaded)"
     average = "" if name == "Discriminator" else f", w_avg {'in the file' if 'w_avg' in state else 'missing'}"

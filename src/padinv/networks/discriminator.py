@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -15,15 +16,15 @@ from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel
 
 
-def minibatch_stddev(x: Tensor, groups: int | None = 4) -> Tensor:
+def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
     """Appends a channel that tells how much the samples of a group differ (Karras et al. 2018, section 3).
 
-    Groups are interleaved: of N samples, those with the same remainder modulo N / groups form one. Samples shared out
-    over ranks in turn, as DistributedSampler does it, are therefore grouped the same as on one process.
+    Groups are interleaved: of N samples, those with the same remainder modulo N / group_size form one. Samples shared
+    out over ranks in turn, as DistributedSampler does it, are therefore grouped the same as on one process.
 
     Args:
         x: (B, C, H, W).
-        groups: samples in a group; the whole batch if it is smaller, or if None.
+        group_size: samples in a group; the whole batch if it is smaller, or if None.
 
     Returns:
         (B, C + 1, H, W).
@@ -31,7 +32,7 @@ def minibatch_stddev(x: Tensor, groups: int | None = 4) -> Tensor:
     Raises:
         ConfigError: if the batch is larger than a group and no multiple of it.
     """
-    size = len(x) if groups is None else min(groups, len(x))
+    size = len(x) if group_size is None else min(group_size, len(x))
     if len(x) % size:
         raise ConfigError(f"A batch of {len(x)} images has no whole groups of {size}; use a multiple of {size}.")
     grouped = rearrange(x.float(), "(g n) c h w -> g n c h w", g=size)
@@ -68,12 +69,13 @@ class Discriminator(nn.Module):
     Args:
         resolution: of the images, a power of two from 8 to 1024.
         channels: channels at each resolution from 4 px up; :func:`~padinv.networks.stylegan2_channels` if not given.
-        mbstd_groups: samples in a group of the minibatch standard deviation; None for the whole batch.
+        mbstd_group_size: samples in a group of the minibatch standard deviation; None for the whole batch.
         conv_clamp: bound on the absolute value of what each convolution gives, 256 in NVIDIA's networks with float16
             layers; none if not given.
+        mbstd_groups: deprecated, the name that ``mbstd_group_size`` had before.
 
     Raises:
-        ConfigError: if the resolution, the channels, the groups or the bound do not make a discriminator.
+        ConfigError: if the resolution, the channels, the group size or the bound do not make a discriminator.
     """
 
     def __init__(
@@ -81,13 +83,19 @@ class Discriminator(nn.Module):
         resolution: int = 256,
         *,
         channels: dict[int, int] | None = None,
-        mbstd_groups: int | None = 4,
+        mbstd_group_size: int | None = 4,
         conv_clamp: float | None = None,
+        mbstd_groups: int | Literal["renamed"] | None = "renamed",
     ) -> None:
         super().__init__()
+        if mbstd_groups != "renamed":  # configs of older runs have it
+            warnings.warn("mbstd_groups is called mbstd_group_size now.", DeprecationWarning, stacklevel=2)
+            mbstd_group_size = mbstd_groups
         channels, conv_clamp = check_channels(resolution, channels), check_clamp(conv_clamp)
-        if mbstd_groups is not None and (type(mbstd_groups) is not int or mbstd_groups < 1):
-            raise ConfigError(f"mbstd_groups must be 1 or more, or None for the whole batch, not {mbstd_groups!r}.")
+        if mbstd_group_size is not None and (type(mbstd_group_size) is not int or mbstd_group_size < 1):
+            raise ConfigError(
+                f"mbstd_group_size must be 1 or more, or None for the whole batch, not {mbstd_group_size!r}."
+            )
         self.conv_clamp = conv_clamp
         self.from_rgb = EqualizedConv2d(3, channels[resolution], 1)
         self.blocks = nn.ModuleDict(
@@ -101,13 +109,21 @@ class Discriminator(nn.Module):
         self.dense = EqualizedLinear(channels[4] * 16, channels[4])
         self.score = EqualizedLinear(channels[4], 1)
         self.resolution = resolution
-        self.mbstd_groups = mbstd_groups
+        self.mbstd_group_size = mbstd_group_size
         self.config: dict[str, Any] = {
             "resolution": resolution,
             "channels": channels,
-            "mbstd_groups": mbstd_groups,
+            "mbstd_group_size": mbstd_group_size,
             "conv_clamp": conv_clamp,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Discriminator:
+        """Builds a discriminator, with weights not yet loaded, from what :attr:`config` says of another.
+
+        Files from before ``mbstd_group_size`` had this name call it ``mbstd_groups``.
+        """
+        return cls(**{{"mbstd_groups": "mbstd_group_size"}.get(name, name): value for name, value in config.items()})
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps after each block, {(B, C_r, r, r)} from half the resolution down to 4 px.
@@ -134,7 +150,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores images (B, 3, H, W) in [-1, 1]: (B, 1)."""
-        x = minibatch_stddev(self.features(images)[-1], self.mbstd_groups)
+        x = minibatch_stddev(self.features(images)[-1], self.mbstd_group_size)
         x = scaled_leaky_relu(self.conv(x), self.conv_clamp)
         x = scaled_leaky_relu(self.dense(x.flatten(1)))
         scores: Tensor = self.score(x)

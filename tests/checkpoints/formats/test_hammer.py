@@ -233,7 +233,7 @@ def test_a_checkpoint_of_the_hammer_runner(
     tmp_path: Path, generator: Generator, zipped: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)
-    discriminator = Discriminator(64, channels=WIDE, mbstd_groups=8).eval()
+    discriminator = Discriminator(64, channels=WIDE, mbstd_group_size=8).eval()
     published = formats.hammer_generator(generator)
     models = {"discriminator": published_discriminator(discriminator), "generator": published}
     models["generator_smooth"] = {**published, "w_avg": published["w_avg"] + 1}

@@ -54,7 +54,7 @@ def test_group_of_the_minibatch_statistic(tmp_path: Path) -> None:
     meta = formats.persistent(formats.state(FORM, "discriminator"))
     modules = meta.parts[1][0]["state"]["_modules"]["b4"].parts[1][0]["state"]["_modules"]
     modules["mbstd"] = formats.persistent({}, {"": {"group_size": 2, "num_channels": 1}})
-    assert load_discriminator(formats.write_ada(path, D=meta)).mbstd_groups == 2
+    assert load_discriminator(formats.write_ada(path, D=meta)).mbstd_group_size == 2
 
 
 def test_the_whole_batch_is_a_group(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_whole_batch_is_a_group(tmp_path: Path) -> None:
     modules = meta.parts[1][0]["state"]["_modules"]["b4"].parts[1][0]["state"]["_modules"]
     modules["mbstd"] = formats.persistent({}, facts, prefix="b4.mbstd.")
     discriminator = load_discriminator(formats.write_ada(tmp_path / "network.pkl", D=meta))
-    assert discriminator.mbstd_groups is None
+    assert discriminator.mbstd_group_size is None
     images = torch.cat([formats.inputs()["images"], formats.inputs()["images"].flip(3)])
     x = discriminator.features(images)[-1]
     statistic = (x.var(dim=0, unbiased=False) + 1e-8).sqrt().mean().expand(8, 1, 4, 4)
@@ -73,7 +73,7 @@ def test_the_whole_batch_is_a_group(tmp_path: Path) -> None:
     expected = discriminator.score(scaled_leaky_relu(discriminator.dense(x.flatten(1))))
     assert_agrees(discriminator(images), expected)
     modules["mbstd"] = formats.persistent({}, {"b4.mbstd": {"group_size": "4"}}, prefix="b4.mbstd.")
-    with pytest.raises(CheckpointError, match="mbstd_groups must be 1 or more, or None for the whole batch"):
+    with pytest.raises(CheckpointError, match="mbstd_group_size must be 1 or more, or None for the whole batch"):
         load_discriminator(formats.write_ada(tmp_path / "network.pkl", D=meta))
 
 

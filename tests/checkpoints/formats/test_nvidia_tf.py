@@ -31,7 +31,7 @@ def generator() -> Generator:
 @pytest.fixture(scope="module")
 def discriminator() -> Discriminator:
     torch.manual_seed(0)
-    discriminator = Discriminator(16, channels=CHANNELS, mbstd_groups=2).eval()
+    discriminator = Discriminator(16, channels=CHANNELS, mbstd_group_size=2).eval()
     for parameter in discriminator.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return discriminator.requires_grad_(False)
@@ -126,7 +126,7 @@ def test_a_bound_and_groups(tmp_path: Path, generator: Generator, discriminator:
     path = write(tmp_path / "stylegan2.pkl", critic, network)
     assert load_generator(path).config["conv_clamp"] == 0.5
     config = load_discriminator(path).config
-    assert (config["mbstd_groups"], config["conv_clamp"]) == (None, 0.25)
+    assert (config["mbstd_group_size"], config["conv_clamp"]) == (None, 0.25)
 
 
 @pytest.mark.parametrize(

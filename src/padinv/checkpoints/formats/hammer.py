@@ -140,7 +140,7 @@ def read_discriminator(state: State, options: Options) -> Network:
     config = {
         "resolution": resolution,
         "channels": channels,
-        "mbstd_groups": number(options, "mbstd_groups", 4, least=2, most=10_000),
+        "mbstd_group_size": number(options, "mbstd_groups", 4, least=2, most=10_000),
         "conv_clamp": options.get("conv_clamp"),
     }
     return config, rename(state, rules, "the published discriminator")
@@ -308,7 +308,7 @@ def read(
 def _say_what_is_assumed(network: str, config: Config) -> None:
     assumed = []
     if network == "Discriminator":
-        assumed = [f"groups of {config['mbstd_groups']} in the minibatch standard deviation"]
+        assumed = [f"groups of {config['mbstd_group_size']} in the minibatch standard deviation"]
     if network == "PadInvEncoder":
         assumed = ["latents are offsets from the mean latent"]
         if rings := config["padded_resolutions"]:

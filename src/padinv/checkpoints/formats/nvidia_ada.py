@@ -284,8 +284,8 @@ def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> 
         raise CheckpointError(
             f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
         )
-    groups = facts.get("b4.mbstd", {}).get("group_size", 4)  # None is the whole batch
-    config: Config = {"resolution": resolution, "channels": channels, "mbstd_groups": groups, **options}
+    group_size = facts.get("b4.mbstd", {}).get("group_size", 4)  # None is the whole batch
+    config: Config = {"resolution": resolution, "channels": channels, "mbstd_group_size": group_size, **options}
     return config, rename(state, rules, "StyleGAN2-ADA's discriminator")
 
 

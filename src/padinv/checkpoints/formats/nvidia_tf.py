@@ -269,7 +269,7 @@ def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
     config = {
         "resolution": max(channels),
         "channels": channels,
-        "mbstd_groups": options.get("mbstd_group_size", 4),  # None is the whole batch
+        "mbstd_group_size": options.get("mbstd_group_size", 4),  # None is the whole batch
         "conv_clamp": options.get("conv_clamp"),
     }
     return config, state
