@@ -240,3 +240,20 @@ def test_hint_at_a_config(command: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main([command, "--data.train=congress64-train"]) == 1
     printed = capsys.readouterr().err
     assert f"There is no --config; padinv {command} --config" in printed
+
+
+def test_a_run_that_nothing_ends_is_refused(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--schedule", "null") == 1
+    assert "Nothing would end this run: give --schedule.images" in capsys.readouterr().err
+    assert run("fit", "--schedule", "null", "--trainer.max_steps=1") == 0
+
+
+def test_flags_that_change_nothing(run: Any) -> None:
+    """The data deal themselves out, and one process is all processes: what was learned is the same to the bit."""
+    assert run("fit") == 0
+    assert run("fit", "--trainer.use_distributed_sampler=false", "--trainer.sync_batchnorm=true") == 0
+    one, other = (
+        torch.load(f"runs/quickstart/version_{i}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for i in range(2)
+    )
+    assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
