@@ -18,7 +18,14 @@ from torchvision.utils import save_image
 from padinv import ImageDataModule, PadInvEncoder, PadInvModule, load_encoder, load_generator
 from padinv.losses import DiscriminatorFeatureLoss
 from padinv.pictures import contact_sheet
-from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
+from padinv.training import (
+    ImageProgressBar,
+    ImageSchedule,
+    LastCheckpoint,
+    ReconstructionPictures,
+    RunReport,
+    StopAtSignals,
+)
 
 
 def train(images: int, output: Path) -> Path:
@@ -44,6 +51,7 @@ def train(images: int, output: Path) -> Path:
         log_every_n_steps=10,
         num_sanity_val_steps=-1,  # measures before training, too
         callbacks=[
+            StopAtSignals(),  # Ctrl+C leaves a checkpoint
             ImageSchedule(images=images, validate_every=max(1, images // 4)),
             ImageProgressBar(),
             ReconstructionPictures(),
