@@ -10,12 +10,13 @@ from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.plugins import MixedPrecision, TorchCheckpointIO
 
 from padinv import ImageDataModule, PaddingCode, PadInvEncoder, PadInvModule
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.pictures import contact_sheet, ring_heat_maps
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
+from padinv.training.last_checkpoint import WholeCheckpoints
 from padinv.training.pictures import log_image
 from padinv.training.run import check_writable, run_directory
 
@@ -381,3 +382,11 @@ def test_arguments_reach_whatever_logger(
         assert "lambda_reg: 0.003" in hparams
     if kind == "tensorboard":
         assert b"lambda_reg" in b"".join(path.read_bytes() for path in tmp_path.rglob("events*"))
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, True), (True, True), (False, False)])
+def test_checkpoints_are_read_as_tensors_alone(monkeypatch: pytest.MonkeyPatch, given: Any, taken: bool) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", lambda self, *args: read.append(args))
+    WholeCheckpoints().load_checkpoint("https://somewhere/last.ckpt", weights_only=given)
+    assert read == [("https://somewhere/last.ckpt", "cpu", taken)]
