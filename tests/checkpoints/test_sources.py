@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterator
 from functools import partial
@@ -28,11 +31,12 @@ class Server:
         content: of the file.
         ranges: whether it can start in the middle.
         cut: after how many bytes it breaks off, if it does.
+        endless: whether it never stops, and slowly.
         asked: the ranges that were asked for.
     """
 
     def __init__(self) -> None:
-        self.content, self.ranges, self.cut = CONTENT, True, None
+        self.content, self.ranges, self.cut, self.endless = CONTENT, True, None, False
         self.asked: list[str | None] = []
         handler = partial(Handler, self)
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -48,8 +52,22 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         self.file.asked.append(asked)
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.file.ranges else 0
-        if "missing" in self.path:
-            return self.send_error(404)
+        for word, code in (("missing", 404), ("private", 403), ("broken", 500)):
+            if word in self.path:
+                return self.send_error(code)
+        if "loop" in self.path:
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+            return None
+        if self.file.endless:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x" * 100)
+                    time.sleep(0.01)
+            return None
         if start and start >= len(self.file.content):
             return self.send_error(416)
         body = self.file.content[start:]
@@ -123,6 +141,67 @@ def test_missing_or_offline(server: Server) -> None:
         fetch(server.url.replace("files", "missing"), SHA256)
     with pytest.raises(WeightsNotFoundError, match=r"refused.*download it elsewhere and give its path"):
         fetch("http://127.0.0.1:9/model.pkl", SHA256)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("private", "403.*may need a login"), ("missing", "404.*URL may be wrong"), ("broken", "500"), ("loop", "30")],
+)
+def test_what_servers_answer(server: Server, word: str, said: str) -> None:
+    with pytest.raises(WeightsNotFoundError, match=rf"could not be fetched \(.*{said}"):
+        fetch(server.url.replace("files", word), SHA256)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "said"),
+    [("MOST_BYTES", 5_000, "larger than"), ("MOST_SECONDS", 0.1, "too slowly"), ("SLOWEST", 10**9, "too slowly")],
+)
+def test_a_download_without_an_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, said: str
+) -> None:
+    server.endless = True
+    monkeypatch.setattr(sources, limit, value)
+    monkeypatch.setattr(sources, "TIMEOUT", 0.2)
+    with pytest.raises(WeightsNotFoundError, match=said):
+        fetch(server.url, SHA256)
+
+
+def test_a_page_in_place_of_the_file(server: Server) -> None:
+    server.content = b"<!DOCTYPE html><html>Quota exceeded</html>"
+    with pytest.raises(CheckpointError, match="it is a web page, not the file itself"):
+        fetch(server.url, SHA256)
+
+
+def test_a_part_of_something_else_is_fetched_anew(server: Server) -> None:
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / f"{SHA256[:16]}-my model.pkl.part").write_bytes(b"garbage of a killed process")
+    assert fetch(server.url, SHA256).read_bytes() == CONTENT
+    assert [file.name for file in cache_folder().iterdir()] == [f"{SHA256[:16]}-my model.pkl"]
+
+
+def test_several_at_once(server: Server) -> None:
+    server.content = CONTENT * 200
+    sha256 = hashlib.sha256(server.content).hexdigest()
+    code = "import sys; from padinv.checkpoints.sources import fetch; print(fetch(*sys.argv[1:]).stat().st_size)"
+    command = [sys.executable, "-c", code, server.url, sha256]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in running] == [str(len(server.content))] * 3
+    assert len(server.asked) == 1
+
+
+def test_a_cache_that_cannot_be_written(server: Server, home: Path) -> None:
+    (home / "torch").touch()
+    with pytest.raises(WeightsNotFoundError, match=r"could not be fetched \(.*torch"):
+        fetch(server.url, SHA256)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/a", "http://127.0.0.1:port/a", "http://127.0.0.1:9/%00%1b[2J" + "a" * 400]
+)
+def test_odd_urls(url: str) -> None:
+    with pytest.raises(WeightsNotFoundError, match="could not be fetched") as raised:
+        fetch(url, SHA256)
+    assert str(raised.value).isprintable()
 
 
 def test_https_needs_the_sha256() -> None:
