@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from padinv.checkpoints.first_bytes import LOOKED_AT, kind_of
+from padinv.checkpoints.pickles.first_bytes import LOOKED_AT, kind_of
 from padinv.checkpoints.registry import resolve
 from padinv.checkpoints.weights import reason
 from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
         return f"{error}; {hint[error.code]}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
         return f"{cache_folder()}: {error.strerror}; TORCH_HOME may name another folder"
-    return str(error)
+    return reason(error)
 
 
 @contextmanager
