@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,22 @@ def test_bad_input_is_one_sentence(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("padinv: ")
     assert message in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such pipes")
+def test_output_that_is_read_no_more() -> None:
+    code = (
+        "import sys, types; from padinv import cli; module = types.ModuleType('talkative'); "
+        "module.main = lambda args: [print('line', flush=True) for _ in range(10**6)]; "
+        "sys.modules['talkative'] = module; cli.COMMANDS['convert'] = ('talkative', ''); "
+        "sys.exit(cli.main(['convert']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
 
 
 def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 after an error of the user's, which is printed as one sentence; 2 if there is no such command; 130 if
-        Ctrl+C has stopped it.
+        Ctrl+C has stopped it, and 141 if its output is read no more.
     """
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
@@ -58,6 +59,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("padinv: stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads what is printed has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains once more when it ends
+        return 141
     except Exception as error:
         if (own := reason(error)) is None:
             raise
