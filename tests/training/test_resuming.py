@@ -145,7 +145,7 @@ def test_runs_of_a_name(run: Any, picture_folder: Path, capsys: pytest.CaptureFi
         assert run("predict", "--ckpt_path", str(RUNS / "version_0"), f"--data.predict={picture_folder}") == 0
     printed = capsys.readouterr().out
     assert f"20 reconstructions are in {RUNS / 'version_0/predictions_1/images'}" in printed
-    assert f"{RUNS / 'version_0/test_1'}" in printed
+    assert f"These metrics go to {RUNS / 'version_0/test_1'}:" in printed
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
     for name in ("test", "test_1"):
         assert (RUNS / "version_0" / name / "metrics.csv").is_file()

@@ -52,7 +52,7 @@ class RunReport(Callback):
         """Prints where the metrics will be."""
         folder = run_directory(trainer)
         if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            print(f"The metrics of this {trainer.state.fn} go to {folder}.")
+            print(f"These metrics go to {folder}:")
 
     def lines(self, trainer: Trainer, folder: Path) -> list[str]:
         """What there is to say: metrics before and after, and the files that exist."""
