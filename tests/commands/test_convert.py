@@ -131,3 +131,23 @@ def test_inspect_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_commands_are_light() -> None:
     code = "import sys, padinv.commands.convert, padinv.commands.inspect; sys.exit('pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ada(tmp_path / "a\x1b[2J\nb\u202e.pkl")
+    assert inspect.main([str(path)]) == 0
+    target = tmp_path / "out\x1b]0;x\x07.safetensors"
+    assert convert.main([str(path), str(target)]) == 0
+    printed = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\u202e"} & set(printed)
+    path.write_bytes(b"<html>")
+    with pytest.raises(CheckpointError) as raised:
+        load_generator(path)
+    assert str(raised.value).isprintable()
+
+
+def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
+    source = ada(tmp_path / "network.pkl")
+    for place in ("/proc/new/out.safetensors", "/dev/full/out.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{place} cannot be written \(.*\): choose another place"):
+            convert.main([str(source), place])

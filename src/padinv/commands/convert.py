@@ -11,7 +11,7 @@ from torch import nn
 from padinv.checkpoints import load_discriminator, load_encoder, load_generator, save_network
 from padinv.checkpoints.formats.recognition import read_content
 from padinv.checkpoints.sources import resolve_source
-from padinv.exceptions import CheckpointError
+from padinv.exceptions import CheckpointError, printable
 from padinv.files import writing
 
 LOADERS: dict[str, Callable[..., nn.Module]] = {
@@ -53,5 +53,6 @@ def main(args: Sequence[str]) -> int:
     network = LOADERS[options.network](options.source, **arguments)
     with writing(options.target, parents=True) as part:
         save_network(network, part, generator=trained_for)
-    print(f"{options.target}: {type(network).__name__}, {options.target.stat().st_size / 1e6:.1f} MB")
+    told = f"{options.target}: {type(network).__name__}, {options.target.stat().st_size / 1e6:.1f} MB"
+    print(printable(told))
     return 0

@@ -11,7 +11,7 @@ from padinv.checkpoints.formats.recognition import read_content
 from padinv.checkpoints.formats.state_dicts import State
 from padinv.checkpoints.registry import BUNDLED
 from padinv.checkpoints.sources import resolve_source
-from padinv.exceptions import PadInvError
+from padinv.exceptions import PadInvError, printable
 
 LOADERS = {"Generator": "load_generator", "Discriminator": "load_discriminator", "PadInvEncoder": "load_encoder"}
 
@@ -37,7 +37,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--sha256", help="what the file's SHA-256 must be")
     options = parser.parse_args(args)
     for number, path in enumerate(_resolve(options.source, options.sha256)):
-        print(*([""] if number else []), *describe(path), sep="\n")
+        print(*([""] if number else []), *map(printable, describe(path)), sep="\n")
     return 0
 
 

@@ -42,6 +42,10 @@ class Session:
             text = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
             self.description = Description.from_json(text)
         except Exception as error:  # onnxruntime's own have no common class
+            if "external data" in str(error).lower():
+                raise CheckpointError(
+                    f"{path} keeps its weights in a second file beside it, which is missing or damaged: copy both."
+                ) from error
             raise CheckpointError(f"{path} is no ONNX file that padinv has exported, or damaged ({error}).") from error
         self.shapes = {node.name: tuple(node.shape[1:]) for node in self.session.get_inputs()}
         self.outputs = [node.name for node in self.session.get_outputs()]
