@@ -33,8 +33,8 @@ from PIL import Image
 
 from padinv import Generator, ImageDataModule, PadInvEncoder
 from padinv.cpu import keep_freed_memory
-from padinv.data.sources import open_source
 from padinv.images import decode
+from padinv.sources.opening import open_source
 
 RESOLUTION, BATCH = 256, 8
 CONTAINERS, WORKERS = ("folder", "zip", "lmdb"), (0, 1, 2)

@@ -22,10 +22,10 @@ from feature_network import load_features
 from torch import Tensor, nn
 
 from padinv import load_generator
-from padinv.data.sources import open_source
 from padinv.images import load_tensor
 from padinv.metrics import FrechetDistance, RandomFeatures
 from padinv.networks import Generator
+from padinv.sources.opening import open_source
 
 BATCH = 50
 

@@ -7,9 +7,9 @@ import torch
 from image_files import encode, picture, write_folder
 from padinv.data import dataset as module
 from padinv.data.dataset import ImageDataset, collate, split
-from padinv.data.sources import open_source
 from padinv.exceptions import DataError
 from padinv.images import load_tensor
+from padinv.sources.opening import open_source
 
 
 @pytest.fixture

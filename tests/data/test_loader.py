@@ -10,10 +10,10 @@ from image_files import BROKEN, encode, noise, picture, write_folder, write_lmdb
 from padinv.data import ImageLoader, UnreadableImageWarning
 from padinv.data.dataset import ImageDataset
 from padinv.data.sampler import EvalSampler, TrainSampler
-from padinv.data.sources import open_source
 from padinv.exceptions import DataError
 from padinv.images import ImageWarning, load_tensor, square, to_image, to_tensor
 from padinv.inversion import read_photographs
+from padinv.sources.opening import open_source
 
 
 def loader(

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, load_generator
-from padinv.data.bundled import bundled_path
-from padinv.data.sources import open_source
 from padinv.exceptions import ConfigError
 from padinv.images import load_tensor
 from padinv.inversion import refine
 from padinv.inversion.refinement import _Search
 from padinv.losses import DiscriminatorFeatureLoss, PixelLoss, ReconstructionLoss
+from padinv.sources.opening import bundled_path, open_source
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from padinv.batches import ImageRangeWarning
-from padinv.data.sources import open_source
 from padinv.exceptions import ConfigError, DataError, MissingPackageError, WeightsNotFoundError
 from padinv.images import load_tensor
 from padinv.metrics import FrechetDistance, RandomFeatures
 from padinv.networks.backbone import IResNet
+from padinv.sources.opening import open_source
 
 EXTRACTOR = "torch_fidelity.feature_extractor_inceptionv3"
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from PIL import Image
 from torch.utils.data import Dataset
 
-from padinv.bulk.inputs import is_code
-from padinv.data.sources import Source
 from padinv.exceptions import DataError
 from padinv.images import decode_original, seen
 from padinv.inversion.photographs import SMALLEST
+from padinv.sources.finding import is_code
+from padinv.sources.opening import Source
 
 
 class Photograph(NamedTuple):

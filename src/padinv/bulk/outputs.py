@@ -20,11 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 from typing import Any, TypeAlias
 
-from padinv.bulk.inputs import is_code
 from padinv.bulk.lock import alone_in
 from padinv.bulk.naming import is_name, names_of_faces, same_file
 from padinv.exceptions import ConfigError
 from padinv.files import UNFINISHED, clear_unfinished, writing
+from padinv.sources.finding import is_code
 
 SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": ".safetensors"}
 """Kind of result, which is its subfolder → suffix of its files."""

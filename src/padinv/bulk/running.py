@@ -17,7 +17,6 @@ from pytorch_lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
-from padinv.bulk.inputs import find_photographs, is_code
 from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.options import BulkOptions
@@ -29,11 +28,12 @@ from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
 from padinv.checkpoints import fingerprint
 from padinv.checkpoints.pair import load_pair
-from padinv.data.sources import Source
 from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.landmarks import Points, as_landmarks
 from padinv.inversion.tables import Table
+from padinv.sources.finding import find_photographs, is_code
+from padinv.sources.opening import Source
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from padinv.bulk.dataset import Photograph
-from padinv.bulk.inputs import find_photographs
 from padinv.bulk.naming import output_names, same_file
 from padinv.bulk.outputs import PICTURES, SUFFIXES, OutputFolder, read_records
-from padinv.data.files import FolderSource
-from padinv.data.sources import Source
 from padinv.exceptions import ConfigError, DataError
+from padinv.sources.finding import find_photographs
+from padinv.sources.folders import FolderSource
+from padinv.sources.opening import Source
 
 
 def search(

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from padinv.bulk import OutputFolder, Report, Task, run
-from padinv.bulk.inputs import is_code
 from padinv.bulk.searching import search
 from padinv.bulk.writer import write_png
 from padinv.checkpoints.pair import load_pair
@@ -26,6 +25,7 @@ from padinv.editing.layers import format_layers
 from padinv.exceptions import ConfigError, printable
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
+from padinv.sources.finding import is_code
 
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 """Standard deviations at which a direction is drawn."""

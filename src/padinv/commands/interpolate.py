@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from padinv.bulk import Report, Task, find_photographs, run
-from padinv.bulk.inputs import is_code
 from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format, enlarged
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
@@ -19,6 +18,7 @@ from padinv.editing import interpolate
 from padinv.editing.mixing import Easing
 from padinv.exceptions import DataError, printable
 from padinv.inversion import Inverter
+from padinv.sources.finding import is_code
 
 
 def frames(

@@ -14,8 +14,8 @@ from padinv.checkpoints.hyperparameters import build_arguments, saved_arguments
 from padinv.data.dataset import ImageDataset, split
 from padinv.data.loader import ImageLoader
 from padinv.data.sampler import EvalSampler, Position, TrainSampler
-from padinv.data.sources import open_source
 from padinv.exceptions import ConfigError
+from padinv.sources.opening import open_source
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from padinv.data.sources import Source
 from padinv.exceptions import DataError
 from padinv.images import load_tensor
+from padinv.sources.opening import Source
 
 MAX_IN_A_ROW = 1000
 """Where so many neighbours are unreadable, no replacement is looked for any further."""

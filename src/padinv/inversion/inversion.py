@@ -19,10 +19,11 @@ from padinv.checkpoints.native import parse_description, read_tensors, save_tens
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.inversion.alignment import Crop, centre_square
-from padinv.inversion.latents import SUFFIXES, read_latents
+from padinv.inversion.latents import read_latents
 from padinv.inversion.paste import paste_back, paste_into
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
+from padinv.sources.finding import LATENT_SUFFIXES
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv_inversion"
@@ -211,7 +212,7 @@ class Inversion:
 def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
     """:meth:`Inversion.load` for a generator whose fingerprint is known: reading many files takes it only once."""
     path = os.fspath(path)
-    if path.lower().endswith(SUFFIXES):
+    if path.lower().endswith(LATENT_SUFFIXES):
         return _from_latents(path, generator, expected)
     try:
         metadata, tensors = read_tensors(Path(path))

@@ -19,9 +19,6 @@ from padinv.exceptions import CheckpointError
 from padinv.networks import Generator
 from padinv.typing import PathLike
 
-SUFFIXES = (".pt", ".npy", ".npz")
-"""Of such files, in lower case."""
-
 KEYS = ("w_plus", "w", "latents", "latent", "latent_codes", "projected_w", "code")
 """What dictionaries call latents; without one of these, each entry is that of a photograph."""
 

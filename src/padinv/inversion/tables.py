@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from padinv.exceptions import DataError
-from padinv.inversion.latents import SUFFIXES
+from padinv.sources.finding import is_code
 
 Value = TypeVar("Value")
 
@@ -19,9 +19,6 @@ Rank: TypeAlias = tuple[bool, int, bool]
 
 MOST_LISTED = 3
 """So many names are in a message."""
-
-CODE_SUFFIXES = (".safetensors", *SUFFIXES)
-"""Of saved codes, which stand for their photographs: ``a.safetensors`` for ``a.jpg``."""
 
 
 class Table(Mapping[str, Value], Generic[Value]):
@@ -114,7 +111,7 @@ class Table(Mapping[str, Value], Generic[Value]):
         if not own:
             return []
         # A code stands for its photograph, of whatever kind; the entry of a photograph may leave out its kind.
-        other = (False, own) if _is_code(name) else (True, (*own[:-1], _stem(own[-1])))
+        other = (False, own) if is_code(name) else (True, (*own[:-1], _stem(own[-1])))
         for exact, (same, parts) in ((True, (True, own)), (False, other)):
             if same not in self._ends:
                 self._ends[same] = self._index(same)
@@ -141,13 +138,9 @@ def _parts(name: str) -> Parts:
     """The parts of a path, in one spelling; of a saved code those of its photograph, without a suffix."""
     parts = unicodedata.normalize("NFC", os.fspath(name).strip()).replace("\\", "/").split("/")
     named = tuple(part for part in parts if part not in ("", ".", ".."))
-    if named and _is_code(named[-1]):
+    if named and is_code(named[-1]):
         return (*named[:-1], _stem(named[-1]))
     return named
-
-
-def _is_code(name: str) -> bool:
-    return name.lower().endswith(CODE_SUFFIXES)
 
 
 def _stem(name: str) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from padinv.data.bundled import BUNDLED
-from padinv.data.files import FilesLeftOutWarning, FolderSource, is_image
-from padinv.data.names import Names
-from padinv.data.sources import ConcatSource, Source, open_source
 from padinv.exceptions import DataError
-from padinv.inversion.latents import SUFFIXES
+from padinv.sources.folders import FilesLeftOutWarning, FolderSource, Names, is_image
+from padinv.sources.opening import BUNDLED, ConcatSource, Source, open_source
 
-CODE_SUFFIXES = (".safetensors", *SUFFIXES)
+LATENT_SUFFIXES = (".pt", ".npy", ".npz")
+"""Of codes that other tools have saved, in lower case (:mod:`padinv.inversion.latents`)."""
+
+CODE_SUFFIXES = (".safetensors", *LATENT_SUFFIXES)
 """What tells a saved code from a photograph, ours and those of other tools, in lower case."""
 
 

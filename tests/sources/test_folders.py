@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padinv.data.names import Names
+from padinv.sources.folders import Names
 
 # what os.listdir may give on Linux: bytes that are no UTF-8 arrive as lone surrogates
 file_names = st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from padinv.data.files import LeftOut, is_image, is_visible
-from padinv.data.names import Names
 from padinv.exceptions import DataError, MissingPackageError
 from padinv.images import MAX_BYTES, limited
+from padinv.sources.folders import LeftOut, Names, is_image, is_visible
 
 if TYPE_CHECKING:
     import lmdb

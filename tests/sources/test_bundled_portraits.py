@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from padinv.data.bundled import BUNDLED, bundled_path
+from padinv.sources.opening import BUNDLED, bundled_path
 
 
 def table(name: str) -> list[dict[str, str]]:

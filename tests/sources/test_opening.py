@@ -12,10 +12,9 @@ from PIL import Image
 
 from image_files import encode, picture, write_folder, write_lmdb, write_zip
 from padinv import images
-from padinv.data.bundled import BUNDLED
-from padinv.data.files import IMAGE_SUFFIXES, FilesLeftOutWarning
-from padinv.data.sources import Source, open_source
 from padinv.exceptions import DataError, MissingPackageError
+from padinv.sources.folders import IMAGE_SUFFIXES, FilesLeftOutWarning
+from padinv.sources.opening import BUNDLED, Source, open_source
 
 
 def names(source: Source) -> list[str]:

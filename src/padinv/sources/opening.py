@@ -11,17 +11,38 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from padinv.data.archives import LmdbSource, ZipSource
-from padinv.data.bundled import BUNDLED, bundled_path
-from padinv.data.files import IMAGE_SUFFIXES, FilesLeftOutWarning, FolderSource, LeftOut
-from padinv.data.names import Names
 from padinv.exceptions import DataError
 from padinv.images import is_image_file
+from padinv.sources.archives import LmdbSource, ZipSource
+from padinv.sources.folders import IMAGE_SUFFIXES, FilesLeftOutWarning, FolderSource, LeftOut, Names
+
+BUNDLED = {
+    "congress64-train": "congress64-train.zip",
+    "congress64-val": "congress64-val.zip",
+}
+"""Name to file under `padinv/assets`. Provenance and licences: `provenance.csv` inside each zip, and NOTICE."""
+
+
+def bundled_path(name: str) -> Path:
+    """The zip file of a bundled data set.
+
+    Args:
+        name: A key of `BUNDLED`.
+
+    Raises:
+        KeyError: There is no such data set.
+
+    Example:
+        >>> bundled_path("congress64-val").name
+        'congress64-val.zip'
+    """
+    return Path(str(files("padinv") / "assets" / BUNDLED[name]))
 
 
 class Source(Protocol):
@@ -55,7 +76,7 @@ def open_source(
 
     Args:
         paths: A folder (searched recursively), a zip file, an LSUN LMDB directory, an image file, the name of a
-            bundled data set (`padinv.data.bundled`), or a list of these.
+            bundled data set (`BUNDLED`), or a list of these.
         remark: Is told what is left out of a folder or an archive; if not given, it is a `FilesLeftOutWarning`.
 
     Raises:
