@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DATA = Path(__file__).parent / "data" / "conformance"
+DATA = Path(__file__).parents[1] / "data" / "conformance"
 SPEC: dict[str, Any] = json.loads((DATA / "spec.json").read_text())
 
 FORWARD = 1e-4

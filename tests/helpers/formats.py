@@ -17,7 +17,7 @@ from torch import Tensor
 from conformance import make_input
 from padinv import Discriminator, Generator
 
-DATA = Path(__file__).parent / "data" / "formats"
+DATA = Path(__file__).parents[1] / "data" / "formats"
 SPEC: dict[str, dict[str, Any]] = json.loads((DATA / "spec.json").read_text())
 
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
