@@ -153,9 +153,26 @@ def test_labels_are_checked_before_the_work(
         ("file,smile\nx/a.png,1\ny/a.png,0\n", f"several entries that could be meant by {photographs / 'a.png'}"),
         ("file,smile\nz.png,1\n", "none of the 3 photographs"),
         ("a.png,1\n", "has no header"),
+        ("file,smile\na.png,yes\nb.jpg,no\nc.png,maybe\n", "numbers or two words, not maybe, no, yes"),
+        ("file,smile\na.png,1\nb.jpg,1\nc.png,1\n", "all labels are 1"),
+        ("file,smile\na.png,0\nb.jpg,1\nc.png,1\n", "Only 2 images have the larger label"),
+        ("file,smile\na.png,\nb.jpg,\nc.png,nan\n", "no entry in the column 'smile' for any"),
+        ("file,smile\na.png,inf\nb.jpg,1\nc.png,0\n", "finite numbers"),
     ):
         table.write_text(text)
         assert padinv("directions", *args) == 1
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("padinv: ")]
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("padinv: ")
         assert reason in line
         assert not (out / "codes").exists()
+    table.write_text("file,smile\na.png,0\nb.jpg,1\n")
+    assert padinv("directions", *args) == 1
+    assert f"1 of 3 photographs have no 'smile' in {table}, such as {photographs / 'c.png'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--labels", "labels.csv"], ["--column", "smile"], ["--groups", "person"]])
+def test_labels_are_not_passed_over(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert padinv("directions", photographs, *option, "-o", tmp_path / "out") == 1
+    assert f"{option[0]} is for finding a direction from labels: add --find linear" in capsys.readouterr().err

@@ -111,12 +111,13 @@ def test_who_names_the_right_first_is_understood(
     [
         (UPRIGHT[:, ::-1], "give x before y"),
         (UPRIGHT * 0 + 60, "not the landmarks of a face"),
+        (UPRIGHT / 128, "fractions of the photograph's sides.*x times its width 128"),
         (UPRIGHT + 200, "outside of the photograph of 128×128 px"),
         (np.stack([UPRIGHT, UPRIGHT]), "landmarks of one face"),
         (UPRIGHT * np.nan, "finite"),
         (UPRIGHT[:4], "five points"),
     ],
-    ids=["y before x", "one point", "outside", "two faces", "nan", "four points"],
+    ids=["y before x", "one point", "fractions", "outside", "two faces", "nan", "four points"],
 )
 def test_no_face(landmarks: np.ndarray, reason: str) -> None:
     with pytest.raises(DataError, match=reason):

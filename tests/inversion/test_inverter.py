@@ -221,6 +221,8 @@ def test_names_find_landmarks(inverter: Inverter) -> None:
     assert inversion.crop == (face_square(FACE, (48, 60)),)
     with pytest.raises(DataError, match=r"no entry for other\.png"):
         inverter.invert(image, align=True, landmarks={"photo.png": FACE}, names=["other.png"])
+    with pytest.raises(DataError, match=r"^photo\.png: The landmarks lie outside"):
+        inverter.invert(image, align=True, landmarks={"photo.png": FACE + 200}, names=["photo.png"])
 
 
 def test_found_faces(encoder: PadInvEncoder, generator: Generator) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +22,9 @@ from padinv.commands.edit import check_directions, identify
 from padinv.commands.labels import as_numbers, poles, read_labels
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import Direction, ganspace, linear, load_directions, parse_layers, save_directions, sefa
-from padinv.editing.hyperplane import require_scikit_learn
+from padinv.editing.hyperplane import check_labels, require_scikit_learn
 from padinv.editing.layers import format_layers
-from padinv.exceptions import ConfigError, printable
+from padinv.exceptions import ConfigError, DataError, printable
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
 from padinv.sources.finding import is_code
@@ -128,6 +130,8 @@ def main(args: Sequence[str]) -> int:
     options = parser.parse_args(args)
     if options.find == "linear":
         return _linear(options)
+    if given := [f"--{name}" for name in ("labels", "column", "groups", "confounder") if getattr(options, name)]:
+        raise ConfigError(f"{given[0]} is for finding a direction from labels: add --find linear, or leave it out.")
     known = [] if options.find else list(load_directions(options.directions or options.model).values())
     if options.output is None:
         if options.find or options.photographs:
@@ -155,13 +159,39 @@ def _linear(options: argparse.Namespace) -> int:
     require_scikit_learn()
     _, paths = search(options.photographs, options.output)
     photographs = [] if any(map(is_code, paths)) else list(filter(None, paths))  # codes tell theirs when they are read
-    for column in filter(None, (options.column, options.groups, options.confounder)):
-        read_labels(options.labels, photographs, column)  # says what is wrong before the work
+    _check_labels(options, photographs)
 
     def finish(report: Report) -> None:
         _write(report.folder, Directions([_fit(report, options)], options.strengths), report.inverter.generator)
 
     return run(Fit(options.layers), options.photographs, bulk_options(options), finish).exit_code
+
+
+def _check_labels(options: argparse.Namespace, photographs: Sequence[str]) -> None:
+    """Says what is wrong with the labels before the work.
+
+    Raises:
+        PadInvError: if there are no such columns, or not enough in them.
+    """
+    labels, groups, _ = (
+        None if column is None else read_labels(options.labels, photographs, column)
+        for column in (options.column, options.groups, options.confounder)
+    )
+    if not photographs or labels is None:
+        return
+    known = [(y, i) for i, y in enumerate(as_numbers(labels, options.column)) if y is not None]
+    if len(known) < len(photographs):
+        without = next(path for path, label in zip(photographs, labels, strict=True) if label is None)
+        print(
+            f"padinv: {len(photographs) - len(known)} of {len(photographs)} photographs have no {options.column!r} in "
+            f"{printable(str(options.labels))}, such as {printable(without)}; they are not fitted to.",
+            file=sys.stderr,
+        )
+    if not known:
+        raise DataError(f"{options.labels} has no entry in the column {options.column!r} for any of the photographs.")
+    if options.faces == "largest":  # else a photograph can be several
+        people = [(groups and groups[i]) or photographs[i] for _, i in known]
+        check_labels(np.array([y for y, _ in known]), np.array(people))
 
 
 def _fit(report: Report, options: argparse.Namespace) -> Direction:

@@ -60,10 +60,9 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
     require_scikit_learn()
     from sklearn.metrics import balanced_accuracy_score
 
-    quantity = len(np.unique(y)) > 2
-    threshold = float(np.median(y)) if quantity else float(np.unique(y).mean())
+    check_labels(y, groups, folds)
+    quantity, threshold = _threshold(y)
     side = y > threshold
-    _check_sides(side, groups, folds)
     target = y - threshold if quantity else side
     mean = x.mean(axis=0)
     scale = np.sqrt(((x - mean) ** 2).sum(axis=1).mean())
@@ -122,13 +121,32 @@ def _folds(side: Array, groups: Array, folds: int, seed: int) -> list[tuple[Arra
     return list(splitter.split(np.zeros(len(side)), side, groups))
 
 
-def _check_sides(side: Array, groups: Array, folds: int) -> None:
-    """Raises ConfigError unless there are enough groups on either side for folds within folds."""
+def _threshold(y: Array) -> tuple[bool, float]:
+    """Whether labels are a quantity, not two classes, and what lies between the smaller and the larger ones."""
+    values = np.unique(y)
+    return len(values) > 2, float(np.median(y) if len(values) > 2 else values.mean())
+
+
+def check_labels(y: Array, groups: Array, folds: int = 5) -> None:
+    """Makes sure that there is enough to fit a hyperplane to, and to test it on: folds within folds.
+
+    Args:
+        y: N labels.
+        groups: N names.
+        folds: rounds of cross-validation.
+
+    Raises:
+        ConfigError: if the labels are all the same, or too few groups have the smaller or the larger ones.
+    """
     if folds < 2:
         raise ConfigError(f"folds must be 2 or more, not {folds}.")
-    for which, name in ((side, "larger"), (~side, "smaller")):
+    if len(np.unique(y)) < 2:
+        raise ConfigError(f"A direction leads from one label to another, but all labels are {y[0]:g}.")
+    larger = y > _threshold(y)[1]
+    kind = "images" if len(np.unique(groups)) == len(groups) else "groups (people)"
+    for which, name in ((larger, "larger"), (~larger, "smaller")):
         if (count := len(np.unique(groups[which]))) < 2 * folds:
             raise ConfigError(
-                f"Only {count} groups (people) have the {name} label, but {folds} folds need {2 * folds}: label more "
+                f"Only {count} {kind} have the {name} label, but {folds} folds need {2 * folds}: label more "
                 "images, or set folds lower."
             )

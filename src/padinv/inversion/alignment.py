@@ -167,6 +167,11 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
         raise DataError(f"A square is made from the landmarks of one face, (5, 2), not of {len(points)}.")
     if not any(0 <= x <= size[0] and 0 <= y <= size[1] for x, y in points[0].tolist()):
         raise DataError(f"The landmarks lie outside of the photograph of {size[0]}×{size[1]} px: {points[0].tolist()}.")
+    if points.min() >= 0 and points.max() <= 1:
+        raise DataError(
+            f"These landmarks are fractions of the photograph's sides, {points[0].tolist()}: give pixels, x times its "
+            f"width {size[0]} and y times its height {size[1]}."
+        )
     # Landmarks count from the centre of the first pixel. Points are complex numbers: times 1j is a quarter turn.
     left_eye, right_eye, nose, left_mouth, right_mouth = (complex(x, y) + (0.5 + 0.5j) for x, y in points[0].tolist())
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2

@@ -248,7 +248,7 @@ class Inverter:
         sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
         if align:
             found = enumerate(self._landmarks(photographs, names, landmarks, faces))
-            places = [(i, face_square(face, sizes[i], self.recipe)) for i, group in found for face in group]
+            places = [(i, self._square(face, sizes[i], names[i])) for i, group in found for face in group]
         else:
             places = [(i, centre_square(size)) for i, size in enumerate(sizes)]
 
@@ -277,6 +277,12 @@ class Inverter:
             align,
             torch.cat(targets).detach(),
         )
+
+    def _square(self, face: Tensor, size: tuple[int, int], name: str) -> Crop:
+        try:
+            return face_square(face, size, self.recipe)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
 
     def encode(self, images: Tensor) -> InversionCode:
         """Encodes images (B, 3, R, R) in [-1, 1] of the encoder's resolution R.
