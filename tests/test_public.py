@@ -17,6 +17,7 @@ def run(code: str) -> str:
 
 def test_inventory() -> None:
     assert padinv.__all__ == [
+        "Checkpoint",
         "Discriminator",
         "Generator",
         "ImageDataModule",
@@ -30,6 +31,7 @@ def test_inventory() -> None:
         "load_discriminator",
         "load_encoder",
         "load_generator",
+        "open_checkpoint",
     ]
     assert dir(padinv) == padinv.__all__
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from padinv._version import __version__
 
 if TYPE_CHECKING:
-    from padinv.checkpoints import load_discriminator, load_encoder, load_generator
+    from padinv.checkpoints import Checkpoint, load_discriminator, load_encoder, load_generator, open_checkpoint
     from padinv.codes import InversionCode, PaddingCode
     from padinv.data import ImageDataModule
     from padinv.inversion import Inversion, Inverter
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from padinv.training import PadInvModule
 
 _HOMES = {
+    "Checkpoint": "checkpoints",
     "Discriminator": "networks",
     "Generator": "networks",
     "ImageDataModule": "data",
@@ -31,9 +32,11 @@ _HOMES = {
     "load_discriminator": "checkpoints",
     "load_encoder": "checkpoints",
     "load_generator": "checkpoints",
+    "open_checkpoint": "checkpoints",
 }
 
 __all__ = [
+    "Checkpoint",
     "Discriminator",
     "Generator",
     "ImageDataModule",
@@ -47,6 +50,7 @@ __all__ = [
     "load_discriminator",
     "load_encoder",
     "load_generator",
+    "open_checkpoint",
 ]
 
 

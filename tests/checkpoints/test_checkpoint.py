@@ -11,9 +11,8 @@ import torch
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints import fingerprint, save_network
-from padinv.checkpoints.checkpoint import LIGHTNING_KEY
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import fingerprint, open_checkpoint, save_network
+from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import CheckpointError
 
 CHANNELS = {4: 8, 8: 4}
@@ -51,7 +50,7 @@ def test_published_files(tmp_path: Path, generator: Generator) -> None:
         {"models": {"generator": published}},
     ):
         assert same(load_generator(save(content, path)), generator)
-        assert read_content(path).format.startswith("PadInv, Hammer")
+        assert open_checkpoint(path).format.startswith("PadInv, Hammer")
     assert same(load_generator(save(published, path)), generator)
 
 

@@ -24,7 +24,7 @@ from torch import nn
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints import save_network
-from padinv.checkpoints.checkpoint import LIGHTNING_KEY
+from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import CheckpointError
 from peak_memory import peak_memory
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from padinv import Generator, load_generator
-from padinv.checkpoints import save_network, sources
-from padinv.checkpoints.sources import cache_folder, fetch, hash_file, resolve_source
+from padinv.checkpoints import cache, save_network
+from padinv.checkpoints.cache import cache_folder, fetch, hash_file
+from padinv.checkpoints.sources import resolve_source
 from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
 
 CONTENT = bytes(range(256)) * 40
@@ -160,8 +161,8 @@ def test_a_download_without_an_end(
     server: Server, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, said: str
 ) -> None:
     server.endless = True
-    monkeypatch.setattr(sources, limit, value)
-    monkeypatch.setattr(sources, "TIMEOUT", 0.2)
+    monkeypatch.setattr(cache, limit, value)
+    monkeypatch.setattr(cache, "TIMEOUT", 0.2)
     with pytest.raises(WeightsNotFoundError, match=said):
         fetch(server.url, SHA256)
 
@@ -182,7 +183,7 @@ def test_a_part_of_something_else_is_fetched_anew(server: Server) -> None:
 def test_several_at_once(server: Server) -> None:
     server.content = CONTENT * 200
     sha256 = hashlib.sha256(server.content).hexdigest()
-    code = "import sys; from padinv.checkpoints.sources import fetch; print(fetch(*sys.argv[1:]).stat().st_size)"
+    code = "import sys; from padinv.checkpoints.cache import fetch; print(fetch(*sys.argv[1:]).stat().st_size)"
     command = [sys.executable, "-c", code, server.url, sha256]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate()[0].strip() for process in running] == [str(len(server.content))] * 3
@@ -222,16 +223,16 @@ def test_a_generator_from_the_network(server: Server, tmp_path: Path) -> None:
 
 def test_a_path_with_a_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
-    assert resolve_source(tmp_path / "file", "Generator", SHA256) == tmp_path / "file"
+    assert resolve_source(tmp_path / "file", Generator, SHA256) == tmp_path / "file"
     (tmp_path / "file").write_bytes(CONTENT[1:])
     with pytest.raises(CheckpointError, match="it is another file, or damaged"):
-        resolve_source(tmp_path / "file", "Generator", SHA256)
+        resolve_source(tmp_path / "file", Generator, SHA256)
 
 
 def test_bundled_names_still_work() -> None:
-    assert resolve_source("congress64", "Generator").name == "congress64-generator.safetensors"
+    assert resolve_source("congress64", Generator).name == "congress64-generator.safetensors"
     with pytest.raises(CheckpointError, match="no file 'nothing'"):
-        resolve_source("nothing", "Generator")
+        resolve_source("nothing", Generator)
 
 
 def test_hugging_face(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -245,23 +246,23 @@ def test_hugging_face(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return str(tmp_path / "file")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
-    assert resolve_source("hf://owner/name/a/b.pkl", "Generator", SHA256) == tmp_path / "file"
+    assert resolve_source("hf://owner/name/a/b.pkl", Generator, SHA256) == tmp_path / "file"
     assert asked == [("owner/name", "a/b.pkl")]
     with pytest.raises(CheckpointError, match="another file, or damaged"):
-        resolve_source("hf://owner/name/a/b.pkl", "Generator", "0" * 64)
+        resolve_source("hf://owner/name/a/b.pkl", Generator, "0" * 64)
     with pytest.raises(WeightsNotFoundError, match=r"hf://owner/name/gone could not be fetched \(we are offline\)"):
-        resolve_source("hf://owner/name/gone", "Generator")
+        resolve_source("hf://owner/name/gone", Generator)
     with pytest.raises(CheckpointError, match="must be hf://owner/repository/file"):
-        resolve_source("hf://owner/name", "Generator")
+        resolve_source("hf://owner/name", Generator)
 
 
 def test_hugging_face_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingPackageError, match="pip install huggingface_hub"):
-        resolve_source("hf://owner/name/file", "Generator")
+        resolve_source("hf://owner/name/file", Generator)
 
 
 def test_files_are_hashed_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources, "BLOCK", 7)
+    monkeypatch.setattr(cache, "BLOCK", 7)
     (tmp_path / "file").write_bytes(CONTENT)
     assert hash_file(tmp_path / "file") == SHA256

@@ -15,8 +15,8 @@ from image_files import noise
 from padinv import Generator, InversionCode, Inverter, PadInvEncoder, load_generator
 from padinv.batches import ImageRangeWarning
 from padinv.checkpoints import fingerprint, save_network
-from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
-from padinv.checkpoints.registry import BUNDLED
+from padinv.checkpoints.native import LIGHTNING_KEY
+from padinv.checkpoints.sources import BUNDLED
 from padinv.codes import CodeShape
 from padinv.exceptions import CheckpointError, ConfigError, DataError
 from padinv.images import square, to_tensor
@@ -328,7 +328,7 @@ def test_from_a_bundled_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled: tuple[PadInvEncoder, Generator]
 ) -> None:
     path = save_network(bundled[0], tmp_path / "e.safetensors")
-    monkeypatch.setitem(BUNDLED, "congress64", {**BUNDLED["congress64"], "PadInvEncoder": str(path)})
+    monkeypatch.setitem(BUNDLED, "congress64", {**BUNDLED["congress64"], PadInvEncoder: str(path)})
     check(Inverter.from_pretrained("congress64", device="cpu"), *bundled)
 
 

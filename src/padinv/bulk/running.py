@@ -26,8 +26,7 @@ from padinv.bulk.searching import photographs_of, search
 from padinv.bulk.sheet import write_sheet
 from padinv.bulk.task import Task
 from padinv.bulk.writer import ResultWriter
-from padinv.checkpoints import fingerprint
-from padinv.checkpoints.pair import load_pair
+from padinv.checkpoints import fingerprint, load_pair
 from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
 from padinv.inversion.landmarks import Points, as_landmarks

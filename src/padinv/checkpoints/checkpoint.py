@@ -1,54 +1,218 @@
-"""From a file of any known format to a network: ``load_generator``, ``load_discriminator``, ``load_encoder``.
+"""What a file holds, read once, and the networks that are loaded from it.
 
-A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.pickles.machine`). The
-networks are float32 and on the CPU, whatever the file's numbers and torch's defaults are.
+A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.pickles.machine`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
 
-import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
-from padinv.checkpoints.formats.recognition import Content, read_content
-from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Config, State, brief
-from padinv.checkpoints.sources import resolve_source
-from padinv.exceptions import CheckpointError, PadInvError
+from padinv.checkpoints.building import (
+    NOISE,
+    Network,
+    Plain,
+    build,
+    check_finite,
+    check_state,
+    draw_noise,
+    estimate_w_avg,
+    fill,
+)
+from padinv.checkpoints.formats.recognition import describe, find, refused
+from padinv.checkpoints.formats.state_dicts import Kind, Readers, State
+from padinv.checkpoints.formats.wrapping import unwrap
+from padinv.checkpoints.native import fingerprint, is_safetensors, read_native, stored
+from padinv.checkpoints.pickles.torch_files import read_pickle
+from padinv.checkpoints.sources import resolve_all, resolve_source
+from padinv.exceptions import CheckpointError, ConfigError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.networks.encoder import pyramid_sizes
 from padinv.typing import PathLike
 
-__all__ = [
-    "LIGHTNING_KEY",
-    "check_state",
-    "estimate_w_avg",
-    "load_discriminator",
-    "load_encoder",
-    "load_generator",
-    "read_network",
-]
-
-Network = TypeVar("Network", bound=nn.Module)
-
-AnyNetwork: TypeAlias = Generator | Discriminator | PadInvEncoder
-
-BUILDERS: dict[str, Callable[[Config], AnyNetwork]] = {
-    "Generator": lambda config: Generator(**config),
-    "Discriminator": Discriminator.from_config,
-    "PadInvEncoder": PadInvEncoder.from_config,
-}
-
-NOISE = ".noise"
-"""With which keys of noise images end."""
-
 logger = logging.getLogger("padinv")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds, or the files of a bundled model. It keeps the tensors: loading reads no file again.
+
+    Attributes:
+        path: of the file; of a bundled model, the folder of its files.
+        format: of the file, in words.
+        classes: how many classes its networks are conditioned on; 0 if they are unconditional.
+        trained_for: :func:`~padinv.checkpoints.fingerprint` of the generator that the encoder was trained for; None if
+            the file does not say.
+    """
+
+    path: Path
+    format: str
+    readers: Readers = field(repr=False)
+    classes: int = 0
+    trained_for: str | None = None
+
+    @property
+    def holds(self) -> tuple[Kind, ...]:
+        """The classes of the networks that can be loaded: Generator, Discriminator, PadInvEncoder."""
+        return tuple(self.readers)
+
+    def load(
+        self,
+        kind: type[Network],
+        *,
+        class_index: int | None = None,
+        w_avg: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> Network:
+        """Loads a network, in evaluation mode and frozen.
+
+        A generator gets its mean latent and noise images, too. If the file holds none, the latent is the mean of 10,000
+        mapped samples, the images are drawn with the seed 0, and a warning is logged.
+
+        Args:
+            kind: its class, one of :attr:`holds`.
+            class_index: the class of a conditional generator or discriminator, from 0 up, which it then always makes or
+                scores for.
+            w_avg: of an encoder, the mean latent (512,), which published files do not hold; overrides the file's.
+            generator: of an encoder, the one that it was trained for: checked if the file names it, and asked for the
+                mean latent if the file lacks that.
+
+        Raises:
+            CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the
+                class; if the mean latent is nowhere to be had, or the encoder was trained for another generator.
+            ConfigError: if ``w_avg`` or ``generator`` are given for another network than an encoder.
+        """
+        if kind is not PadInvEncoder and not (w_avg is None and generator is None):
+            raise ConfigError(f"w_avg and generator are of encoders: leave them out for a {kind.__name__}.")
+        expected = self.trained_for
+        if generator is not None and expected is not None and (actual := fingerprint(generator)) != expected:
+            raise CheckpointError(
+                f"The encoder in {self.path} was trained for the generator {expected}, but this one is {actual}: "
+                "give the one that it was trained for."
+            )
+        network, state = self.read(kind, class_index)
+        if isinstance(network, PadInvEncoder):
+            if w_avg is None and generator is not None and "w_avg" not in state:
+                w_avg = generator.w_avg
+            if w_avg is not None:
+                state["w_avg"] = w_avg
+                check_state(network, state, "w_avg")
+                check_finite({"w_avg": w_avg}, "w_avg")
+            if "w_avg" not in state:
+                raise CheckpointError(
+                    f"{self.path} holds an encoder without its average latent: keep models.generator.w_avg in the same "
+                    "file, or give it as load_encoder(path, w_avg=load_generator(...).w_avg)."
+                )
+        if isinstance(network, Generator) and not any(key.endswith(NOISE) for key in state):
+            state |= draw_noise(network)
+            logger.warning("%s holds no noise images: they are now drawn at random (seed 0).", self.path)
+        fill(network, state)
+        if isinstance(network, Generator) and "w_avg" not in state:
+            network.w_avg.copy_(estimate_w_avg(network))
+            logger.warning(
+                "%s holds no mean latent w_avg: it is now the mean of 10,000 mapped samples (seed 0).", self.path
+            )
+        return network
+
+    def read(self, kind: type[Network], class_index: int | None = None) -> tuple[Network, State]:
+        """Reads one network, and checks that its configuration and its state belong together.
+
+        Args:
+            kind: its class.
+            class_index: the class of a conditional network.
+
+        Returns:
+            The network, its weights not yet loaded, and its state dict, which may lack ``w_avg``, or all noise images.
+
+        Raises:
+            CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the
+                class.
+        """
+        self.require(kind)
+        if class_index is not None and not self.classes:
+            raise CheckpointError(f"{self.path} is not conditional: leave out class_index.")
+        try:
+            with Plain():
+                config, state = self.readers[kind](class_index)
+            network = build(kind, config, state, str(self.path))
+        except PadInvError as error:
+            if str(self.path) in str(error):
+                raise
+            raise CheckpointError(f"{self.path} is of another architecture: {error}") from error
+        except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+            raise CheckpointError(
+                f"{self.path} is damaged or of another architecture: its {kind.__name__} makes no sense "
+                f"({type(error).__name__})."
+            ) from error
+        if isinstance(network, PadInvEncoder) and "padding_level" not in config:
+            _say_if_level_changed(network, self.path)
+        return network, state
+
+    def require(self, kind: Kind) -> None:
+        """Raises CheckpointError unless a network of this class is there."""
+        if kind not in self.readers:
+            found = " and ".join(own.__name__ for own in self.holds)
+            raise CheckpointError(f"{self.path} holds no {kind.__name__}, but a {found} ({self.format}).")
+
+
+def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
+    """Reads a file of any known format; no code in it is run, no module it names is imported.
+
+    Args:
+        source: the name of a bundled model ("congress64"), a path, ``https://…`` (with ``sha256``), or
+            ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, or of
+            PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt), NVIDIA's StyleGAN2-ADA or StyleGAN2 for
+            TensorFlow (.pkl).
+        sha256: what the file's SHA-256 must be, hexadecimal.
+
+    Raises:
+        CheckpointError: if there is no such file or name, it is damaged, asks for more than tensors, or is of another
+            format or architecture.
+        WeightsNotFoundError: if it cannot be fetched.
+        MissingPackageError: if ``hf://`` lacks its package.
+
+    >>> checkpoint = open_checkpoint("congress64")
+    >>> checkpoint.format, [kind.__name__ for kind in checkpoint.holds]
+    ('padinv (.safetensors)', ['Generator', 'Discriminator', 'PadInvEncoder'])
+    >>> checkpoint.load(Generator).resolution
+    64
+    """
+    parts = [read_checkpoint(path) for path in resolve_all(source, sha256)]
+    if len(parts) == 1:
+        return parts[0]
+    readers = {kind: reader for part in parts for kind, reader in part.readers.items()}
+    trained_for = next((part.trained_for for part in parts if part.trained_for is not None), None)
+    return Checkpoint(parts[0].path.parent, parts[0].format, readers, trained_for=trained_for)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads one file, as :func:`open_checkpoint` does."""
+    try:
+        if is_safetensors(path):
+            kind, network, trained_for = read_native(path)
+            return Checkpoint(path, "padinv (.safetensors)", {kind: stored(*network)}, trained_for=trained_for)
+        content = unwrap(read_pickle(path))
+        other = refused(content)
+        if other is None and (found := find(content)):
+            return Checkpoint(path, *found)
+    except PadInvError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path} may not be read by this user ({error.strerror}).") from error
+    except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+        raise CheckpointError(
+            f"{path} cannot be read: it is damaged, or no checkpoint; copy or download it again."
+        ) from error
+    if other is not None:
+        raise CheckpointError(f"{path} holds {other}, but padinv works with StyleGAN2 alone.")
+    raise CheckpointError(
+        f"{path} holds no Generator, Discriminator or PadInvEncoder of a known format, but {describe(content)}."
+    )
 
 
 def load_generator(source: PathLike, *, sha256: str | None = None, class_index: int | None = None) -> Generator:
@@ -75,16 +239,8 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
     >>> generator.resolution, generator.num_layers, generator.w_avg.shape
     (64, 10, torch.Size([256]))
     """
-    path = resolve_source(source, "Generator", sha256)
-    network, state = read_network(read_content(path), "Generator", path, class_index)
-    if not any(key.endswith(NOISE) for key in state):
-        state |= _draw_noise(network)
-        logger.warning("%s holds no noise images: they are now drawn at random (seed 0).", path)
-    generator = _fill(network, state, Generator)
-    if "w_avg" not in state:
-        generator.w_avg.copy_(estimate_w_avg(generator))
-        logger.warning("%s holds no mean latent w_avg: it is now the mean of 10,000 mapped samples (seed 0).", path)
-    return generator
+    checkpoint = read_checkpoint(resolve_source(source, Generator, sha256))
+    return checkpoint.load(Generator, class_index=class_index)
 
 
 def load_discriminator(source: PathLike, *, sha256: str | None = None, class_index: int | None = None) -> Discriminator:
@@ -100,9 +256,8 @@ def load_discriminator(source: PathLike, *, sha256: str | None = None, class_ind
         WeightsNotFoundError: if it cannot be fetched.
         MissingPackageError: if ``hf://`` lacks its package.
     """
-    path = resolve_source(source, "Discriminator", sha256)
-    network, state = read_network(read_content(path), "Discriminator", path, class_index)
-    return _fill(network, state, Discriminator)
+    checkpoint = read_checkpoint(resolve_source(source, Discriminator, sha256))
+    return checkpoint.load(Discriminator, class_index=class_index)
 
 
 def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str | None = None) -> PadInvEncoder:
@@ -120,119 +275,7 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
         WeightsNotFoundError: if it cannot be fetched.
         MissingPackageError: if ``hf://`` lacks its package.
     """
-    path = resolve_source(source, "PadInvEncoder", sha256)
-    network, state = read_network(read_content(path), "PadInvEncoder", path)
-    if w_avg is not None:
-        state["w_avg"] = w_avg
-        check_state(network, state, "w_avg")
-        check_finite({"w_avg": w_avg}, "w_avg")
-    if "w_avg" not in state:
-        raise CheckpointError(
-            f"{path} holds an encoder without its average latent: keep models.generator.w_avg in the same file, or "
-            "give it as load_encoder(path, w_avg=load_generator(...).w_avg)."
-        )
-    return _fill(network, state, PadInvEncoder)
-
-
-def _draw_noise(network: nn.Module) -> State:
-    random = torch.Generator().manual_seed(0)
-    return {
-        key: torch.randn(tensor.shape, dtype=torch.float32, generator=random)
-        for key, tensor in network.state_dict().items()
-        if key.endswith(NOISE)
-    }
-
-
-def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
-    """The mean latent as the mean of mapped samples, (w_dim,)."""
-    random = torch.Generator().manual_seed(seed)
-    with torch.inference_mode(), _Plain():
-        z = torch.randn(samples, generator.config["z_dim"], generator=random)
-        w: Tensor = generator.mapping(z.to(generator.w_avg.device))
-    return w.mean(dim=0)
-
-
-FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
-
-
-class _Plain(TorchFunctionMode):
-    """Makes tensors in float32 on the CPU, whatever ``torch.set_default_dtype`` and ``set_default_device`` say."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if function in FACTORIES:
-            self.count(args[0] if args and isinstance(args[0], tuple | list) else args)
-            kwargs["dtype"] = kwargs.get("dtype") or torch.float32
-        if function in FACTORIES or function is torch.tensor:
-            kwargs["device"] = kwargs.get("device") or "cpu"
-        return function(*args, **kwargs)
-
-    def count(self, size: Sequence[int]) -> None:
-        """Is told of each tensor before it is made."""
-
-
-class _Allowance(_Plain):
-    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
-
-    def __init__(self, state: State) -> None:
-        # What several keys share is there once. Noise images that the file lacks are 3 million numbers at 1024 px.
-        own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
-        self.left = 2**22 + sum(own.values())
-        self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
-
-    def count(self, size: Sequence[int]) -> None:
-        """Raises CheckpointError if nothing is left."""
-        self.left -= prod(size)
-        self.tensors -= 1
-        if self.left < 0 or self.tensors < 0:
-            raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
-
-
-def read_network(content: Content, name: str, path: Path, class_index: int | None = None) -> tuple[AnyNetwork, State]:
-    """Reads one network, and checks that its configuration and its state belong together.
-
-    Args:
-        content: of the file.
-        name: "Generator", "Discriminator" or "PadInvEncoder".
-        path: the file, for the error message.
-        class_index: the class of a conditional network.
-
-    Returns:
-        The network, its weights not yet loaded, and its state dict, which may lack ``w_avg``, or all noise images.
-
-    Raises:
-        CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the class.
-    """
-    if name not in content.readers:
-        found = " and ".join(content.readers)
-        raise CheckpointError(f"{path} holds no {name}, but a {found} ({content.format}).")
-    if class_index is not None and not content.classes:
-        raise CheckpointError(f"{path} is not conditional: leave out class_index.")
-    try:
-        with _Plain():
-            config, state = content.readers[name](class_index)
-        _check_size(config, state)
-        with _Allowance(state):
-            network = BUILDERS[name](config)
-        noiseless = not any(key.endswith(NOISE) for key in state)
-        elsewhere = {
-            key: tensor
-            for key, tensor in network.state_dict().items()
-            if key == "w_avg" or (noiseless and key.endswith(NOISE))
-        }
-        check_state(network, {**elsewhere, **state}, str(path))
-        check_finite(state, str(path))
-    except PadInvError as error:
-        if str(path) in str(error):
-            raise
-        raise CheckpointError(f"{path} is of another architecture: {error}") from error
-    except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
-        raise CheckpointError(
-            f"{path} is damaged or of another architecture: its {name} makes no sense ({type(error).__name__})."
-        ) from error
-    if isinstance(network, PadInvEncoder) and "padding_level" not in config:
-        _say_if_level_changed(network, path)
-    return network, state
+    return read_checkpoint(resolve_source(source, PadInvEncoder, sha256)).load(PadInvEncoder, w_avg=w_avg)
 
 
 def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
@@ -247,51 +290,3 @@ def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
             encoder.padding_level,
             before,
         )
-
-
-def _check_size(config: Config, state: State) -> None:
-    """Raises CheckpointError if the configuration speaks of more layers, or wider latents, than there can be."""
-    code = config.get("code") or {}
-    numbers = [config.get("mapping_layers"), code.get("num_layers"), *(config.get("latents_per_level") or [])]
-    if any(number is not None and not 0 <= int(number) <= MOST_LAYERS for number in numbers):
-        raise CheckpointError("it speaks of more layers than any StyleGAN2 or encoder has.")
-    if any((config.get(name) or 0) > 8192 for name in ("z_dim", "w_dim", "mapping_width")):
-        raise CheckpointError("it speaks of wider latents than any StyleGAN2 has.")
-    for key, tensor in state.items():
-        if not (tensor.is_floating_point() and tensor.element_size() > 1) and not key.endswith("num_batches_tracked"):
-            raise CheckpointError(f"{brief(key)} holds {tensor.dtype}, which are no weights.")
-
-
-def check_finite(state: State, source: str) -> None:
-    """Raises CheckpointError, naming the first such key, if there are numbers that are no finite float32."""
-    largest = torch.finfo(torch.float32).max
-    for key, tensor in state.items():
-        if tensor.numel() and not all(abs(end) <= largest for end in map(float, tensor.aminmax())):
-            raise CheckpointError(
-                f"{source} holds NaN or infinite numbers in {key!r}: its training has diverged, or it is damaged; "
-                "take an earlier checkpoint."
-            )
-
-
-def _fill(network: AnyNetwork, state: State, kind: type[Network]) -> Network:
-    """Loads the weights, of which ``w_avg`` may be missing, and freezes the network."""
-    if not isinstance(network, kind):
-        raise TypeError(f"BUILDERS makes a {type(network).__name__} of a {kind.__name__}.")
-    network.load_state_dict(state, strict=False)
-    return network.requires_grad_(False).eval()
-
-
-def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Raises CheckpointError, naming the first mismatching key and the shapes, unless the state fits the network."""
-    name = type(network).__name__
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    for key, shape in expected.items():
-        if key not in state:
-            raise CheckpointError(f"{source} is of another architecture: it has no {key!r}, which this {name} needs.")
-        if tuple(state[key].shape) != shape:
-            raise CheckpointError(
-                f"{source} is of another architecture: {key!r} has shape {tuple(state[key].shape)}, "
-                f"but this {name} needs {shape}."
-            )
-    if unexpected := [key for key in state if key not in expected]:
-        raise CheckpointError(f"{source} is of another architecture: this {name} has no {brief(unexpected[0])}.")

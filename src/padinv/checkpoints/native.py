@@ -1,4 +1,7 @@
-"""padinv's own files: safetensors, one network a file, its configuration as JSON in the metadata."""
+"""padinv's own files: safetensors with one network and its configuration, and the checkpoints of training runs.
+
+The configuration is JSON in the metadata of the former, and an entry beside the weights in the latter.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from padinv.checkpoints.formats.state_dicts import MOST_KEYS
+from padinv.checkpoints.formats.state_dicts import (
+    KINDS,
+    MOST_KEYS,
+    Config,
+    Kind,
+    Network,
+    Reader,
+    Readers,
+    State,
+    tensors,
+)
 from padinv.exceptions import CheckpointError
 from padinv.files import writing
-from padinv.networks.encoder import PadInvEncoder, published_level
+from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.networks.encoder import published_level
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
@@ -31,8 +45,18 @@ were options."""
 FIRST_NAMES = {"mbstd_group_size": "mbstd_groups"}
 """What options were called at first: fingerprints stay what they were."""
 
-KINDS = {"padinv_inversion": "of codes of photographs, not of a network"}
+OTHER_KEYS = {"padinv_inversion": "of codes of photographs, not of a network"}
 """Other safetensors files of ours, by the key of their metadata."""
+
+LIGHTNING_KEY = "padinv"
+"""Where a Lightning checkpoint of PadInvModule or StyleGAN2Module keeps the configuration of its networks."""
+
+PREFIXES: dict[Kind, tuple[str, ...]] = {
+    PadInvEncoder: ("encoder_ema.", "encoder."),
+    Generator: ("generator_ema.",),
+    Discriminator: ("discriminator.",),
+}
+"""For each network: where it is in a run's state, the moving average of a run that kept one first."""
 
 MOST_VALUES = 100_000
 """Of a description in JSON; that of the codes of a thousand faces has 30,000."""
@@ -108,19 +132,36 @@ def is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would say much more
 
 
-def read_native(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_native(path: Path) -> tuple[Kind, Network, str | None]:
     """Reads a file that :func:`save_network` wrote.
 
     Returns:
+        The network's class, its configuration and state dict as stored, and what it was trained for.
+
+    Raises:
+        CheckpointError: if the file is damaged, or is safetensors of something else.
+    """
+    description, state = read_described(path)
+    kind = next((kind for kind in KINDS if kind.__name__ == description["network"]), None)
+    if kind is None:
+        names = " or ".join(kind.__name__ for kind in KINDS)
+        raise CheckpointError(f"{path} holds no {names}, but a {description['network'][:100]}.")
+    return kind, (description["config"], state), description["generator"]
+
+
+def read_described(path: Path) -> tuple[dict[str, Any], State]:
+    """Reads a safetensors file of ours.
+
+    Returns:
         {"network": the name of its class, "config": its configuration, "generator": what it was trained for, or None},
-        and its state dict as stored.
+        and its tensors as stored.
 
     Raises:
         CheckpointError: if the file is damaged, or is safetensors of somebody else.
     """
     metadata, state = read_tensors(path)
     if METADATA_KEY not in metadata:
-        other = next((f" but {what}" for key, what in KINDS.items() if key in metadata), "")
+        other = next((f" but {what}" for key, what in OTHER_KEYS.items() if key in metadata), "")
         raise CheckpointError(
             f"{path} is a safetensors file,{other or ' but not of padinv'}: its metadata has no {METADATA_KEY!r}."
         )
@@ -181,6 +222,31 @@ def parse_description(text: str, path: PathLike) -> dict[Any, Any]:
 def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
     """JSON has string keys only; a resolution is a number. Long ones stay text: a file could choose their hashes."""
     return {int(key) if len(key) <= 9 and key.isdecimal() else key: value for key, value in pairs}
+
+
+def find_in_run(content: Any) -> Readers:
+    """Finds the networks of a training run's checkpoint whose configuration and weights are both there."""
+    if not isinstance(content, dict) or not isinstance(content.get(LIGHTNING_KEY), dict):
+        return {}
+    readers: Readers = {}
+    for kind, prefixes in PREFIXES.items():
+        config = content[LIGHTNING_KEY].get(kind.__name__)
+        states = [state for prefix in prefixes if (state := tensors(content.get("state_dict"), prefix))]
+        if isinstance(config, dict) and states:
+            readers[kind] = stored(config, states[0])
+    return readers
+
+
+def trained_for(content: Any) -> str | None:
+    """The fingerprint of the generator that a run's encoder was trained for; None for what is no such run."""
+    run = content.get(LIGHTNING_KEY) if isinstance(content, dict) else None
+    generator = run.get("generator") if isinstance(run, dict) else None
+    return generator if isinstance(generator, str) else None
+
+
+def stored(config: Config, state: State) -> Reader:
+    """A reader of what needs no translation."""
+    return lambda _: (config, dict(state))
 
 
 def fingerprint(network: nn.Module) -> str:

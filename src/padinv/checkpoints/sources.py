@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import http.client
 import os
-import re
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from importlib.resources import files
 from pathlib import Path
 
-import torch
-
-from padinv.checkpoints.pickles.first_bytes import LOOKED_AT, kind_of
-from padinv.checkpoints.registry import resolve
-from padinv.checkpoints.weights import reason
-from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
+from padinv.checkpoints.cache import fetch, fetch_from_hub, hash_file
+from padinv.checkpoints.formats.state_dicts import Kind
+from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.typing import PathLike
 
-BLOCK = 2**20
-TIMEOUT = 30
-"""Seconds without a byte, or until a download must have become fast."""
-MOST_BYTES = 2**34
-MOST_SECONDS = 6 * 3600
-SLOWEST = 1_000
-"""Bytes a second, on average."""
+BUNDLED: dict[str, dict[Kind, str]] = {
+    "congress64": {
+        Generator: "congress64-generator.safetensors",
+        Discriminator: "congress64-discriminator.safetensors",
+        PadInvEncoder: "congress64-encoder.safetensors",
+    },
+}
+"""Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""
+
+SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".pkl")
+"""Usual endings of checkpoints."""
 
 
-def resolve_source(source: PathLike, network: str, sha256: str | None = None) -> Path:
+def resolve_source(source: PathLike, kind: Kind | None = None, sha256: str | None = None) -> Path:
     """Finds the file behind a source, and fetches it first if need be.
 
     Args:
         source: a path, the name of a bundled model, ``https://…`` or ``hf://owner/repository/file``.
-        network: "Generator", "Discriminator" or "PadInvEncoder".
+        kind: the network that is wanted; of a bundled model, whose networks have a file each, the generator if not
+            given.
         sha256: what the file's SHA-256 must be; ``https://`` does not do without.
 
     Raises:
@@ -57,149 +52,54 @@ def resolve_source(source: PathLike, network: str, sha256: str | None = None) ->
                 "give sha256=..., or download it and give the path."
             )
         return fetch(text, sha256)
-    path = _fetch_from_hub(text) if text.startswith("hf://") else resolve(source, network)
+    path = fetch_from_hub(text) if text.startswith("hf://") else _find(source, kind)
     if sha256 is not None and (actual := hash_file(path)) != sha256:
         raise CheckpointError(f"{path} has the SHA-256 {actual}, not {sha256}: it is another file, or damaged.")
     return path
 
 
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def resolve_all(source: PathLike, sha256: str | None = None) -> list[Path]:
+    """Finds all files of a bundled model, or the one file behind any other source (:func:`resolve_source`)."""
+    if is_bundled(source):
+        paths = [resolve_source(source, kind) for kind in BUNDLED[os.fspath(source)]]
+        if chosen := [path for path in paths if sha256 is None or hash_file(path) == sha256.lower()]:
+            return chosen
+    return [resolve_source(source, sha256=sha256)]
 
 
-def cache_folder() -> Path:
-    """Where fetched checkpoints are kept, beside PyTorch's own: ``$TORCH_HOME/hub/checkpoints/padinv``."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / "padinv"
+def is_bundled(source: PathLike) -> bool:
+    """Whether a source is the name of a bundled model; a file of that name goes first."""
+    return os.fspath(source) in BUNDLED and not Path(source).is_file()
 
 
-def fetch(url: str, sha256: str) -> Path:
-    """Fetches a file into the cache, unless it is there.
-
-    What has come so far is kept beside it as ``….part``, to go on from; the file gets its name in one move, once all of
-    it has come and has the right SHA-256. Of several processes that want it one fetches, and the others wait.
-
-    Args:
-        url: where it is.
-        sha256: what its SHA-256 must be, in lower case; part of its name in the cache.
-
-    Raises:
-        CheckpointError: if what comes is another file.
-        WeightsNotFoundError: if it cannot be fetched, or not be kept.
-    """
+def _find(source: PathLike, kind: Kind | None) -> Path:
+    """Finds the file behind a path, or behind the name of a bundled model."""
+    path = Path(source).expanduser()
     try:
-        name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "checkpoint"
-    except ValueError as error:
-        raise WeightsNotFoundError(f"{url} could not be fetched ({error}): mend the URL.") from error
-    path = cache_folder() / f"{sha256[:16]}-{re.sub(r'[^a-zA-Z0-9._ -]', '_', name)[-100:]}"
-    if path.is_file():
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise CheckpointError(f"{path} may not be read by this user ({error.strerror}).") from error
+    except (OSError, ValueError):  # a name that is too long, or with a NUL
+        mode = 0
+    if stat.S_ISREG(mode):
         return path
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_name(f"{path.name}.lock")):
-            if path.is_file():  # another process has been faster
-                return path
-            begun = part.is_file()
-            _download(url, part)
-            if begun and hash_file(part) != sha256:  # what lay there was something else
-                part.unlink()
-                _download(url, part)
-            actual = hash_file(part)
-            if actual == sha256:
-                return part.replace(path)
-            with part.open("rb") as file:
-                what = kind_of(file.read(LOOKED_AT))
-            part.unlink()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise WeightsNotFoundError(
-            f"{url} could not be fetched ({_reason(error)}), and {path} does not exist: "
-            "try again when there is a network, or download it elsewhere and give its path."
-        ) from error
+    if file := BUNDLED.get(str(source), {}).get(kind or Generator):
+        return Path(str(files("padinv") / "assets" / file))
+    if mode:
+        raise CheckpointError(f"{path} is {_describe_place(path)}.")
+    names = [name for name, networks in BUNDLED.items() if (kind or Generator) in networks]
     raise CheckpointError(
-        f"{url} has the SHA-256 {actual}, not {sha256}: it is {what or 'another file; mend the URL or sha256'}."
+        f"There is no file {str(source)!r}{f' to load a {kind.__name__} from' if kind else ''}, nor a bundled one of "
+        f"that name; give the path of a checkpoint{' or one of ' + str(names) if names else ''}."
     )
 
 
-def _reason(error: Exception) -> str:
-    hint = {401: "it needs a login", 403: "it may need a login", 404: "the URL may be wrong", 410: "it is gone"}
-    if isinstance(error, urllib.error.HTTPError) and error.code in hint:
-        return f"{error}; {hint[error.code]}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-        return f"{cache_folder()}: {error.strerror}; TORCH_HOME may name another folder"
-    return reason(error)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block; on systems without such locks it does not."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)  # who waits for it looks for the file before fetching
-
-
-def _download(url: str, part: Path) -> None:
-    """Appends to a file what it lacks, or starts anew where the server cannot go on from the middle.
-
-    Raises:
-        OSError: if it cannot be had, or does not end: it is larger, takes longer or comes slower than any checkpoint.
-    """
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is lacking; the SHA-256 tells whether it is right
-        raise
-    started = time.monotonic()
-    with response, part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file:
-        expected = response.headers.get("Content-Length")
-        start = file.tell()
-        while block := response.read1(BLOCK):
-            file.write(block)
-            took, came = time.monotonic() - started, file.tell() - start
-            if file.tell() > MOST_BYTES:
-                file.truncate(0)
-                raise OSError(f"it is larger than {MOST_BYTES / 1e9:.0f} GB, as no checkpoint is")
-            if took > MOST_SECONDS or (took > TIMEOUT and came < SLOWEST * took):
-                raise OSError(f"it comes too slowly: {came} bytes in {took:.0f} seconds")
-        if expected is not None and file.tell() - start != int(expected):
-            raise http.client.IncompleteRead(b"", int(expected) - (file.tell() - start))
-
-
-def _fetch_from_hub(source: str) -> Path:
-    """``hf://owner/repository/file``, by huggingface_hub, which caches, resumes, and moves into place by itself.
-
-    ``repository@revision`` names a branch, a tag or a commit.
-    """
-    owner, _, rest = source.removeprefix("hf://").partition("/")
-    repository, _, file = rest.partition("/")
-    repository, _, revision = repository.partition("@")
-    if not (owner and repository and file):
-        raise CheckpointError(f"{source} must be hf://owner/repository/file.")
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError as error:
-        raise MissingPackageError(f"Fetching {source} needs huggingface_hub: pip install huggingface_hub") from error
-    try:
-        if revision:
-            return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
-        return Path(hf_hub_download(f"{owner}/{repository}", file))
-    except Exception as error:  # its own errors are of many kinds, those of its HTTP library among them
-        raise WeightsNotFoundError(
-            f"{source} could not be fetched ({reason(error)}), and is not in its cache: "
-            "try again when there is a network, mend its name, or download it elsewhere and give its path."
-        ) from error
+def _describe_place(path: Path) -> str:
+    """What a path is that is no file, with the mend."""
+    if not path.is_dir():
+        return "no regular file: copy it to one"
+    if (path / ".metadata").exists() or any(path.glob("*.distcp")):
+        return "a folder with a distributed checkpoint: make one file of it with torch's dcp_to_torch_save"
+    inside = sorted(file.name for file in path.glob("*") if file.suffix in SUFFIXES)
+    found = ", such as " + ", ".join(inside[:3]) if inside else ", and there is none of a known ending in it"
+    return f"a folder: give the path of a checkpoint{found}"

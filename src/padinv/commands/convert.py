@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-
-from padinv.checkpoints import load_discriminator, load_encoder, load_generator, save_network
-from padinv.checkpoints.formats.recognition import read_content
-from padinv.checkpoints.sources import resolve_source
+from padinv.checkpoints import open_checkpoint, save_network
+from padinv.checkpoints.formats.state_dicts import Kind
 from padinv.exceptions import CheckpointError, printable
 from padinv.files import writing
+from padinv.networks import Discriminator, Generator, PadInvEncoder
 
-LOADERS: dict[str, Callable[..., nn.Module]] = {
-    "generator": load_generator,
-    "discriminator": load_discriminator,
-    "encoder": load_encoder,
-}
+NETWORKS: dict[str, Kind] = {"generator": Generator, "discriminator": Discriminator, "encoder": PadInvEncoder}
 
 
 def main(args: Sequence[str]) -> int:
@@ -38,19 +32,16 @@ def main(args: Sequence[str]) -> int:
     )
     parser.add_argument("source", metavar="IN", help="a path, https://… with --sha256, or hf://owner/repository/file")
     parser.add_argument("target", metavar="OUT.safetensors", type=Path, help="the file to write")
-    parser.add_argument("--network", choices=LOADERS, default="generator", help="which network (default: %(default)s)")
+    parser.add_argument("--network", choices=NETWORKS, default="generator", help="which network (default: %(default)s)")
     parser.add_argument("--sha256", help="what the SHA-256 of IN must be")
     parser.add_argument("--class-index", type=int, help="the class of a conditional generator or discriminator")
     options = parser.parse_args(args)
     if options.target.suffix != ".safetensors":
         raise CheckpointError(f"{options.target} must end in .safetensors, the only format that padinv writes.")
-    arguments = {"sha256": options.sha256}
-    trained_for = None
-    if options.network == "encoder":
-        trained_for = read_content(resolve_source(options.source, "PadInvEncoder", options.sha256)).generator
-    else:
-        arguments["class_index"] = options.class_index
-    network = LOADERS[options.network](options.source, **arguments)
+    checkpoint = open_checkpoint(options.source, options.sha256)
+    kind = NETWORKS[options.network]
+    network = checkpoint.load(kind, class_index=options.class_index)
+    trained_for = checkpoint.trained_for if kind is PadInvEncoder else None
     with writing(options.target, parents=True) as part:
         save_network(network, part, generator=trained_for)
     told = f"{options.target}: {type(network).__name__}, {options.target.stat().st_size / 1e6:.1f} MB"

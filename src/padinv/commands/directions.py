@@ -16,7 +16,7 @@ from torch import Tensor
 from padinv.bulk import OutputFolder, Report, Task, run
 from padinv.bulk.searching import search
 from padinv.bulk.writer import write_png
-from padinv.checkpoints.pair import load_pair
+from padinv.checkpoints import load_pair
 from padinv.codes import InversionCode
 from padinv.commands.edit import check_directions, identify
 from padinv.commands.labels import as_numbers, poles, read_labels

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from padinv.checkpoints import load_generator
-from padinv.checkpoints.pair import FILES, load_pair
+from padinv.checkpoints import load_generator, load_pair
+from padinv.checkpoints.pair import FILES
 from padinv.commands.blend import parse_rings
 from padinv.exceptions import ConfigError
 from padinv.export import Part, encoder_part, export_onnx, export_torch, generator_part, joined_part

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from padinv.checkpoints import fingerprint
-from padinv.checkpoints.native import is_safetensors, read_native, save_tensors
+from padinv.checkpoints.native import is_safetensors, read_described, save_tensors
 from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.editing.imported import import_directions
@@ -87,7 +87,7 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
     if path.suffix.lower() != ".safetensors":
         return Directions({direction.name: direction for direction in import_directions(path)})
     try:
-        description, tensors = read_native(path) if is_safetensors(path) else ({}, {})
+        description, tensors = read_described(path) if is_safetensors(path) else ({}, {})
         if description.get("network") != "Directions":
             raise CheckpointError(f"{path} holds no directions: give a file of save_directions, .pt, .npy or .npz.")
         directions = Directions(

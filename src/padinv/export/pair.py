@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padinv._version import __version__
 from padinv.checkpoints import fingerprint
-from padinv.checkpoints.sources import cache_folder
+from padinv.checkpoints.cache import cache_folder
 from padinv.codes import InversionCode, PaddingCode
 from padinv.exceptions import CheckpointError
 from padinv.export.description import Description

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from padinv.batches import batch_images
 from padinv.checkpoints import load_discriminator, load_generator
-from padinv.checkpoints.checkpoint import LIGHTNING_KEY, check_state
+from padinv.checkpoints.building import check_state
+from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import ConfigError
 from padinv.gan.augmentation import AdaptiveAugmentation
 from padinv.gan.ema import average_decay, update_average

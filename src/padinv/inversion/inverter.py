@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from padinv.batches import check_images, check_values
-from padinv.checkpoints import fingerprint
-from padinv.checkpoints.pair import load_pair
+from padinv.checkpoints import fingerprint, load_pair
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import fold, keep_freed_memory
 from padinv.exceptions import ConfigError, DataError
@@ -135,6 +134,7 @@ class Inverter:
         cls,
         source: PathLike,
         generator: PathLike | Generator | None = None,
+        sha256: str | None = None,
         *,
         device: torch.device | str | None = None,
         batch_size: int = 16,
@@ -154,6 +154,7 @@ class Inverter:
                 ``padinv fit`` run.
             generator: the generator, or where to load it from. Needed with a file of an encoder alone, unless it was
                 trained for a bundled generator, and says so.
+            sha256: what the SHA-256 of ``source`` must be, hexadecimal; ``https://`` does not do without.
             device: as for the class.
             batch_size: as for the class.
             recipe: as for the class.
@@ -171,7 +172,7 @@ class Inverter:
             ConfigError: if encoder and generator do not fit each other.
         """
         device = find_device(device)  # before networks are read
-        pair = load_pair(source, generator)
+        pair = load_pair(source, generator, sha256)
         return cls(
             *pair,
             device=device,

@@ -333,6 +333,11 @@ class Generator(nn.Module):
             "conv_clamp": conv_clamp,
         }
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Generator:
+        """Builds a generator, with weights not yet loaded, from what :attr:`config` says of another."""
+        return cls(**config)
+
     @property
     def resolution(self) -> int:
         """Height and width of the images in pixels."""

@@ -21,7 +21,8 @@ from torchmetrics import MetricCollection
 
 from padinv.batches import batch_images, check_images
 from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.checkpoint import LIGHTNING_KEY, check_state
+from padinv.checkpoints.building import check_state
+from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import recompute_activations
 from padinv.exceptions import CheckpointError, ConfigError

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import open_checkpoint
 from padinv.exceptions import CheckpointError, ConfigError
 
 VERSIONED = ("CSVLogger", "TensorBoardLogger")
@@ -75,7 +75,7 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged file, or another one, makes torch do
-        read_content(path)  # says what it is, if it is not a network of another kind
+        open_checkpoint(path)  # says what it is, if it is not a network of another kind
         raise CheckpointError(f"{given} is no checkpoint of a run, which Lightning writes as .ckpt.") from error
     if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= set(content):
         raise CheckpointError(

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import open_checkpoint
 from padinv.codes import CodeShape
 from padinv.commands.inspect import describe
 from padinv.exceptions import CheckpointError
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_the_padinv_runner(
     theirs = load_generator(path)
     assert torch.equal(theirs.synthesis(*code.parts), generator.synthesis(*code.parts))
     assert not caplog.records
-    assert read_content(path).format == "PadInv, Hammer (.pth)"
+    assert open_checkpoint(path).format == "PadInv, Hammer (.pth)"
     assert any("padding at 4, 8, 16, 32" in line for line in describe(path))
 
 
@@ -535,7 +535,7 @@ def test_files_of_genforce(tmp_path: Path, generator: Generator, caplog: pytest.
         assert torch.equal(loaded.w_avg, generator.w_avg)
         close(loaded.synthesis(w_plus), generator.synthesis(w_plus))
         close(load_discriminator(path)(images), discriminator(images))
-        assert read_content(path).format == "GenForce (.pth)"
+        assert open_checkpoint(path).format == "GenForce (.pth)"
     torch.save(smooth, path)
     close(load_generator(path).synthesis(w_plus), generator.synthesis(w_plus))
     assert all(

@@ -106,7 +106,7 @@ def test_networks_for_faces_are_no_encoders(tmp_path: Path, small: dict[str, tor
     """ArcFace's, which training scripts of pSp have beside their encoder."""
     arcface = {key: tensor for key, tensor in small.items() if key.startswith(("input_layer", "body"))}
     torch.save(arcface | {"output_layer.3.weight": torch.zeros(512, 512)}, tmp_path / "model_ir_se50.pth")
-    with pytest.raises(CheckpointError, match="holds no Generator, Discriminator or PadInvEncoder of a known format"):
+    with pytest.raises(CheckpointError, match="holds an ArcFace backbone, but padinv works with StyleGAN2 alone"):
         load_encoder(tmp_path / "model_ir_se50.pth")
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
-from padinv.checkpoints.formats.lightning import LIGHTNING_KEY
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import open_checkpoint
 from padinv.checkpoints.formats.wrapping import unwrap, views
+from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import CheckpointError
 
 State = dict[str, torch.Tensor]
@@ -95,7 +95,7 @@ def test_discriminator_and_encoder_come_out(tmp_path: Path) -> None:
     g, average = formats.state("rosinality", "g_ema"), torch.ones(32)
     run = {"state_dict": {**prefixed(g, "netG."), **prefixed(d, "netD._orig_mod.")}}
     path = save(run, tmp_path / "run.ckpt")
-    assert list(read_content(path).readers) == ["Generator", "Discriminator"]
+    assert open_checkpoint(path).holds == (Generator, Discriminator)
     assert same(load_discriminator(path), load_discriminator(save({"d": d}, tmp_path / "d.pt")))
     expected = load_encoder(save({"state_dict": prefixed(encoder, "encoder."), "latent_avg": average}, path))
     for content in (
@@ -183,7 +183,7 @@ def test_whole_modules_keep_their_attributes(tmp_path: Path) -> None:
 def test_several_state_dicts_in_a_row(tmp_path: Path) -> None:
     g, d = formats.state("rosinality", "g_ema"), formats.state("rosinality", "d")
     path = save((g, d), tmp_path / "both.pt")
-    assert list(read_content(path).readers) == ["Generator", "Discriminator"]
+    assert open_checkpoint(path).holds == (Generator, Discriminator)
 
 
 def test_empty_networks_are_named(tmp_path: Path) -> None:

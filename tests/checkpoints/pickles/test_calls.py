@@ -27,7 +27,7 @@ import torch
 
 import formats
 from padinv import Generator, load_generator
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import open_checkpoint
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
@@ -217,4 +217,4 @@ def test_a_class_is_named_where_its_objects_are_all_there_is(tmp_path: Path, con
     with modules_of_nobody():
         torch.save(made(content), path)
     with pytest.raises(CheckpointError, match=rf"holds no Generator.* {message}"):
-        read_content(path)
+        open_checkpoint(path)

@@ -20,7 +20,7 @@ import torch
 
 import formats
 from padinv import Generator, load_generator
-from padinv.checkpoints.formats.recognition import read_content
+from padinv.checkpoints import open_checkpoint
 from padinv.checkpoints.pickles.calls import find
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.checkpoints.pickles.torch_files import STREAM_MAGIC
@@ -320,7 +320,7 @@ def test_a_large_sound_file_takes_little_more_than_its_size(tmp_path: Path) -> N
         ),
     ):
         with peak_memory() as peak, pytest.raises(CheckpointError, match="holds no Generator"):
-            read_content(path)
+            open_checkpoint(path)
         assert peak.taken < 4 * path.stat().st_size
 
 

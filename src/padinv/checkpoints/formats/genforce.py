@@ -14,32 +14,36 @@ from typing import Any
 from torch import Tensor
 
 from padinv.checkpoints.formats import hammer
-from padinv.checkpoints.formats.state_dicts import Network, Reader, State, count, tensors
+from padinv.checkpoints.formats.state_dicts import Kind, Network, Readers, State, count, tensors
+from padinv.networks import Discriminator, Generator
 
 FORMAT = "GenForce (.pth)"
 
-MARKS = {"Generator": re.compile(r"truncation\.w_avg"), "Discriminator": re.compile(r"skip_layer\d+\.weight")}
+MARKS: dict[Kind, re.Pattern[str]] = {
+    Generator: re.compile(r"truncation\.w_avg"),
+    Discriminator: re.compile(r"skip_layer\d+\.weight"),
+}
 """Keys that Hammer's networks do not have."""
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the generator, the average weights first, and the discriminator: in ``models``, by their names, or bare."""
     if not isinstance(content, dict):
         return {}
     models = content.get("models")
     models = models if isinstance(models, dict) else content
-    readers: dict[str, Reader] = {}
-    for network, mark in MARKS.items():
-        names = hammer.KINDS[network][0]
+    readers: Readers = {}
+    for kind, mark in MARKS.items():
+        names = hammer.READERS[kind][0]
         states = [state for name in names if (state := tensors(models.get(name)))] + [tensors(content) or {}]
         if state := next((state for state in states if any(map(mark.match, state))), None):
-            readers[network] = partial(_read, network, state)
+            readers[kind] = partial(_read, kind, state)
     return readers
 
 
-def _read(network: str, state: State, _: int | None) -> Network:
-    translate = _translate_generator if network == "Generator" else _translate_discriminator
-    return hammer.read(network, translate(state), {}, {} if network == "Generator" else None)
+def _read(kind: Kind, state: State, _: int | None) -> Network:
+    translate = _translate_generator if kind is Generator else _translate_discriminator
+    return hammer.read(kind, translate(state), {}, {} if kind is Generator else None)
 
 
 def _translate_generator(state: State) -> State:

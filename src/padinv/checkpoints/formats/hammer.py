@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,8 +27,9 @@ from padinv.checkpoints.formats.hammer_options import (
 )
 from padinv.checkpoints.formats.state_dicts import (
     Config,
+    Kind,
     Network,
-    Reader,
+    Readers,
     State,
     check_filters,
     count,
@@ -36,6 +38,7 @@ from padinv.checkpoints.formats.state_dicts import (
     tensors,
 )
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.networks.backbone import STAGE_BLOCKS
 
 logger = logging.getLogger("padinv")
@@ -245,34 +248,34 @@ def _add_gates(state: State) -> None:
                 state[f"{bottleneck}.norm2.{name}"] = 2 * state[f"{bottleneck}.norm2.{name}"]
 
 
-KINDS = {
-    "Generator": (("generator_smooth", "generator_ema", "generator"), GENERATOR_KEYS, read_generator),
-    "Discriminator": (("discriminator",), DISCRIMINATOR_KEYS, read_discriminator),
-    "PadInvEncoder": (("encoder",), ENCODER_KEYS, read_encoder),
+READERS: dict[Kind, tuple[tuple[str, ...], re.Pattern[str], Callable[[State, Options], Network]]] = {
+    Generator: (("generator_smooth", "generator_ema", "generator"), GENERATOR_KEYS, read_generator),
+    Discriminator: (("discriminator",), DISCRIMINATOR_KEYS, read_discriminator),
+    PadInvEncoder: (("encoder",), ENCODER_KEYS, read_encoder),
 }
 """For each network: its names in a published checkpoint, a pattern of its keys, its reader."""
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the networks of ``{"models": {name: state_dict}}``, the average weights first, or of a bare state dict."""
     if not isinstance(content, dict):
         return {}
     models = content.get("models", content)
     models = models if isinstance(models, dict) else {}
-    readers: dict[str, Reader] = {}
-    for network, (names, keys, _) in KINDS.items():
+    readers: Readers = {}
+    for kind, (names, keys, _) in READERS.items():
         states = [(name, tensors(models.get(name)) or {}) for name in names] + [(names[-1], tensors(content) or {})]
         states = [(name, state) for name, state in states if any(map(keys.match, state))]
         for name, state in states[:1]:
             called = (name, *names)  # what is said of the generator holds for its average, too
             built_with = find_options(content, "model_kwargs_init", called)
             called_with = find_options(content, "model_kwargs_val", called)
-            readers[network] = partial(read, network, state, models, built_with, called_with)
+            readers[kind] = partial(read, kind, state, models, built_with, called_with)
     return readers
 
 
 def read(
-    network: str,
+    kind: Kind,
     state: State,
     models: dict[Any, Any],
     options: Options | None,
@@ -282,7 +285,7 @@ def read(
     """Reads one network.
 
     Args:
-        network: "Generator", "Discriminator" or "PadInvEncoder".
+        kind: the class of ours that it becomes.
         state: its state dict with the published keys.
         models: of the same file; the generator's mean latent is also the encoder's.
         options: that it was built with; None if the file does not say.
@@ -292,24 +295,24 @@ def read(
         CheckpointError: if it is of another architecture.
     """
     called_with = called_with or {}
-    check_options(options or {}, network)
+    check_options(options or {}, kind)
     extra = {"feature_idx": called_with["feature_idx"]} if "feature_idx" in called_with else {}
-    config, ours = KINDS[network][2](dict(state), {**(options or {}), **extra})
-    if network == "PadInvEncoder" and "w_avg" not in ours:
+    config, ours = READERS[kind][2](dict(state), {**(options or {}), **extra})
+    if kind is PadInvEncoder and "w_avg" not in ours:
         for name in ("generator_smooth", "generator"):  # the latter's counts
             generator = models.get(name)
             if isinstance(generator, dict) and isinstance(w_avg := generator.get("w_avg"), Tensor):
                 ours["w_avg"] = w_avg
     if options is None:
-        _say_what_is_assumed(network, config)
+        _say_what_is_assumed(kind, config)
     return config, ours
 
 
-def _say_what_is_assumed(network: str, config: Config) -> None:
+def _say_what_is_assumed(kind: Kind, config: Config) -> None:
     assumed = []
-    if network == "Discriminator":
+    if kind is Discriminator:
         assumed = [f"groups of {config['mbstd_group_size']} in the minibatch standard deviation"]
-    if network == "PadInvEncoder":
+    if kind is PadInvEncoder:
         assumed = ["latents are offsets from the mean latent"]
         if rings := config["padded_resolutions"]:
             assumed += ["the constant is predicted", f"rings at {', '.join(map(str, rings))} px"]
@@ -317,6 +320,6 @@ def _say_what_is_assumed(network: str, config: Config) -> None:
         logger.warning(
             "The checkpoint does not say how its %s was built (it has no model_kwargs_init), so this is assumed, as "
             "published: %s.",
-            network,
+            kind.__name__,
             "; ".join(assumed),
         )

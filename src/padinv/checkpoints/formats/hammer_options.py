@@ -13,9 +13,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from padinv.checkpoints.formats.state_dicts import State
+from padinv.checkpoints.formats.state_dicts import Kind, State
 from padinv.checkpoints.pickles.machine import Inert, Symbol
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator, PadInvEncoder
 
 Options = dict[str, Any]
 
@@ -23,8 +24,8 @@ logger = logging.getLogger("padinv")
 
 FILTER = ([1, 3, 3, 1], (1, 3, 3, 1))
 
-FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Generator": {
+FIXED: dict[Kind, dict[str, tuple[Any, ...]]] = {
+    Generator: {
         "architecture": ("skip",),
         "const_input": (True,),
         "demodulate": (True,),
@@ -38,7 +39,7 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
         "normalize_z": (True,),
         "repeat_w": (True,),
     },
-    "Discriminator": {
+    Discriminator: {
         "architecture": ("resnet",),
         "eps": (1e-8,),
         "filter_kernel": FILTER,
@@ -47,7 +48,7 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
         "label_dim": (0, None),
         "mbstd_channels": (1,),
     },
-    "PadInvEncoder": {
+    PadInvEncoder: {
         "image_channels": (3,),
         "norm_layer": ("nn.BatchNorm2d", "BatchNorm2d", "SyncBatchNorm", None),
         "only_pad_even": (True,),
@@ -55,13 +56,13 @@ FIXED: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 """Options that our networks do not have, with the values they stand for."""
 
-APPLIED: dict[str, frozenset[str]] = {
-    "Generator": frozenset(
+APPLIED: dict[Kind, frozenset[str]] = {
+    Generator: frozenset(
         {"conv_clamp", "lr_mul", "use_wscale", "wscale_gain"}
         | {"mapping_lr_mul", "mapping_use_wscale", "mapping_wscale_gain"}
     ),
-    "Discriminator": frozenset({"conv_clamp", "lr_mul", "mbstd_groups", "use_wscale", "wscale_gain"}),
-    "PadInvEncoder": frozenset(
+    Discriminator: frozenset({"conv_clamp", "lr_mul", "mbstd_groups", "use_wscale", "wscale_gain"}),
+    PadInvEncoder: frozenset(
         {"depth_padding_extractor", "encode_const_input", "num_latents_per_level", "pad_layer_num"}
         | {"start_from_latent_avg", "use_padding_modulation_head", "use_padding_space"}
     ),
@@ -99,9 +100,9 @@ def _fields(value: Any) -> dict[Any, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def check_options(options: Options, network: str) -> None:
+def check_options(options: Options, kind: Kind) -> None:
     """Raises CheckpointError if a network was built with an option that changes what it computes, and ours lack."""
-    for name, accepted in FIXED[network].items():
+    for name, accepted in FIXED[kind].items():
         value = options.get(name, accepted[0])
         if isinstance(value, Symbol):  # a class by its name
             value = value.name.rpartition(".")[2]
@@ -109,18 +110,18 @@ def check_options(options: Options, network: str) -> None:
             value = value.lower()
         if not any(type(value) in (type(one), int, float) and value == one for one in accepted):
             raise CheckpointError(
-                f"its {network} was built with {name}={_shown(value)}, but padinv has {accepted[0]!r} alone"
+                f"its {kind.__name__} was built with {name}={_shown(value)}, but padinv has {accepted[0]!r} alone"
             )
-    if unknown := [name for name in options if not _is_known(name, network)]:
+    if unknown := [name for name in options if not _is_known(name, kind)]:
         logger.warning(
             "The checkpoint's %s was built with options that padinv does not know: %s. They are left out of account.",
-            network,
+            kind.__name__,
             ", ".join(f"{name[:50]}={_shown(options[name])}" for name in unknown[:5]),
         )
 
 
-def _is_known(name: str, network: str) -> bool:
-    return name in FIXED[network] or name in APPLIED[network] or NEUTRAL.fullmatch(name) is not None
+def _is_known(name: str, kind: Kind) -> bool:
+    return name in FIXED[kind] or name in APPLIED[kind] or NEUTRAL.fullmatch(name) is not None
 
 
 def _shown(value: Any) -> str:

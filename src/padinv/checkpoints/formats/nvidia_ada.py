@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from padinv.checkpoints.formats.state_dicts import (
-    MOST_KEYS,
     Config,
     Network,
-    Reader,
+    Readers,
     State,
     check_filters,
     count,
@@ -33,17 +32,15 @@ from padinv.checkpoints.formats.state_dicts import (
     shape,
     tensors,
 )
+from padinv.checkpoints.formats.wrapping import Facts, module_state
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator
 from padinv.ops.equalized import scaled_leaky_relu
 
 FORMAT = "NVIDIA stylegan2-ada-pytorch (.pkl)"
 
-PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 LR_MUL = 0.01
-
-Facts = dict[str, dict[Any, Any]]
-"""The ``__dict__`` of each module by its name; empty for a state dict."""
 
 LEAKY = re.compile(r"mapping\.fc\d+|(synthesis\.)?b\d+\.(conv[01]?|fromrgb|fc)")
 """Modules with the activation lrelu; others that have one at all are linear."""
@@ -53,14 +50,14 @@ CLAMPED = re.compile(r"(synthesis\.)?b\d+\.(conv[01]?|fromrgb|torgb)")
 logger = logging.getLogger("padinv")
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the generator, the average weights first, and the discriminator."""
-    readers: dict[str, Reader] = {}
+    readers: Readers = {}
     for state, facts in _networks(content):
         if "synthesis.b4.conv1.affine.weight" in state:
-            readers.setdefault("Generator", partial(_read_generator, state, facts))
+            readers.setdefault(Generator, partial(_read_generator, state, facts))
         elif "b4.fc.weight" in state:
-            readers.setdefault("Discriminator", partial(_read_discriminator, state, facts))
+            readers.setdefault(Discriminator, partial(_read_discriminator, state, facts))
     return readers
 
 
@@ -80,54 +77,6 @@ def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
             yield module_state(network)
         elif state := tensors(network):
             yield state, getattr(network, "facts", {})
-
-
-def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Facts]:
-    """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
-
-    Args:
-        module: what stands in for it.
-        seen: identities of what was visited before and is left out now: each object counts once, under one name.
-
-    Raises:
-        CheckpointError: if it is nested like no network.
-    """
-    state: State = {}
-    facts: Facts = {}
-    seen = set() if seen is None else seen
-    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
-    while pending:
-        prefix, module, above = pending.pop()
-        fields = module_fields(module)
-        facts[prefix.removesuffix(".")] = fields
-        for group in ("_parameters", "_buffers"):
-            for name, tensor in _items(fields.get(group), seen):
-                if isinstance(tensor, Tensor):
-                    state[f"{prefix}{name}"] = tensor
-        if (inside := id(fields.get("_modules"))) in above:
-            raise CheckpointError("It has modules inside of modules without an end.")
-        inner = _items(fields.get("_modules"), seen)
-        pending += [(f"{prefix}{name}.", child, (*above, inside)) for name, child in inner]
-        if len(prefix) > 500 or len(facts) + len(pending) > MOST_KEYS or len(state) > MOST_KEYS:
-            raise CheckpointError("It has modules inside of modules without an end.")
-    return state, facts
-
-
-def module_fields(module: Any) -> dict[Any, Any]:
-    """A module's ``__dict__``."""
-    if not isinstance(module, Inert):
-        return {}
-    fields = module.state
-    if module.name == PERSISTENT and module.args and isinstance(module.args[0], dict):
-        fields = module.args[0].get("state")
-    return fields if isinstance(fields, dict) else {}
-
-
-def _items(group: Any, seen: set[int]) -> list[tuple[str, Any]]:
-    if id(group) in seen:
-        return []
-    seen.add(id(group))
-    return [(name, value) for name, value in group.items() if isinstance(name, str)] if isinstance(group, dict) else []
 
 
 def _check(facts: Facts, architecture: str) -> Config:

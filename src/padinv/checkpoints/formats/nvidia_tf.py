@@ -22,7 +22,7 @@ from padinv.checkpoints.formats.state_dicts import (
     MOST_LAYERS,
     MOST_MATCHES,
     Network,
-    Reader,
+    Readers,
     State,
     brief,
     count,
@@ -31,6 +31,7 @@ from padinv.checkpoints.formats.state_dicts import (
 from padinv.checkpoints.pickles.calls import Array
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator
 
 FORMAT = "NVIDIA StyleGAN2 for TensorFlow (.pkl)"
 
@@ -54,16 +55,16 @@ FIXED = {
 """Options of the networks that ours do not have, with the values they stand for."""
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the generator, the average weights first, and the discriminator."""
     networks = content if isinstance(content, list | tuple) and len(content) <= 3 else [content]
-    readers: dict[str, Reader] = {}
+    readers: Readers = {}
     for network in reversed(networks):
         names = variables(network)
         if "synthesis/4x4/Conv/mod_weight" in names:
-            readers.setdefault("Generator", partial(_read_generator, network, names))
+            readers.setdefault(Generator, partial(_read_generator, network, names))
         elif "4x4/Dense0/weight" in names and "Output/weight" in names:
-            readers.setdefault("Discriminator", partial(_read_discriminator, network, names))
+            readers.setdefault(Discriminator, partial(_read_discriminator, network, names))
     return readers
 
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from padinv.checkpoints.formats import hammer, rosinality
-from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Network, Reader, State, count, rename, shape, tensors
+from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Network, Readers, State, count, rename, shape, tensors
 from padinv.checkpoints.formats.wrapping import nearest
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
+from padinv.networks import Generator, PadInvEncoder
 
 FORMAT = "pSp, e4e (.pt)"
 
@@ -33,23 +34,23 @@ E4E = ("discriminator_state_dict", "w_discriminator_lambda", "progressive_steps"
 logger = logging.getLogger("padinv")
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the encoder, and the decoder as the generator."""
     if not isinstance(content, dict):
         return {}
-    readers: dict[str, Reader] = {}
+    readers: Readers = {}
     holders = [part for part in (content.get("state_dict"), content.get("encoder"), content) if isinstance(part, dict)]
     decoders = [tensors(part, "decoder.") for part in holders] + [tensors(content.get("decoder"))]
     averages = [average for part in holders if (average := part.get("latent_avg")) is not None]
     latent_avg = averages[0] if averages else nearest(content, "latent_avg")
     for decoder in decoders:
         if decoder and rosinality.is_generator(decoder):
-            readers.setdefault("Generator", partial(rosinality.read_generator, decoder, latent_avg))
+            readers.setdefault(Generator, partial(rosinality.read_generator, decoder, latent_avg))
     for encoder in (*(tensors(part, "encoder.") for part in holders), tensors(content)):
         if encoder and _is_encoder(encoder):
             own = {key: tensor for key, tensor in encoder.items() if key != "latent_avg"}
             options = _options(content)
-            readers.setdefault("PadInvEncoder", partial(read_encoder, own, latent_avg, options))
+            readers.setdefault(PadInvEncoder, partial(read_encoder, own, latent_avg, options))
     return readers
 
 

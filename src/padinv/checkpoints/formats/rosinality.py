@@ -15,29 +15,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.formats.state_dicts import Network, Reader, State, check_filters, count, rename, shape, tensors
+from padinv.checkpoints.formats.state_dicts import Network, Readers, State, check_filters, count, rename, shape, tensors
 from padinv.checkpoints.formats.wrapping import AVERAGED, nearest
 from padinv.checkpoints.pickles.calls import Array
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator
 
 FORMAT = "rosinality stylegan2-pytorch (.pt)"
 
 
-def find(content: Any) -> dict[str, Reader]:
+def find(content: Any) -> Readers:
     """Finds the generator, the average weights first, and the discriminator."""
     if not isinstance(content, dict):
         return {}
-    readers: dict[str, Reader] = {}
+    readers: Readers = {}
     bare = tensors(content) or {}
     averages = [part for name, part in content.items() if isinstance(part, dict) and AVERAGED.search(str(name))]
     for state in (*map(tensors, averages), tensors(content.get("g")), bare):
         if state and is_generator(state):
             average = nearest(content, "latent_avg")
             state = {key: tensor for key, tensor in state.items() if key != "latent_avg"}
-            readers.setdefault("Generator", partial(read_generator, state, average))
+            readers.setdefault(Generator, partial(read_generator, state, average))
     for state in (tensors(content.get("d")), bare):
         if state and is_discriminator(state):
-            readers.setdefault("Discriminator", partial(read_discriminator, state))
+            readers.setdefault(Discriminator, partial(read_discriminator, state))
     return readers
 
 

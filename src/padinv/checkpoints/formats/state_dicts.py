@@ -1,15 +1,16 @@
-"""From the keys of one implementation to ours, by a table of patterns; sizes from a state dict's keys and shapes."""
+"""What readers of all formats share: types, renaming keys by a table of patterns, sizes from keys and shapes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError
+from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.ops.resampling import fir_kernel
 
 State = dict[str, Tensor]
@@ -18,6 +19,11 @@ Network = tuple[Config, State]
 """What a reader gives: the constructor arguments of one of our networks, and its state dict."""
 Reader = Callable[[int | None], Network]
 """Reads a network; of a conditional one, that of a class."""
+Kind: TypeAlias = type[nn.Module]
+"""The class of a network: one of :data:`KINDS`."""
+KINDS: tuple[Kind, ...] = (Generator, Discriminator, PadInvEncoder)
+Readers = dict[Kind, Reader]
+"""For each network that a file holds, what reads it."""
 
 MOST_KEYS = 10_000
 MOST_LAYERS = 100

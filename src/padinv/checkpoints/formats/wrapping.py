@@ -13,8 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from padinv.checkpoints.formats.nvidia_ada import Facts, module_fields, module_state
-from padinv.checkpoints.formats.state_dicts import MOST_KEYS
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS, State
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
@@ -30,6 +29,12 @@ NAME = re.compile(
 
 AVERAGED = re.compile(r"ema|avg|average|smooth|shadow", re.IGNORECASE)
 """In names of moving averages."""
+
+Facts = dict[str, dict[Any, Any]]
+"""The ``__dict__`` of each module by its name; empty for a state dict."""
+
+PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
+"""NVIDIA's modules are pickled as a call of this function with one dict, of which ``state`` is the ``__dict__``."""
 
 MOST_VIEWS = 200
 MOST_TOGETHER = 10
@@ -153,3 +158,51 @@ def _parts(content: View) -> Iterator[tuple[str, dict[str, Any]]]:
             elif rest and len(name) <= 40 and NAME.fullmatch(name):
                 groups.setdefault(name, {})[rest] = value
     yield from groups.items()
+
+
+def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Facts]:
+    """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
+
+    Args:
+        module: what stands in for it.
+        seen: identities of what was visited before and is left out now: each object counts once, under one name.
+
+    Raises:
+        CheckpointError: if it is nested like no network.
+    """
+    state: State = {}
+    facts: Facts = {}
+    seen = set() if seen is None else seen
+    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", module, ())]
+    while pending:
+        prefix, module, above = pending.pop()
+        fields = module_fields(module)
+        facts[prefix.removesuffix(".")] = fields
+        for group in ("_parameters", "_buffers"):
+            for name, tensor in _items(fields.get(group), seen):
+                if isinstance(tensor, Tensor):
+                    state[f"{prefix}{name}"] = tensor
+        if (inside := id(fields.get("_modules"))) in above:
+            raise CheckpointError("It has modules inside of modules without an end.")
+        inner = _items(fields.get("_modules"), seen)
+        pending += [(f"{prefix}{name}.", child, (*above, inside)) for name, child in inner]
+        if len(prefix) > 500 or len(facts) + len(pending) > MOST_KEYS or len(state) > MOST_KEYS:
+            raise CheckpointError("It has modules inside of modules without an end.")
+    return state, facts
+
+
+def module_fields(module: Any) -> dict[Any, Any]:
+    """A module's ``__dict__``."""
+    if not isinstance(module, Inert):
+        return {}
+    fields = module.state
+    if module.name == PERSISTENT and module.args and isinstance(module.args[0], dict):
+        fields = module.args[0].get("state")
+    return fields if isinstance(fields, dict) else {}
+
+
+def _items(group: Any, seen: set[int]) -> list[tuple[str, Any]]:
+    if id(group) in seen:
+        return []
+    seen.add(id(group))
+    return [(name, value) for name, value in group.items() if isinstance(name, str)] if isinstance(group, dict) else []

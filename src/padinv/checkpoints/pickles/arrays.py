@@ -1,7 +1,7 @@
 """Tensors and arrays that other tools have saved, alone or in dictionaries: ``.pt``, ``.npy``, ``.npz``, pickles.
 
 NumPy itself pickles a dictionary into an ``.npy`` file, and runs what such a file asks for when it is read. Here the
-same machine reads it that reads checkpoints (:mod:`.pickles.machine`), which runs nothing.
+same machine reads it that reads checkpoints (:mod:`.machine`), which runs nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from padinv.checkpoints.formats.recognition import unpickle
-from padinv.checkpoints.pickles.budget import Budget
-from padinv.checkpoints.pickles.calls import Array, check_shape, find
-from padinv.checkpoints.pickles.machine import Inert, Unpickler
-from padinv.checkpoints.pickles.torch_files import ZIP_MAGIC
+from padinv.checkpoints.pickles.calls import Array, check_shape
+from padinv.checkpoints.pickles.machine import Budget, Inert, Unpickler
+from padinv.checkpoints.pickles.torch_files import ZIP_MAGIC, find, read_pickle
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.typing import PathLike
 
@@ -55,7 +53,7 @@ def read_arrays(path: PathLike) -> Any:
         elif magic.startswith(ZIP_MAGIC) and (members := _npy_members(path)):
             content = _read_npz(path, members, budget)
         else:
-            content = unpickle(path)
+            content = read_pickle(path)
         return _plain(content, budget)
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no file {path}.") from error

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.pickles.budget import Budget
-from padinv.checkpoints.pickles.machine import Inert, Symbol, make_key
+from padinv.checkpoints.pickles.machine import Budget, Inert, Symbol, make_key
 from padinv.exceptions import CheckpointError
 
 STORAGES = {
@@ -37,11 +36,7 @@ STORAGES = {
 
 
 def find(name: str) -> Symbol:
-    """Looks a name up: what it stands for if that is data, otherwise a name whose objects are inert.
-
-    >>> find("collections.OrderedDict").call is None, find("os.system").call is None
-    (False, True)
-    """
+    """Looks a name up: what stands in for calling it if that makes data, otherwise a name whose objects are inert."""
     return Symbol(name, CALLS.get(name))
 
 
@@ -102,13 +97,6 @@ def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any)
         return function.call(budget, *args)
     budget.spend("steps")
     return Inert(kind.name if isinstance(kind, Symbol) else "torch.Tensor")
-
-
-def _load_from_bytes(budget: Budget, content: bytes) -> Storage:
-    """``torch.storage._load_from_bytes``: a storage as a torch.save file of its own."""
-    from padinv.checkpoints.pickles.torch_files import read_storage
-
-    return read_storage(content, budget)
 
 
 class _DType:
@@ -240,7 +228,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type": _subclass,
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    "torch.storage._load_from_bytes": _load_from_bytes,
     "_codecs.encode": _encode,
     **{f"{module}.{name}": _encode for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
     "numpy.dtype": _DType,

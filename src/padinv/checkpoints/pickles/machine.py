@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from padinv.checkpoints.pickles.budget import Budget
 from padinv.exceptions import CheckpointError
 
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
@@ -47,6 +46,41 @@ LITERALS = frozenset(
 LARGE = frozenset({"BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINSTRING"})
 """Opcodes whose argument may be most of the file: the raw bytes of a tensor or array."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+
+
+class Budget:
+    """What reading a file may cost, in proportion to its size: a small file cannot make large objects.
+
+    Every part of the reading of one file draws on the same allowances.
+
+    Args:
+        size: of the file in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        # A step makes an object of about 200 bytes at most, so that all of them stay under four times the file;
+        # networks need a few dozen steps for each tensor. Text may take four bytes a character.
+        self.left = {
+            "steps": 100_000 + size // 128,
+            "text": 2**20 + size // 8,
+            "storage": size,
+            "tensors": size + 2**20,
+        }
+
+    def spend(self, allowance: str, amount: int = 1) -> None:
+        """Draws on an allowance: "steps" of a pickle, bytes of "text", of "storage", or of "tensors" made from it.
+
+        Raises:
+            CheckpointError: if nothing is left of it.
+
+        >>> Budget(1000).spend("storage", 1001)
+        Traceback (most recent call last):
+        padinv.exceptions.CheckpointError: it claims more storage than a file of 1000 bytes can hold
+        """
+        self.left[allowance] -= amount
+        if amount < 0 or self.left[allowance] < 0:
+            raise CheckpointError(f"it claims more {allowance} than a file of {self.size} bytes can hold")
 
 
 class Inert(dict[Any, Any]):

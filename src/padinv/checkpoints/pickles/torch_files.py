@@ -7,20 +7,22 @@ whatever a file claims, and ran code up to PyTorch 2.5 (CVE-2025-32434).
 from __future__ import annotations
 
 import io
+import mmap
 import re
 import sys
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
-from padinv.checkpoints.pickles.budget import Budget
-from padinv.checkpoints.pickles.calls import Storage, find, storage_type
-from padinv.checkpoints.pickles.first_bytes import kind_of_archive
-from padinv.checkpoints.pickles.machine import File, Inert, Symbol, Unpickler
-from padinv.exceptions import CheckpointError
+from padinv.checkpoints.pickles import calls
+from padinv.checkpoints.pickles.calls import Storage, storage_type
+from padinv.checkpoints.pickles.first_bytes import LOOKED_AT, is_text, kind_of, kind_of_archive
+from padinv.checkpoints.pickles.machine import Budget, File, Inert, Symbol, Unpickler
+from padinv.exceptions import CheckpointError, PadInvError
 
 ZIP_MAGIC = b"PK\x03\x04"
 STREAM_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of the number 0x1950a86a20f9469cfc6c
@@ -29,6 +31,41 @@ OTHER_MAGIC = re.compile(  # the same in the other protocols, from the fourth on
     re.DOTALL,
 )
 ENTRY_MAGIC = b"PK\x01\x02"
+
+FILE_INSIDE = "torch.storage._load_from_bytes"
+"""What pickle.dumps writes for the memory of a tensor: the call of a function with a torch.save file."""
+
+
+def read_pickle(path: Path) -> Any:
+    """Reads a pickle, or a file of ``torch.save`` of either kind.
+
+    Raises:
+        CheckpointError: if it is something else, which the message says; without the name of the file.
+        Exception: of many kinds, if it is damaged.
+    """
+    size = path.stat().st_size
+    if not size:
+        raise CheckpointError("it is empty; copy or download it again")
+    budget = Budget(size)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        start, last = mapped[:LOOKED_AT], mapped[-1:]
+        if what := kind_of(start):
+            raise CheckpointError(f"it is {what}")
+        try:
+            if start.startswith(ZIP_MAGIC):
+                return read_archive(file, budget, mapped.find)
+            if is_stream(start[:64]):
+                return read_stream(mapped, budget, find)
+            return Unpickler(mapped, budget, find).load()
+        except zipfile.BadZipFile as error:
+            raise CheckpointError("it ends early, or is damaged; copy or download it again") from error
+        except Exception as error:
+            # Pickles may be text, too, but end with a dot, and break further on.
+            if is_text(start) and last != b"." and mapped.tell() < 2**16:
+                raise CheckpointError("it is text, such as a configuration or a log, not a checkpoint") from error
+            if mapped.tell() >= size and not isinstance(error, PadInvError):
+                raise CheckpointError("it ends early; copy or download it again") from error
+            raise
 
 
 def _check_byte_order(little_endian: bool) -> None:
@@ -91,7 +128,7 @@ def is_stream(start: bytes) -> bool:
     return start.startswith(STREAM_MAGIC) or OTHER_MAGIC.match(start) is not None
 
 
-def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find) -> Any:
+def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol]) -> Any:
     """Reads the older kind: magic number, version, facts of the machine, the object, keys of storages, their bytes."""
 
     def load(persistent: Callable[[Any], Any] | None = None) -> Any:
@@ -129,13 +166,22 @@ def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol] = find
     return content
 
 
+def find(name: str) -> Symbol:
+    """Looks a name up: what stands in for calling it, which may be reading a file inside of this one.
+
+    >>> find("collections.OrderedDict").call is None, find("os.system").call is None
+    (False, True)
+    """
+    return Symbol(name, _read_storage) if name == FILE_INSIDE else calls.find(name)
+
+
 def _find_inside(name: str) -> Symbol:
-    if name == "torch.storage._load_from_bytes":
+    if name == FILE_INSIDE:
         raise CheckpointError("it has a file inside of a file inside of a file, which no checkpoint needs")
-    return find(name)
+    return calls.find(name)
 
 
-def read_storage(content: bytes, budget: Budget) -> Storage:
+def _read_storage(budget: Budget, content: bytes) -> Storage:
     """Reads one storage from a torch.save file inside of a pickle, where such a file holds nothing else."""
     if not isinstance(content, bytes) or not is_stream(content[:64]):
         raise CheckpointError("it has a storage that torch.save did not write")

@@ -1,0 +1,150 @@
+"""From a configuration and a state dict to a network, within what the state dict allows: files can claim anything.
+
+Networks are float32 and on the CPU, whatever torch's defaults are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from padinv.checkpoints.formats.state_dicts import MOST_LAYERS, Config, State, brief
+from padinv.exceptions import CheckpointError
+from padinv.networks import Generator
+
+Network = TypeVar("Network", bound=nn.Module)
+
+NOISE = ".noise"
+"""With which keys of noise images end."""
+
+FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
+
+
+class Plain(TorchFunctionMode):
+    """Makes tensors in float32 on the CPU, whatever ``torch.set_default_dtype`` and ``set_default_device`` say."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if function in FACTORIES:
+            self.count(args[0] if args and isinstance(args[0], tuple | list) else args)
+            kwargs["dtype"] = kwargs.get("dtype") or torch.float32
+        if function in FACTORIES or function is torch.tensor:
+            kwargs["device"] = kwargs.get("device") or "cpu"
+        return function(*args, **kwargs)
+
+    def count(self, size: Sequence[int]) -> None:
+        """Is told of each tensor before it is made."""
+
+
+class _Allowance(Plain):
+    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
+
+    def __init__(self, state: State) -> None:
+        # What several keys share is there once. Noise images that the file lacks are 3 million numbers at 1024 px.
+        own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
+        self.left = 2**22 + sum(own.values())
+        self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
+
+    def count(self, size: Sequence[int]) -> None:
+        """Raises CheckpointError if nothing is left."""
+        self.left -= prod(size)
+        self.tensors -= 1
+        if self.left < 0 or self.tensors < 0:
+            raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
+
+
+def build(kind: type[Network], config: Config, state: State, source: str) -> Network:
+    """Builds a network whose weights are not yet loaded.
+
+    Args:
+        kind: its class.
+        config: the arguments of the class, as a file says.
+        state: the state dict, which may lack ``w_avg``, or all noise images.
+        source: where they come from, for messages.
+
+    Raises:
+        CheckpointError: if the configuration and the state do not belong together, or there are no finite numbers.
+        Exception: of many kinds, if the configuration makes no sense.
+    """
+    _check_size(config, state)
+    with _Allowance(state):
+        network = cast("Network", kind.from_config(config))  # type: ignore[attr-defined]  # all of KINDS have it
+    noiseless = not any(key.endswith(NOISE) for key in state)
+    elsewhere = {
+        key: tensor
+        for key, tensor in network.state_dict().items()
+        if key == "w_avg" or (noiseless and key.endswith(NOISE))
+    }
+    check_state(network, {**elsewhere, **state}, source)
+    check_finite(state, source)
+    return network
+
+
+def fill(network: Network, state: State) -> Network:
+    """Loads the weights, of which ``w_avg`` may be missing, and freezes the network, in evaluation mode."""
+    network.load_state_dict(state, strict=False)
+    return network.requires_grad_(False).eval()
+
+
+def _check_size(config: Config, state: State) -> None:
+    """Raises CheckpointError if the configuration speaks of more layers, or wider latents, than there can be."""
+    code = config.get("code") or {}
+    numbers = [config.get("mapping_layers"), code.get("num_layers"), *(config.get("latents_per_level") or [])]
+    if any(number is not None and not 0 <= int(number) <= MOST_LAYERS for number in numbers):
+        raise CheckpointError("it speaks of more layers than any StyleGAN2 or encoder has.")
+    if any((config.get(name) or 0) > 8192 for name in ("z_dim", "w_dim", "mapping_width")):
+        raise CheckpointError("it speaks of wider latents than any StyleGAN2 has.")
+    for key, tensor in state.items():
+        if not (tensor.is_floating_point() and tensor.element_size() > 1) and not key.endswith("num_batches_tracked"):
+            raise CheckpointError(f"{brief(key)} holds {tensor.dtype}, which are no weights.")
+
+
+def check_finite(state: State, source: str) -> None:
+    """Raises CheckpointError, naming the first such key, if there are numbers that are no finite float32."""
+    largest = torch.finfo(torch.float32).max
+    for key, tensor in state.items():
+        if tensor.numel() and not all(abs(end) <= largest for end in map(float, tensor.aminmax())):
+            raise CheckpointError(
+                f"{source} holds NaN or infinite numbers in {key!r}: its training has diverged, or it is damaged; "
+                "take an earlier checkpoint."
+            )
+
+
+def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Raises CheckpointError, naming the first mismatching key and the shapes, unless the state fits the network."""
+    name = type(network).__name__
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    for key, shape in expected.items():
+        if key not in state:
+            raise CheckpointError(f"{source} is of another architecture: it has no {key!r}, which this {name} needs.")
+        if tuple(state[key].shape) != shape:
+            raise CheckpointError(
+                f"{source} is of another architecture: {key!r} has shape {tuple(state[key].shape)}, "
+                f"but this {name} needs {shape}."
+            )
+    if unexpected := [key for key in state if key not in expected]:
+        raise CheckpointError(f"{source} is of another architecture: this {name} has no {brief(unexpected[0])}.")
+
+
+def draw_noise(network: nn.Module) -> State:
+    """The noise images of a network, drawn with the seed 0."""
+    random = torch.Generator().manual_seed(0)
+    return {
+        key: torch.randn(tensor.shape, dtype=torch.float32, generator=random)
+        for key, tensor in network.state_dict().items()
+        if key.endswith(NOISE)
+    }
+
+
+def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
+    """The mean latent as the mean of mapped samples, (w_dim,)."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(), Plain():
+        z = torch.randn(samples, generator.config["z_dim"], generator=random)
+        w: Tensor = generator.mapping(z.to(generator.w_avg.device))
+    return w.mean(dim=0)
