@@ -12,8 +12,10 @@ import torch
 import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints import fingerprint, open_checkpoint, save_network
+from padinv.checkpoints.cache import hash_file
 from padinv.checkpoints.native import LIGHTNING_KEY
-from padinv.exceptions import CheckpointError
+from padinv.checkpoints.sources import resolve_source
+from padinv.exceptions import CheckpointError, ConfigError
 
 CHANNELS = {4: 8, 8: 4}
 
@@ -254,3 +256,50 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "network.npz").write_bytes(file.getvalue())
     with pytest.raises(CheckpointError, match=r"a zip archive, but not of torch\.save"):
         load_generator(tmp_path / "network.npz")
+
+
+def test_one_object_for_all_networks(tmp_path: Path, generator: Generator, encoder: PadInvEncoder) -> None:
+    state = {f"encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
+    state |= {f"generator_ema.{key}": tensor for key, tensor in generator.state_dict().items()}
+    ours = {"PadInvEncoder": encoder.config, "Generator": generator.config, "generator": fingerprint(generator)}
+    path = save({LIGHTNING_KEY: ours, "state_dict": state}, tmp_path / "last.ckpt")
+    checkpoint = open_checkpoint(path)
+    path.unlink()  # it keeps what it has read
+    assert (checkpoint.path, checkpoint.format) == (path, "padinv training run (.ckpt)")
+    assert set(checkpoint.holds) == {Generator, PadInvEncoder}
+    assert (checkpoint.classes, checkpoint.trained_for) == (0, fingerprint(generator))
+    first, second = checkpoint.load(Generator), checkpoint.load(Generator)
+    first.w_avg.add_(1)
+    assert same(second, generator)
+    assert same(checkpoint.load(PadInvEncoder, generator=generator), encoder)
+    assert torch.equal(checkpoint.load(PadInvEncoder, w_avg=torch.ones(8)).w_avg, torch.ones(8))
+    with pytest.raises(CheckpointError, match=r"trained for the generator .*, but this one is "):
+        checkpoint.load(PadInvEncoder, generator=first)
+    with pytest.raises(CheckpointError, match="holds no Discriminator, but a "):
+        checkpoint.load(Discriminator)
+    with pytest.raises(CheckpointError, match="not conditional: leave out class_index"):
+        checkpoint.load(Generator, class_index=0)
+    with pytest.raises(ConfigError, match="w_avg and generator are of encoders: leave them out for a Generator"):
+        checkpoint.load(Generator, w_avg=torch.ones(8))
+
+
+def test_a_bundled_name_is_one_checkpoint() -> None:
+    checkpoint = open_checkpoint("congress64")
+    assert checkpoint.trained_for == fingerprint(checkpoint.load(Generator))
+    assert same(checkpoint.load(Discriminator), load_discriminator("congress64"))
+    path = resolve_source("congress64", PadInvEncoder)
+    chosen = open_checkpoint("congress64", hash_file(path))
+    assert (chosen.path, chosen.holds) == (path, (PadInvEncoder,))
+    with pytest.raises(CheckpointError, match=r"-generator\.safetensors has the SHA-256 .*, not 0000"):
+        open_checkpoint("congress64", "0" * 64)
+    with pytest.raises(CheckpointError, match="There is no file 'nothing', nor a bundled one of that name"):
+        open_checkpoint("nothing")
+
+
+def test_files_of_other_networks_are_named(tmp_path: Path, generator: Generator) -> None:
+    class Unknown(Generator):
+        pass
+
+    path = save_network(Unknown(**generator.config), tmp_path / "u.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds no Generator, Discriminator or PadInvEncoder, but a Unknown"):
+        open_checkpoint(path)

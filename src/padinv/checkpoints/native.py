@@ -144,8 +144,8 @@ def read_native(path: Path) -> tuple[Kind, Network, str | None]:
     description, state = read_described(path)
     kind = next((kind for kind in KINDS if kind.__name__ == description["network"]), None)
     if kind is None:
-        names = " or ".join(kind.__name__ for kind in KINDS)
-        raise CheckpointError(f"{path} holds no {names}, but a {description['network'][:100]}.")
+        name = description["network"][:100]
+        raise CheckpointError(f"{path} holds no Generator, Discriminator or PadInvEncoder, but a {name}.")
     return kind, (description["config"], state), description["generator"]
 
 
