@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -438,8 +439,22 @@ def to_image(tensor: Tensor) -> Image.Image:
         >>> to_image(to_tensor(Image.new("RGB", (1, 1), (0, 51, 255)))).getpixel((0, 0))
         (0, 51, 255)
     """
-    pixels = tensor.detach().add(1).mul(127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return Image.fromarray(to_array(tensor))
+
+
+def to_array(images: Tensor) -> NDArray[np.uint8]:
+    """Images (…, 3, H, W) in [-1, 1] as an array (…, H, W, 3) of 8 bits."""
+    return np.ascontiguousarray(to_bytes(images).movedim(-3, -1).cpu().numpy())
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [-1, 1] in 8 bits, uint8 of the same shape; what is beyond is cut.
+
+    Example:
+        >>> to_bytes(torch.tensor([-1.5, -0.6, 1.0])).tolist()
+        [0, 51, 255]
+    """
+    return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def load_tensor(data: bytes, resolution: int, flip: bool = False, remark: Remark = _warn) -> Tensor:

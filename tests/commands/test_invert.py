@@ -451,22 +451,6 @@ def test_a_saved_code_is_read_and_made_again(
     assert isinstance(Inversion.load(tmp_path / "second" / "codes" / "a.safetensors", generator), Inversion)
 
 
-def test_a_single_file_takes_few_pixels_at_once(
-    padinv: Command, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counts = []
-    invert = Inverter.invert
-
-    def counted(self: Inverter, images: Any, **options: Any) -> Inversion:
-        counts.append(len(images))
-        return invert(self, images, **options)
-
-    monkeypatch.setattr(Inverter, "invert", counted)
-    monkeypatch.setattr("padinv.bulk.module.PIXELS_AT_ONCE", 40 * 40 + 64 * 48)
-    assert padinv("invert", photographs, "-o", tmp_path / "out") == 0
-    assert counts == [2, 1]
-
-
 def test_workers_decode(padinv: Command, photographs: Path, tmp_path: Path) -> None:
     assert padinv("invert", photographs, "-o", tmp_path / "out", "--workers", 1) == 0
     assert len(records(tmp_path / "out")) == 3

@@ -22,6 +22,7 @@ from padinv.exceptions import CheckpointError, ConfigError, DataError
 from padinv.images import square, to_tensor
 from padinv.inversion import FFHQ, centre_square, face_square, warp
 from padinv.inversion import inverter as module
+from padinv.sources import bundled_path
 
 FACE = torch.tensor([[18.0, 20.0], [30.0, 20.0], [24.0, 26.0], [19.0, 32.0], [29.0, 32.0]])
 
@@ -66,6 +67,25 @@ def test_images_come_back_with_all_that_belongs_to_them(inverter: Inverter, gene
     assert torch.equal(inversion.targets, images)
     torch.testing.assert_close(inversion.images, generator.synthesis(*inversion.code.parts))
     assert torch.equal(inverter.reconstruct(inversion.code), inversion.images)
+
+
+def test_takes_what_the_commands_take(tmp_path: Path, inverter: Inverter) -> None:
+    for seed in range(2):
+        noise((40, 48), seed).save(tmp_path / f"{seed}.png")
+    paths = [f"{tmp_path}/{seed}.png" for seed in range(2)]
+    expected = inverter.invert(paths)
+    for kind in (tmp_path, f"{tmp_path}/", f"{tmp_path}/*.png", [paths[0], f"{tmp_path}/[1-9].png"]):
+        inversion = inverter.invert(kind)
+        assert list(inversion.names) == paths
+        assert torch.equal(inversion.targets, expected.targets)
+    landmarks = {f"{seed}.png": FACE for seed in range(2)}
+    assert inverter.invert(tmp_path, align=True, landmarks=landmarks).aligned
+
+
+def test_takes_bundled_photographs(inverter: Inverter) -> None:
+    inversion = inverter.invert("congress64-val")
+    assert len(inversion) == 32
+    assert all(name.startswith(str(bundled_path("congress64-val"))) for name in inversion.names)
 
 
 def test_every_kind_of_photograph(tmp_path: Path, inverter: Inverter) -> None:

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from image_files import BROKEN, encode, noise, png_header
+from image_files import BROKEN, encode, noise, png_header, write_zip
 from padinv.exceptions import ConfigError, DataError
 from padinv.images import MAX_PIXELS
-from padinv.inversion.photographs import read_photographs
+from padinv.inversion.photographs import open_photographs, read_photographs
 
 COLOUR = (200, 100, 50)
 EXPECTED = torch.tensor(COLOUR) / 127.5 - 1
@@ -176,11 +176,44 @@ def test_a_bomb_that_pillow_has_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         read_photographs(image)
 
 
-def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.png cannot be read: No such file"):
-        read_photographs(tmp_path / "gone.png")
-    with pytest.raises(DataError, match="it is a folder; give the files in it"):
-        read_photographs(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.png", r"gone\.png cannot be read: No such file"),
+        ("", "no images under"),
+        ("*.png", "No file matches"),
+        ("https://example.org/a.png", "is a URL, and photographs are not fetched"),
+    ],
+)
+def test_what_is_not_there(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_photographs(name if "://" in name else tmp_path / name)
+
+
+def test_what_holds_several_is_as_its_files(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    paths = [tmp_path / "p" / f"{i}.png" for i in range(2)]
+    for seed, path in enumerate(paths):
+        noise((9 + seed, 8), seed).save(path)
+    archive = write_zip(tmp_path / "a.zip", {"x.png": file.read_bytes()})
+    expected, _ = read_photographs([*paths, file])
+    for kind in (tmp_path / "p", str(tmp_path / "p"), f"{tmp_path}/p/*.png", f"{tmp_path}/**/[01].png"):
+        photographs, names = read_photographs([kind, archive])
+        assert names == [*map(str, paths), f"{archive}/x.png"]
+        assert all(map(torch.equal, photographs, expected))
+    assert len(read_photographs("congress64-val")[0]) == 32
+    file.rename(tmp_path / "a[1].png")
+    assert read_photographs(tmp_path / "a[1].png")[1] == [str(tmp_path / "a[1].png")]
+
+
+def test_photographs_are_in_8_bits_and_read_one_at_a_time(file: Path, tmp_path: Path) -> None:
+    array = np.asarray(Image.open(file))
+    names, photographs = open_photographs([file, array, array[..., :1], torch.zeros(3, 8, 8), tmp_path / "gone.png"])
+    assert names[1:4] == ["image-1", "image-2", "image-3"]
+    kinds = [next(photographs) for _ in range(4)]
+    assert [kind.mode if isinstance(kind, Image.Image) else "tensor" for kind in kinds] == ["RGB"] * 3 + ["tensor"]
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        next(photographs)
 
 
 def test_no_photographs() -> None:

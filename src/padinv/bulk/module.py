@@ -18,9 +18,6 @@ from padinv.inversion import Inversion, Inverter
 from padinv.inversion.landmarks import Faces, Points
 from padinv.metrics import reconstruction_metrics
 
-PIXELS_AT_ONCE = 1 << 26
-"""Photographs are float32 while they are cropped: this is 0.8 GB."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -117,7 +114,7 @@ class BulkInversion(LightningModule):
     def _invert(self, items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[list[Item], Inversion]]:
         """Inversions, and the item of each of their images; photographs together if that works."""
         alone = [item for item in items if item.image is None]
-        for photographs in _parts([item for item in items if item.image is not None]):
+        if photographs := [item for item in items if item.image is not None]:
             try:
                 inversion = self._invert_photographs(photographs)
             except PadInvError:
@@ -177,18 +174,3 @@ class BulkInversion(LightningModule):
         values = self.metrics(*pair)  # of this pair alone: compute() would ask the other processes for theirs
         self.metrics.reset()
         return {name: float(value) for name, value in values.items()}
-
-
-def _parts(photographs: Sequence[Item]) -> Iterator[list[Item]]:
-    """Divides a batch such that no part is of more than :data:`PIXELS_AT_ONCE`, unless one photograph alone is."""
-    part: list[Item] = []
-    pixels = 0
-    for item in photographs:
-        size = 0 if item.image is None else item.image.width * item.image.height
-        if part and pixels + size > PIXELS_AT_ONCE:
-            yield part
-            part, pixels = [], 0
-        part.append(item)
-        pixels += size
-    if part:
-        yield part

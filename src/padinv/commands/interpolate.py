@@ -17,6 +17,7 @@ from padinv.commands.options import add_photographs, bulk_options, number, photo
 from padinv.editing import interpolate
 from padinv.editing.mixing import Easing
 from padinv.exceptions import DataError, printable
+from padinv.images import to_array
 from padinv.inversion import Inverter
 from padinv.sources.finding import is_code
 
@@ -42,7 +43,7 @@ def frames(
     )
     while batch := list(islice(path, inverter.batch_size)):
         images = inverter.reconstruct(InversionCode.cat(batch))
-        yield from (images.clamp(-1, 1) * 127.5 + 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        yield from to_array(images)
 
 
 def main(args: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from padinv.checkpoints import fingerprint
 from padinv.checkpoints.native import parse_description, read_tensors, save_tensors
 from padinv.codes import InversionCode
 from padinv.exceptions import CheckpointError, ConfigError
+from padinv.images import to_array
 from padinv.inversion.alignment import Crop, centre_square
 from padinv.inversion.latents import read_latents
 from padinv.inversion.paste import paste_back, paste_into
@@ -100,8 +101,7 @@ class Inversion:
 
     def pil(self) -> list[Image.Image]:
         """The reconstructions as Pillow images, RGB of 8 bits."""
-        pixels = (self.images.detach() * 127.5 + 127.5).round().clamp(0, 255).byte()
-        return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+        return [Image.fromarray(image) for image in to_array(self.images)]
 
     def to(self, device: torch.device | str) -> Inversion:
         """Moves every tensor to a device."""

@@ -8,9 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from padinv.batches import check_images, check_values
@@ -18,7 +16,7 @@ from padinv.checkpoints import fingerprint, load_pair
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import fold, keep_freed_memory
 from padinv.exceptions import ConfigError, DataError
-from padinv.images import square, to_tensor
+from padinv.images import square, to_image, to_tensor
 from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
 from padinv.inversion.inversion import Inversion, read_inversion
 from padinv.inversion.landmarks import (
@@ -30,7 +28,7 @@ from padinv.inversion.landmarks import (
     find_landmarks,
     given_landmarks,
 )
-from padinv.inversion.photographs import Photographs, read_photographs
+from padinv.inversion.photographs import Photographs, Pixels, open_photographs, size_of
 from padinv.inversion.refinement import refine as refine_codes
 from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike, Precision
@@ -218,8 +216,9 @@ class Inverter:
         """Inverts photographs of any size.
 
         Args:
-            images: a path, a Pillow image, an array (H, W[, C]), a tensor (3, H, W) or (B, 3, H, W) in [-1, 1], or a
-                list of these (:func:`~padinv.inversion.read_photographs`).
+            images: a path, a Pillow image, an array (H, W[, C]), a tensor (3, H, W) or (B, 3, H, W) in [-1, 1]; a
+                folder, zip file, pattern, or bundled data set, as for the commands; or a list of these
+                (:func:`~padinv.inversion.read_photographs`).
             align: whether to turn and crop to the face; otherwise the largest square in the middle is taken.
             landmarks: five points of each face, for ``align``: a JSON file, a mapping from names, or the points
                 themselves (:func:`~padinv.inversion.given_landmarks`). If not given, they are detected.
@@ -244,36 +243,42 @@ class Inverter:
         if not align and (landmarks is not None or faces != "largest"):
             raise ConfigError("landmarks and faces are for aligning: set align=True, or leave them out.")
         given = [one for one in (images if isinstance(images, list | tuple) else [images]) if isinstance(one, Tensor)]
-        photographs, names = read_photographs(images, names)
+        all_names, photographs = open_photographs(images, names)
+        known = None if landmarks is None else given_landmarks(landmarks, all_names, faces)
+        resolutions = {self.resolution, self.generator.resolution}
+        places: list[Crop] = []
+        called: list[str] = []
+        squares: list[dict[int, Tensor]] = []
+        for i, (name, photograph) in enumerate(zip(all_names, photographs, strict=True)):
+            size, crops = size_of(photograph), [centre_square(size_of(photograph))]
+            if align:  # a photograph of 12 megapixels takes 36 MB, and 144 MB in floating-point numbers: one at a time
+                photograph = photograph if isinstance(photograph, Tensor) else to_tensor(photograph)
+                found = self._find_faces(photograph, faces, name) if known is None else known[i]
+                crops = [self._square(face, size, name) for face in found]
+            for crop in crops:
+                places.append(crop)
+                called.append(name)
+                squares.append({r: _take(photograph, crop, r, align) for r in resolutions})
         check_values(given, "The tensors")
-        sizes = [(photograph.shape[2], photograph.shape[1]) for photograph in photographs]
-        if align:
-            found = enumerate(self._landmarks(photographs, names, landmarks, faces))
-            places = [(i, self._square(face, sizes[i], names[i])) for i, group in found for face in group]
-        else:
-            places = [(i, centre_square(size)) for i, size in enumerate(sizes)]
 
         codes: list[InversionCode] = []
         targets: list[Tensor] = []
-        take = warp if align else _shrink
         with _Bar(len(places), refine, progress, on_step) as bar:
             for start in range(0, len(places), self.batch_size):
-                batch = [(photographs[i], crop) for i, crop in places[start : start + self.batch_size]]
-                resolutions = {self.resolution, self.generator.resolution}
-                squares = {r: torch.stack([take(*place, r).to(self.device) for place in batch]) for r in resolutions}
-                targets.append(squares[self.generator.resolution])
-                code = self._encode_all(squares[self.resolution])
-                self._check_finite(code.is_finite(), [names[i] for i, _ in places[start : start + self.batch_size]])
+                batch = slice(start, start + self.batch_size)
+                stacks = {r: torch.stack([square[r].to(self.device) for square in squares[batch]]) for r in resolutions}
+                targets.append(stacks[self.generator.resolution])
+                code = self._encode_all(stacks[self.resolution])
+                self._check_finite(code.is_finite(), called[batch])
                 with self._precision():
                     codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
-                bar.finish(start + len(batch))
+                bar.finish(start + len(code))
         code = InversionCode.cat(codes)
-        called = tuple(names[i] for i, _ in places)
         return Inversion(
             code,
             self._reconstruct(code, called),
-            tuple(crop for _, crop in places),
-            called,
+            tuple(places),
+            tuple(called),
             self.fingerprint,
             align,
             torch.cat(targets).detach(),
@@ -344,18 +349,9 @@ class Inverter:
     def _precision(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
 
-    def _landmarks(
-        self,
-        photographs: list[Tensor],
-        names: list[str],
-        landmarks: PathLike | Mapping[str, Points] | Points | None,
-        faces: Faces,
-    ) -> list[Tensor]:
-        if landmarks is not None:
-            return given_landmarks(landmarks, names, faces)
-        self._detector = detector = self._detector or FaceDetector()
-        named = zip(photographs, names, strict=True)
-        return [choose_faces(find_landmarks(photograph, detector, name), faces, name) for photograph, name in named]
+    def _find_faces(self, photograph: Tensor, faces: Faces, name: str) -> Tensor:
+        self._detector = self._detector or FaceDetector()
+        return choose_faces(find_landmarks(photograph, self._detector, name), faces, name)
 
 
 def find_device(device: torch.device | str | None = None) -> torch.device:
@@ -416,12 +412,17 @@ def _shape(shape: CodeShape, encoder: PadInvEncoder) -> str:
     return f"{shape.num_layers} latents of {shape.w_dim}" + (f" and rings of channels {channels}" if channels else "")
 
 
-def _shrink(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
-    """The square in the middle, resized as the training images were: in 8 bits, by :func:`padinv.images.square`."""
-    if photograph.shape[1:] == (resolution, resolution):
+def _take(photograph: Pixels, crop: Crop, resolution: int, align: bool) -> Tensor:
+    """The square of a photograph, (3, R, R).
+
+    One in the middle is resized as the training images were: in 8 bits, by :func:`padinv.images.square`.
+    """
+    if isinstance(photograph, Tensor) and align:
+        return warp(photograph, crop, resolution)
+    if isinstance(photograph, Tensor) and photograph.shape[1:] == (resolution, resolution):
         return photograph
-    pixels = ((photograph.detach() + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-    return to_tensor(square(Image.fromarray(np.ascontiguousarray(pixels)), resolution))
+    image = to_image(photograph) if isinstance(photograph, Tensor) else photograph
+    return to_tensor(square(image, resolution))
 
 
 class _Bar:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from padinv.checkpoints.weights import face_pack
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
+from padinv.images import to_array
 from padinv.inversion.tables import Table
 from padinv.typing import PathLike
 
@@ -86,8 +87,9 @@ class FaceDetector:
         height, width = photograph.shape[-2:]
         if max(height, width) > SLENDEREST * min(height, width):
             return torch.empty(0, 5, 2)
-        pixels = ((photograph.detach() + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        _, points = self._model.detect(np.ascontiguousarray(pixels[..., ::-1]))  # OpenCV's order: blue, green, red
+        _, points = self._model.detect(
+            np.ascontiguousarray(to_array(photograph)[..., ::-1])
+        )  # OpenCV's order: blue, green, red
         landmarks = torch.as_tensor(points, dtype=torch.float32)
         return landmarks[_extent(landmarks).argsort(descending=True)]
 

@@ -18,10 +18,14 @@ from torch import Tensor
 from padinv.exceptions import ConfigError, DataError
 from padinv.images import MAX_PIXELS, ImageWarning, Remark, decode, read_bytes, to_tensor, upright_rgb
 from padinv.inversion.alignment import clamped
+from padinv.sources.finding import find_photographs, holds_several, is_pattern, is_url
 from padinv.typing import PathLike
 
 Photographs: TypeAlias = PathLike | Image.Image | NDArray[Any] | Tensor | Sequence[Any]
-"""A photograph, a batch as one tensor, or a list of either: see :func:`read_photographs`."""
+"""A photograph, a batch as one tensor, what holds several, or a list of these: see :func:`read_photographs`."""
+
+Pixels: TypeAlias = Image.Image | Tensor
+"""A photograph that was read: 8-bit sRGB, or what has other numbers as a tensor (3, H, W) in [-1, 1]."""
 
 SMALLEST = 8
 """Shortest side of a photograph in pixels: there is nothing to invert in less."""
@@ -34,6 +38,8 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
     """Reads photographs of any size into RGB tensors.
 
     - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, sRGB, what is transparent laid on white).
+    - What stands for several, as for the commands: a folder, which is searched recursively, a zip file, an LMDB
+      directory, a pattern such as ``"photos/**/*.jpg"``, or the name of a bundled data set, ``"congress64-val"``.
     - A Pillow image: likewise; its colour profile is ``image.info["icc_profile"]``.
     - A NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8 in [0, 255], uint16 in [0, 65535], or
       floating-point numbers in [0, 1]; what is transparent is laid on white.
@@ -43,8 +49,8 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
 
     Args:
         images: the photographs.
-        names: one for each. If not given, a path's is the path, all others are called ``image-0``, ``image-1`` …, by
-            their place among the photographs.
+        names: one for each. If not given, a file's is its path, also inside a folder or zip file; all others are called
+            ``image-0``, ``image-1`` …, by their place among the photographs.
 
     Returns:
         Tensors (3, H, W) in [-1, 1], float32, and names.
@@ -58,58 +64,80 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
     >>> [tuple(photograph.shape) for photograph in photographs], names
     ([(3, 9, 16), (3, 8, 8), (3, 8, 8)], ['image-0', 'image-1', 'image-2'])
     """
-    photographs: list[Tensor] = []
-    called: list[str] = []
-    given = iter(names or ())
-    for image in images if isinstance(images, list | tuple) else [images]:
-        for photograph in _split(image):
-            own = os.fspath(photograph) if isinstance(photograph, str | os.PathLike) else f"image-{len(called)}"
-            name = next(given, own)
-            try:
-                tensor = _read(photograph, partial(_warn, name))
-                _check_size(tensor)
-            except DataError as error:
-                raise DataError(f"{name} cannot be read: {error}") from error
-            photographs.append(tensor)
-            called.append(name)
-    if not photographs:
+    called, photographs = open_photographs(images, names)
+    return [one if isinstance(one, Tensor) else to_tensor(one) for one in photographs], called
+
+
+def open_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[str], Iterator[Pixels]]:
+    """:func:`read_photographs` one after the other, in 8 bits where the numbers are: a quarter of the memory.
+
+    Returns:
+        All names, and the photographs, each read when it is asked for.
+
+    Raises:
+        ConfigError, DataError: as there; what is wrong with a photograph is raised when it is its turn.
+    """
+    given = [one for image in (images if isinstance(images, list | tuple) else [images]) for one in _split(image)]
+    if not given:
         raise DataError("There are no photographs: the list is empty.")
-    if names is not None and len(names) != len(photographs):
-        raise ConfigError(f"There are {len(names)} names for {len(photographs)} photographs: give one for each.")
-    return photographs, called
+    if names is not None and len(names) != len(given):
+        raise ConfigError(f"There are {len(names)} names for {len(given)} photographs: give one for each.")
+    called = names or [own or f"image-{place}" for place, (own, _) in enumerate(given)]
+    return list(called), (_read(photograph, name) for name, (_, photograph) in zip(called, given, strict=True))
 
 
-def _split(image: Any) -> Iterator[Any]:
-    """The photographs of a batch."""
+def _split(image: Any) -> Iterator[tuple[str, Any]]:
+    """The photographs behind one argument: the name, empty if it has none, and what to read, of files their reading."""
     if isinstance(image, Tensor) and image.ndim == 4:
-        yield from image
+        yield from (("", one) for one in image)
+    elif isinstance(image, str | os.PathLike):
+        path = os.fspath(image)
+        if holds_several(path) or is_pattern(path) or is_url(path):
+            source = find_photographs([path])
+            yield from ((source.name(place), partial(source.read, place)) for place in range(len(source)))
+        else:
+            yield path, partial(read_bytes, str(Path(path).expanduser()))
     else:
-        yield image
+        yield "", image
+
+
+def _read(photograph: Any, name: str) -> Pixels:
+    """Reads one photograph.
+
+    Raises:
+        DataError: if it cannot be read, or is too small; it is named.
+    """
+    try:
+        pixels = _decode(photograph, partial(_warn, name))
+        width, height = size_of(pixels)
+        if min(height, width) < SMALLEST:
+            raise DataError(f"it has {width}×{height} pixels, and the smallest photograph {SMALLEST}×{SMALLEST}")
+    except DataError as error:
+        raise DataError(f"{name} cannot be read: {error}") from error
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
+    return pixels
+
+
+def size_of(photograph: Pixels) -> tuple[int, int]:
+    """Width and height."""
+    return photograph.size if isinstance(photograph, Image.Image) else (photograph.shape[2], photograph.shape[1])
 
 
 def _warn(name: str, text: str) -> None:
     warnings.warn(f"{name}: {text}.", ImageWarning, stacklevel=6)
 
 
-def _read(photograph: Any, remark: Remark) -> Tensor:
-    if isinstance(photograph, str | os.PathLike):
-        return to_tensor(decode(_read_bytes(Path(photograph).expanduser()), remark=remark))
+def _decode(photograph: Any, remark: Remark) -> Pixels:
+    if isinstance(photograph, partial):
+        return decode(photograph(), remark=remark)
     if isinstance(photograph, Image.Image):
-        return to_tensor(_from_pillow(photograph, remark))
+        return _from_pillow(photograph, remark)
     if isinstance(photograph, np.ndarray):
         return _from_array(photograph)
     if isinstance(photograph, Tensor):
         return _from_tensor(photograph)
     raise DataError(f"it is a {type(photograph).__name__}; give a path, a Pillow image, an array, a tensor, or a list")
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise DataError("it is a folder; give the files in it")
-    try:
-        return read_bytes(str(path))
-    except OSError as error:
-        raise DataError(error.strerror or str(error)) from error
 
 
 def _from_pillow(image: Image.Image, remark: Remark) -> Image.Image:
@@ -123,13 +151,15 @@ def _from_pillow(image: Image.Image, remark: Remark) -> Image.Image:
         raise DataError(str(error) or type(error).__name__) from error
 
 
-def _from_array(array: NDArray[Any]) -> Tensor:
+def _from_array(array: NDArray[Any]) -> Pixels:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
         raise DataError(f"it is an array of shape {array.shape}; give (H, W) or (H, W, C) with C = 1, 3 or 4")
     if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"its values are {array.dtype}; give uint8, uint16, or floating-point numbers in [0, 1]")
+    if array.dtype == np.uint8 and array.shape[-1] < 4 and array.size:
+        return Image.fromarray(np.ascontiguousarray(array if array.shape[-1] == 3 else array.repeat(3, axis=-1)))
     white = np.iinfo(array.dtype).max if np.issubdtype(array.dtype, np.integer) else 1
     pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1), dtype=np.float32))
     _check_range(pixels, 0, white, "floating-point arrays")
@@ -155,9 +185,3 @@ def _check_range(values: Tensor, low: float, high: float, what: str) -> None:
         raise DataError(
             f"its values reach from {least:.4g} to {most:.4g}; {what} are in [{low}, {high}]: scale or clamp"
         )
-
-
-def _check_size(photograph: Tensor) -> None:
-    height, width = photograph.shape[1:]
-    if min(height, width) < SMALLEST:
-        raise DataError(f"it has {width}×{height} pixels, and the smallest photograph {SMALLEST}×{SMALLEST}")

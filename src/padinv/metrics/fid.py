@@ -18,6 +18,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from padinv.batches import check_images
 from padinv.exceptions import ConfigError, MissingPackageError, WeightsNotFoundError
+from padinv.images import to_bytes
 from padinv.losses.base import Frozen
 
 
@@ -89,7 +90,7 @@ class Inception(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 2048) of images (B, 3, H, W) in [-1, 1]."""
-        features: Tensor = self.network(((images + 1) * 127.5).round().byte())[0]
+        features: Tensor = self.network(to_bytes(images))[0]
         return features
 
 
@@ -106,7 +107,7 @@ class _Features(Frozen):
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, 3, H, W) in [-1, 1] to (B, N); maps of features become their means."""
         # Generated images are as coarse as the files that real ones come from.
-        rounded = ((images.float().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        rounded = to_bytes(images).float() / 127.5 - 1
         with torch.autocast(images.device.type, enabled=False):
             maps = self.network(rounded)
         vectors = [x if x.ndim == 2 else x.mean(dim=(2, 3)) for x in ([maps] if isinstance(maps, Tensor) else maps)]

@@ -46,7 +46,7 @@ def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Call
     if not any(Path(path).exists() or path in BUNDLED for path in paths):
         raise DataError(f"There is no file {paths[0]!r}" + (", nor any other of those given." if paths[1:] else "."))
     sources: list[Source] = []
-    for folder, group in groupby(paths, _folder_of_file):
+    for folder, group in groupby(paths, lambda path: None if holds_several(path) else Path(path).parent):
         if folder is None:
             sources += [_open(path, codes, remark) for path in group]
         else:
@@ -56,21 +56,30 @@ def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Call
 
 def _expand(argument: str) -> list[str]:
     """The paths behind an argument, of which there is more than one only for a pattern."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", argument):
+    if is_url(argument):
         raise DataError(f"{argument} is a URL, and photographs are not fetched: download it, and give the file.")
     path = Path(argument).expanduser()
-    if path.exists() or not glob.has_magic(argument):
+    if not is_pattern(argument):
         return [str(path)]
     if found := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 (pathlib has none for absolute patterns)
         return found
     raise DataError(f"No file matches {argument!r}.")
 
 
-def _folder_of_file(path: str) -> Path | None:
-    """The folder of a single file; None for what holds several images."""
-    target = Path(path)
-    holds_several = target.is_dir() or _is_zip(target) or (path in BUNDLED and not target.exists())
-    return None if holds_several else target.parent
+def holds_several(path: str) -> bool:
+    """Whether a path is that of several images: a folder, a zip file, or the name of a bundled data set."""
+    target = Path(path).expanduser()
+    return target.is_dir() or _is_zip(target) or (path in BUNDLED and not target.exists())
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path is a pattern such as ``photos/*.jpg``, and not a file of that very name."""
+    return glob.has_magic(path) and not Path(path).expanduser().exists()
+
+
+def is_url(path: str) -> bool:
+    """Whether a path begins as a URL does."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
 
 
 def _is_zip(path: Path) -> bool:
