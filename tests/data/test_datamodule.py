@@ -6,6 +6,7 @@ import torch
 from jsonargparse import ArgumentParser
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
+from fitting import quiet_trainer
 from image_files import encode, picture, write_folder, write_lmdb, write_zip
 from padinv.data import ImageDataModule, ImageLoader, UnreadableImageWarning
 from padinv.exceptions import ConfigError, DataError
@@ -55,8 +56,7 @@ class Recorder(LightningModule):
 
 
 def trainer(tmp_path: Path, **options: object) -> Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(accelerator="cpu", default_root_dir=tmp_path, **{**quiet, "enable_checkpointing": False, **options})
+    return quiet_trainer(**{"default_root_dir": tmp_path, **options})
 
 
 @pytest.fixture

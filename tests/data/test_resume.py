@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from fitting import quiet_trainer
 from image_files import write_folder
 from padinv.data import ImageDataModule
 
@@ -100,17 +101,7 @@ def run(
     **options: Any,
 ) -> tuple[Recorder, Trainer]:
     model = Recorder(manual)
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks or []),
-        default_root_dir=folder.parent,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        **{"max_epochs": EPOCHS, **options},
-    )
+    trainer = quiet_trainer(*(callbacks or []), **{"default_root_dir": folder.parent, "max_epochs": EPOCHS, **options})
     settings = {"resolution": 8, "batch_size": BATCH, "num_workers": 0, "val": str(folder), **(data or {})}
     module = ImageDataModule(train=str(folder), **settings)
     with contextlib.suppress(StoppedError):

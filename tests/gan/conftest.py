@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Trainer
 
-from padinv import ImageDataModule
+import fitting
 from padinv.gan import StyleGAN2Module
 from padinv.losses import AdversarialLoss
 
 Build = Callable[..., StyleGAN2Module]
-Fit = Callable[..., tuple[Trainer, "Recorder"]]
+Fit = Callable[..., tuple[Trainer, fitting.Recorder]]
 
 
 @pytest.fixture
@@ -29,43 +29,12 @@ def build(generator_file: str, discriminator_file: str) -> Build:
     return build_module
 
 
-class Recorder(Callback):
-    """The metrics and files of every batch; stops after some."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.metrics: list[dict[str, float]] = []
-        self.names: list[list[str]] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, i: int
-    ) -> None:
-        self.metrics.append({key: float(value) for key, value in trainer.callback_metrics.items()})
-        self.names.append(batch["name"])
-        trainer.should_stop = int(pl_module.steps) >= self.steps
-
-
 @pytest.fixture
 def fit(picture_folder: Path) -> Fit:
     def fit_module(
-        module: StyleGAN2Module, steps: int = 3, ckpt: Path | None = None, batch_size: int = 4, **options: Any
-    ) -> tuple[Trainer, Recorder]:
-        recorder = Recorder(steps)
-        defaults = {
-            "accelerator": "cpu",
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "limit_val_batches": 0,
-            "log_every_n_steps": 1,
-            "max_epochs": -1,
-        }
-        options["callbacks"] = [recorder, *options.get("callbacks", [])]
-        trainer = Trainer(**{**defaults, **options})
-        folder = str(picture_folder)
-        data = ImageDataModule(train=folder, val=folder, resolution=32, batch_size=batch_size, num_workers=0)
-        trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
-        return trainer, recorder
+        module: StyleGAN2Module, steps: int = 3, batch_size: int = 4, **options: Any
+    ) -> tuple[Trainer, fitting.Recorder]:
+        data = {"val": str(picture_folder), "batch_size": batch_size}
+        return fitting.fit(module, picture_folder, steps, data, **options)
 
     return fit_module

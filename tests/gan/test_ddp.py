@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from fitting import padinv_process
 from padinv.gan import StyleGAN2Module
 
 STEPS = 6  # of which the path length is regularized in two, R1 is in one, and the augmentation adapts in one
@@ -45,16 +43,14 @@ class Recorder(Callback):
 def fit(folder: Path, generator: str, discriminator: str, pictures: Path, *args: str) -> Path:
     """Fits in processes of their own, which import the callback from this file; returns the folder."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "padinv", "fit-gan", "--config", "gan64", "--trainer.precision=32-true"]
+    command = ["fit-gan", "--config", "gan64", "--trainer.precision=32-true"]
     command += [f"--model.generator={generator}", f"--model.discriminator={discriminator}", "--model.fid_samples=9"]
     command += ["--model.augmentation.probability=0.5", f"--data.train={pictures}", f"--data.val={pictures}"]
     command += ["--data.resolution=32", "--data.batch_size=4", f"--schedule.images={STEPS * 8}"]
     command += ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.num_sanity_val_steps=0"]
     command += ["--trainer.log_every_n_steps=1", f"--trainer.logger.save_dir={folder}"]
     command += ["--trainer.callbacks+=test_ddp.Recorder", f"--trainer.callbacks.folder={folder}", *args]
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    result = padinv_process(*command, test_file=__file__)
     assert result.returncode == 0, result.stderr
     return folder
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins import MixedPrecision, TorchCheckpointIO
 
-from padinv import ImageDataModule, PaddingCode, PadInvEncoder, PadInvModule
+from fitting import ENCODER, quiet_trainer
+from padinv import ImageDataModule, PaddingCode, PadInvModule
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.pictures import contact_sheet, ring_heat_maps
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
@@ -24,8 +24,7 @@ from padinv.training.run import check_writable, run_directory
 @pytest.fixture
 def module(generator_file: str) -> PadInvModule:
     torch.manual_seed(0)
-    encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-    return PadInvModule(generator_file, encoder=encoder, lambda_per=0.0)
+    return PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
 
 
 @pytest.fixture
@@ -37,19 +36,7 @@ def images(picture_folder: Path) -> ImageDataModule:
 
 
 def trainer(folder: Path, *callbacks: Callback, **options: Any) -> Trainer:
-    defaults = {
-        "accelerator": "cpu",
-        "default_root_dir": folder,
-        "logger": CSVLogger(folder, name="run"),
-        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
-        "enable_model_summary": False,
-        "enable_progress_bar": any(isinstance(callback, ImageProgressBar) for callback in callbacks),
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-        "max_epochs": -1,
-        "callbacks": list(callbacks),
-    }
-    return Trainer(**{**defaults, **options})
+    return quiet_trainer(*callbacks, **{"default_root_dir": folder, "logger": CSVLogger(folder, name="run"), **options})
 
 
 class Validations(Callback):
@@ -70,8 +57,7 @@ def test_schedule_means_the_same_with_and_without_a_discriminator(
     generator_file: str,
 ) -> None:
     if discriminator:
-        encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-        module = PadInvModule(generator_file, discriminator_file, encoder, lambda_per=0.0, lambda_adv=0.1)
+        module = PadInvModule(generator_file, discriminator_file, ENCODER, lambda_per=0.0, lambda_adv=0.1)
     validations = Validations()
     trainer(tmp_path, ImageSchedule(30, validate_every=12), validations).fit(module, images)
     assert int(module.images_seen) == 32
@@ -333,8 +319,7 @@ def test_limits_of_lightnings_agree_with_the_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if discriminator:
-        encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-        module = PadInvModule(generator_file, discriminator_file, encoder, lambda_per=0.0, lambda_adv=0.1)
+        module = PadInvModule(generator_file, discriminator_file, ENCODER, lambda_per=0.0, lambda_adv=0.1)
     options: dict[str, Any] = {"max_steps": 6} if limit == "max_steps" else {"max_epochs": 1}
     options |= {"limit_train_batches": 3} if limit == "limit_train_batches" else {}
     seen = {"max_epochs": 20, "max_steps": 12 if discriminator else 24, "limit_train_batches": 12}[limit]

@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from fitting import quiet_trainer
 from padinv import PadInvModule
 from padinv.cli import main
 from padinv.gan.cli import GanCLI
@@ -170,7 +171,7 @@ def test_torchrun_sets_the_devices_or_is_refused(made: Any, monkeypatch: pytest.
 
 
 def test_python_is_refused_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    trainer = quiet_trainer(devices=1)
     check_processes(trainer)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -180,11 +181,10 @@ def test_python_is_refused_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"sync_batchnorm": True}])
 def test_every_trainer_of_several_processes_synchronizes_batchnorm(options: dict[str, bool]) -> None:
-    quiet = {"logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
-    many = Trainer(devices=2, strategy="ddp", **quiet, **options)
+    many = quiet_trainer(devices=2, strategy="ddp", **options)
     synchronize_batchnorm(many.strategy)
     assert type(many.strategy._layer_sync) is SyncBatchNorm
-    one = Trainer(devices=1, **quiet)
+    one = quiet_trainer(devices=1)
     synchronize_batchnorm(one.strategy)
     assert getattr(one.strategy, "_layer_sync", None) is None
 
@@ -200,7 +200,7 @@ def test_batchnorm_is_synchronized_unless_told_otherwise(wanted: bool, made: Any
 def test_without_a_logger_every_run_is_the_next(tmp_path: Path) -> None:
     (tmp_path / "unlogged" / "version_3").mkdir(parents=True)
     logger = NoLogger(str(tmp_path))
-    trainer = Trainer(logger=logger, accelerator="cpu", enable_checkpointing=False)
+    trainer = quiet_trainer(logger=logger)
     assert run_directory(trainer) == tmp_path / "unlogged" / "version_4"
     logger.log_metrics({"a": 1.0}, step=1)
     logger.log_hyperparams({"a": 1.0})

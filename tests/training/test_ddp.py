@@ -11,9 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from fitting import padinv_process, quiet_trainer
 from padinv import PadInvModule
 from padinv.training.distributed import GlobalBatchNorm2d, SyncBatchNorm, allow_unused_parameters
 
@@ -73,14 +72,12 @@ class NotANumber(Callback):
 
 def fit(folder: Path, devices: int, *args: str) -> subprocess.CompletedProcess[str]:
     """``padinv fit --config quickstart``, in processes of its own, which import the callbacks from this file."""
-    command = [sys.executable, "-m", "padinv", "fit", "--config", "quickstart", *DISCRIMINATOR, *SGD]
+    command = ["fit", "--config", "quickstart", *DISCRIMINATOR, *SGD]
     command += [f"--data.batch_size={BATCH // devices}", f"--schedule.images={STEPS * BATCH}"]
     command += ["--trainer.accelerator=cpu", f"--trainer.devices={devices}", "--trainer.num_sanity_val_steps=0"]
     command += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.save_dir={folder}"]
     command += ["--trainer.log_every_n_steps=1", *args]
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return padinv_process(*command, test_file=__file__)
 
 
 def fit_recorded(folder: Path, devices: int, *args: str) -> list[list[dict[str, Any]]]:
@@ -179,7 +176,7 @@ def test_sync_batchnorm_changes_the_layers_and_changes_them_back() -> None:
             self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
 
     model = Model().eval()
-    model.trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    model.trainer = quiet_trainer(devices=1)
     images = torch.randn(2, 3, 4, 4)
     before, state = model.layers(images), model.state_dict()
     plugin = SyncBatchNorm()
@@ -194,6 +191,6 @@ def test_sync_batchnorm_changes_the_layers_and_changes_them_back() -> None:
     [("ddp", True), ("ddp_find_unused_parameters_false", False), ("ddp_find_unused_parameters_true", True)],
 )
 def test_plain_ddp_is_told_to_expect_unused_parameters(strategy: str, expected: bool) -> None:
-    trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False)
+    trainer = quiet_trainer(devices=2, strategy=strategy)
     allow_unused_parameters(trainer.strategy)
     assert trainer.strategy._ddp_kwargs["find_unused_parameters"] is expected  # what DDP is made with

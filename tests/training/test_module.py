@@ -23,13 +23,12 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from padinv import ImageDataModule, InversionCode, PadInvEncoder, PadInvModule, load_encoder, load_generator
+from fitting import ENCODER, Recorder, fit, quiet_trainer
+from padinv import ImageDataModule, InversionCode, PadInvModule, load_encoder, load_generator
 from padinv.checkpoints import save_network
 from padinv.codes import CodeShape
 from padinv.exceptions import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PixelLoss
-
-ENCODER = partial(PadInvEncoder, resolution=32, depth=18, width=4)
 
 
 class PlainEncoder(nn.Module):
@@ -54,56 +53,6 @@ def build(generator_file: str, discriminator_file: str) -> Any:
         return PadInvModule(**{**defaults, **options})
 
     return build_module
-
-
-class Recorder(Callback):
-    """The losses, learning rates and files of every batch."""
-
-    def __init__(self) -> None:
-        self.metrics: list[dict[str, float]] = []
-        self.names: list[list[str]] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, i: int
-    ) -> None:
-        self.metrics.append({key: float(value) for key, value in trainer.callback_metrics.items()})
-        self.names.append(batch["name"])
-
-
-def fit(
-    module: PadInvModule,
-    folder: Path,
-    steps: int = 3,
-    data: dict[str, Any] | None = None,
-    ckpt: str | None = None,
-    **options: Any,
-) -> tuple[Trainer, Recorder]:
-    recorder = Recorder()
-    defaults = {
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "limit_val_batches": 0,
-        "log_every_n_steps": 1,
-        "max_epochs": -1,
-    }
-    options["callbacks"] = [recorder, StopAfter(steps), *options.get("callbacks", [])]
-    trainer = Trainer(**{**defaults, **options})
-    images = ImageDataModule(
-        **{"train": str(folder), "resolution": 32, "batch_size": 4, "num_workers": 0, **(data or {})}
-    )
-    trainer.fit(module, images, ckpt_path=ckpt, weights_only=True)
-    return trainer, recorder
-
-
-class StopAfter(Callback):
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        trainer.should_stop = int(pl_module.steps) >= self.steps
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -493,7 +442,7 @@ def test_validation_and_test_report_the_losses_images(
     data = ImageDataModule(
         val=str(picture_folder), test=str(picture_folder), resolution=32, batch_size=8, num_workers=0
     )
-    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = quiet_trainer()
     (validated,) = trainer.validate(module, data, verbose=False)
     assert {"val/mse", "val/psnr", "val/ms_ssim", "val/features"} <= set(validated)
     images = torch.cat([batch["image"] for batch in data.val_dataloader()])
@@ -507,7 +456,7 @@ def test_validation_and_test_report_the_losses_images(
 def test_prediction(build: Any, picture_folder: Path) -> None:
     module = build()
     data = ImageDataModule(predict=str(picture_folder), resolution=32, batch_size=8, num_workers=0)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = quiet_trainer()
     batches = trainer.predict(module, data)
     assert [len(batch["code"]) for batch in batches] == [8, 8, 4]
     assert [Path(name).name for batch in batches for name in batch["name"]] == [f"{i:02d}.png" for i in range(20)]
@@ -573,7 +522,7 @@ def test_numbers_of_one_other_precision_are_refused(build: Any, picture_folder: 
         fit(build(), picture_folder, precision=precision)
     data = ImageDataModule(val=str(picture_folder), resolution=32, num_workers=0)
     with pytest.raises(ConfigError, match=precision):
-        Trainer(accelerator="cpu", logger=False, precision=precision).validate(build(), data)
+        quiet_trainer(precision=precision).validate(build(), data)
 
 
 def test_metrics_and_averages_are_kept_in_float32(build: Any, picture_folder: Path) -> None:
@@ -676,7 +625,7 @@ def test_loggers_get_the_arguments(build: Any, picture_folder: Path, tmp_path: P
 )
 @pytest.mark.parametrize("step", ["fit", "validate", "predict"])
 def test_a_batch_that_is_none_is_a_sentence(build: Any, data: Any, message: str, step: str) -> None:
-    trainer = Trainer(accelerator="cpu", fast_dev_run=1, enable_progress_bar=False, enable_model_summary=False)
+    trainer = quiet_trainer(fast_dev_run=1)
     loader = DataLoader(data, batch_size=2)
     loaders = [loader, loader] if step == "fit" else [loader]
     with pytest.raises(DataError, match=re.escape(message)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import Namespace
-from pytorch_lightning import Trainer
 
-from padinv import PadInvEncoder, PadInvModule, load_generator
+from fitting import ENCODER, quiet_trainer
+from padinv import PadInvModule, load_generator
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.training.resuming import check_checkpoint, resolve_checkpoint, runs_folder
 
@@ -161,27 +160,24 @@ def test_runs_of_a_name(run: Any, picture_folder: Path, capsys: pytest.CaptureFi
 
 def test_arguments_that_no_checkpoint_holds_are_named(generator_file: str, tmp_path: Path) -> None:
     generator = load_generator(generator_file)
-    encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-    module = PadInvModule(generator, encoder=encoder, lambda_per=0.0)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module = PadInvModule(generator, encoder=ENCODER, lambda_per=0.0)
+    trainer = quiet_trainer()
     trainer.strategy.connect(module)
     trainer.save_checkpoint(path := tmp_path / "run.ckpt", weights_only=True)
     with pytest.raises(CheckpointError, match=r"generator, encoder as Python objects.*\(…, generator=…, encoder=…\)"):
         PadInvModule.load_from_checkpoint(path)
     with pytest.raises(CheckpointError, match=r"was given encoder as Python objects"):
         PadInvModule.load_from_checkpoint(path, generator=generator)
-    loaded = PadInvModule.load_from_checkpoint(path, generator=generator, encoder=encoder)
+    loaded = PadInvModule.load_from_checkpoint(path, generator=generator, encoder=ENCODER)
     assert loaded.encoder.config == module.encoder.config
 
 
 def test_defaults_need_not_be_named(generator_file: str) -> None:
-    encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-    hparams = PadInvModule(generator_file, encoder=encoder, lambda_per=0.0).hparams
+    hparams = PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0).hparams
     assert hparams["_unsaved"] == ["encoder"]  # and not optimizer_e, a function, which is what it is without
 
 
 def test_the_other_lightning_is_told_of(generator_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning.pytorch", ModuleType("lightning.pytorch"))
-    encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
     with pytest.warns(UserWarning, match="its Trainer refuses modules of pytorch_lightning"):
-        PadInvModule(generator_file, encoder=encoder, lambda_per=0.0)
+        PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)

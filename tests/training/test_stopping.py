@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from padinv import ImageDataModule, PadInvEncoder, PadInvModule
+from fitting import ENCODER, padinv_process, quiet_trainer
+from padinv import ImageDataModule, PadInvModule
 from padinv.cli import main
 from padinv.training import ImageSchedule, LastCheckpoint, StopAtSignals
 from padinv.training.stopping import Stopped
@@ -38,13 +37,11 @@ class Send(Callback):
 def fit(generator_file: str, picture_folder: Path, tmp_path: Path) -> Any:
     def fit_module(*callbacks: Callback, ckpt: Path | None = None, **options: Any) -> int:
         torch.manual_seed(0)
-        encoder = partial(PadInvEncoder, resolution=32, depth=18, width=4)
-        module = PadInvModule(generator_file, encoder=encoder, lambda_per=0.0)
+        module = PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
         folder = str(picture_folder)
         data = ImageDataModule(folder, folder, resolution=32, batch_size=4, num_workers=0)
-        defaults = {"accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, "enable_progress_bar": False}
-        options = {**defaults, "enable_model_summary": False, "num_sanity_val_steps": 0, "max_epochs": -1, **options}
-        trainer = Trainer(callbacks=[StopAtSignals(), *callbacks, LastCheckpoint()], **options)
+        callbacks = (StopAtSignals(), *callbacks, LastCheckpoint())
+        trainer = quiet_trainer(*callbacks, default_root_dir=tmp_path, **options)
         trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
         return int(module.images_seen)
 
@@ -130,14 +127,12 @@ def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_of_two_processes_ends_both(tmp_path: Path, rank: int) -> None:
-    command = [sys.executable, "-m", "padinv", "fit", "--config", "quickstart", "--data.batch_size=4"]
+    command = ["fit", "--config", "quickstart", "--data.batch_size=4"]
     command += ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.num_sanity_val_steps=0"]
     command += [f"--trainer.logger.save_dir={tmp_path}", f"--trainer.default_root_dir={tmp_path}"]
     command += ["--trainer.callbacks+=test_stopping.Send", "--trainer.callbacks.hook=on_train_batch_start"]
     command += ["--trainer.callbacks.images=16", f"--trainer.callbacks.rank={rank}"]
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    result = padinv_process(*command, test_file=__file__)
     assert result.returncode == 143, result.stderr
     (said,) = re.findall(r"Go on with: padinv fit --config (\S+) --ckpt_path (\S+)", result.stderr)
     assert int(torch.load(said[1], weights_only=True)["state_dict"]["images_seen"]) == 24
