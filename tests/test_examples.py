@@ -1,10 +1,8 @@
-"""Examples, presets and documented commands: the script runs, the configs and commands parse."""
+"""Examples and presets: the scripts run, the configs parse."""
 
 from __future__ import annotations
 
-import re
 import runpy
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -38,24 +36,6 @@ def test_config_parses(subcommand: str, config: Path, folder: Path, capsys: pyte
         main([subcommand, "--config", str(config), "--print_config"])
     assert exit_info.value.code == 0
     assert "padinv.PadInvModule" in capsys.readouterr().out
-
-
-def commands() -> list[str]:
-    """The ``padinv fit`` commands of configs' comments, README and documentation, each once."""
-    files = [*CONFIGS, EXAMPLES.parent / "README.md", *(EXAMPLES.parent / "docs").glob("*.md")]
-    texts = [path.read_text(encoding="utf-8").replace("\n#  ", "") for path in files]
-    return sorted({command for text in texts for command in re.findall(r"(?<=padinv )fit --config [^\n`>#]+", text)})
-
-
-@pytest.mark.parametrize("command", commands())
-def test_documented_command_parses(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quickstart = str(presets()["quickstart"])
-    for config in ("mine.yaml", *re.findall(r"runs/\S+/config.yaml", command)):  # written by commands before it
-        command = command.replace(config, quickstart)
-    monkeypatch.chdir(EXAMPLES.parent)
-    with pytest.raises(SystemExit) as exit_info:
-        main([*shlex.split(command), "--print_config"])
-    assert exit_info.value.code == 0
 
 
 @pytest.mark.parametrize(
