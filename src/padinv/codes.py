@@ -40,7 +40,7 @@ class _Code(ABC):
 
     @property
     def shape(self) -> torch.Size:
-        """The shape of the first tensor. A sample iterates into itself: what looks for shapes inside finds this one."""
+        """The shape of the first tensor, for tools that would search inside: a single sample iterates into itself."""
         return next(self.tensors()).shape
 
     def __getitem__(self: Code, index: int | slice | Tensor | Sequence[int]) -> Code:
@@ -128,7 +128,7 @@ class PaddingCode(_Code):
                     f"The ring at {resolution} px has shape (B, C, {ring_positions(resolution)}), not "
                     f"{tuple(ring.shape)}; make rings from maps with PaddingCode.from_maps."
                 )
-        sizes = [tensor.shape[0] for tensor in self.tensors()]  # not len(), and no set: they are symbols when exported
+        sizes = [tensor.shape[0] for tensor in self.tensors()]  # neither len() nor a set: an export has symbols here
         if any(size != sizes[0] for size in sizes):
             raise ConfigError(f"All parts of a PaddingCode need one batch size, not {sizes}.")
 

@@ -1,9 +1,9 @@
 """What makes CPUs fast: algorithms for convolutions, weights that are prepared once, memory, fused optimizers.
 
-Here is all of it, and nothing else of the package knows how it is done. ``padinv.ops`` asks :func:`conv3x3` and
-:func:`transposed_conv3x3` for its convolutions. Layers say what of them can be prepared (:class:`FrozenWeight`,
-``folded``) or computed again (:class:`Recomputable`), and :func:`fold` and :func:`recompute_activations` ask them to.
-On other devices all of it computes what torch computes, by torch's own functions.
+All of it is here, and no other module knows how it is done. ``padinv.ops`` asks :func:`conv3x3` and
+:func:`transposed_conv3x3` for its convolutions. A layer says what can be prepared (:class:`FrozenWeight`, ``folded``)
+or computed again (:class:`Recomputable`); :func:`fold` and :func:`recompute_activations` ask for it. On other devices
+all of this calls torch's own functions.
 """
 
 from padinv.cpu.doubling import split_taps, transposed_conv3x3

@@ -1,7 +1,7 @@
 """The transposed 3×3 convolution of stride 2 that doubles a map, as four convolutions where that is faster.
 
-PyTorch's reaches half of the speed of a convolution on CPUs. There, each of the four kinds of pixels of the result, of
-even or odd row and column, comes from a convolution with those taps of the weight that meet it: 2×2, 2×1, 1×2 and 1×1.
+On CPUs PyTorch's own runs at half the speed of a convolution. The pixels of the result are of four kinds, in even or
+odd rows and columns. Each kind is a convolution with the taps of the weight that reach it: 2×2, 2×1, 1×2 and 1×1.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def transposed_conv3x3(x: Tensor, weight: Tensor, taps: Taps | None = None) -> T
     Args:
         x: (B, I, H, W).
         weight: (O, I, 3, 3).
-        taps: :func:`split_taps` of the weight, if they are at hand.
+        taps: :func:`split_taps` of the weight, if already computed.
 
     Returns:
         (B, O, 2H + 2, 2W + 2), whose last row and column are zero.
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting():
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, output_padding=1)
-    # Odd pixels are one fewer than even ones: theirs beyond the map are the zeros.
+    # A row has one odd pixel fewer than even ones, and so has a column: the missing ones are the zeros.
     return _interleave(
         [
             [F.conv2d(x, kernel, padding=1)[:, :, i:, j:] for j, kernel in enumerate(kernels)]
@@ -41,7 +41,7 @@ def _interleave(pixels: list[list[Tensor]]) -> Tensor:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         rows = [rearrange(torch.cat(row, dim=1), "b (j o) h w -> b h (w j o)", j=2) for row in pixels]
         doubled = rearrange(torch.cat(rows, dim=-1), "b h (i w o) -> b (h i) w o", i=2, o=pixels[0][0].shape[1])
-    else:  # one copy instead of two, whose gradient would be four
+    else:  # one copy; two stacks would be two, and four in the gradient
         batch, channels, height, width = pixels[0][0].shape
         doubled = pixels[0][0].new_empty(batch, 2 * height, 2 * width, channels)
         for i, row in enumerate(pixels):

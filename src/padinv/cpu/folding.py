@@ -1,4 +1,4 @@
-"""What can be computed once when weights no longer change: a network for inference alone."""
+"""Networks for inference alone: what depends only on weights is computed once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class FrozenWeight(NamedTuple):
-    """What is computed of a weight (O, I, 3, 3) at every call, to be kept when it no longer changes.
+    """What a layer computes from its weight (O, I, 3, 3) at every call, kept once the weight no longer changes.
 
     Args:
         energy: Σ_k w_oik², (O, I).
-        transformed: in the form of :func:`padinv.cpu.winograd.transform_weight`, if that is of use.
-        taps: :func:`padinv.cpu.doubling.split_taps`, if it is for doubling.
+        transformed: :func:`padinv.cpu.winograd.transform_weight`, None where that algorithm is not used.
+        taps: :func:`padinv.cpu.doubling.split_taps`, None unless the layer doubles its map.
     """
 
     energy: Tensor
@@ -37,20 +37,20 @@ class FrozenWeight(NamedTuple):
 
 @runtime_checkable
 class Foldable(Protocol):
-    """A layer of which something can be computed once."""
+    """A layer that can compute something once, for inference."""
 
     def folded(self, dtype: torch.dtype | None) -> nn.Module:
-        """The layer for inference: itself, changed, or another in its place.
+        """Returns the layer for inference: itself, changed in place, or its replacement.
 
         Args:
-            dtype: of the weights of convolutions; theirs if None.
+            dtype: of the weights of convolutions; None leaves it.
         """
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
-    """A copy for inference alone that computes the same in less time.
+    """Makes a copy for inference alone, which computes the same in less time.
 
     Each layer that is :class:`Foldable` folds itself: BatchNorm goes into the convolution before it, and what depends
     on weights alone is computed, on a CPU also their transforms for Winograd's algorithm, which take four times their
@@ -58,8 +58,8 @@ def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
 
     Args:
         network: an encoder or a generator, frozen and in evaluation mode. What does not change is not copied.
-        dtype: of the weights of convolutions, to run under ``torch.autocast`` of the same, which would cast them each
-            time; theirs if not given.
+        dtype: of the weights of convolutions, for use under ``torch.autocast`` of that dtype, which would cast them at
+            each call; None leaves it.
 
     Returns:
         The copy.

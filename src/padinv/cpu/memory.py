@@ -1,7 +1,7 @@
 """Keeps the memory that a network frees, instead of giving it back and asking for it again.
 
-glibc maps every large block of its own and unmaps it when it is freed. The next activation is then new memory, whose
-every page is first faulted in and cleared by the kernel: on a CPU, at 1024 px, that takes longer than the arithmetic.
+glibc maps each large block by itself and unmaps it when it is freed. The kernel then has to fault in and clear every
+page of the next activation: on a CPU, at 1024 px, that takes longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SMALLEST_APART = 1 << 16
 def keep_freed_memory() -> bool:
     """Asks the C library to keep freed memory for the next allocation, in this process and for good.
 
-    The process then stays as large as it has been at its largest. On a device other than the CPU it neither helps nor
-    harms; with another C library than glibc (macOS, Windows, Alpine) nothing happens.
+    The process then keeps the largest size that it has had. On a device other than the CPU it neither helps nor harms;
+    with another C library than glibc (macOS, Windows, Alpine) nothing happens.
 
     Returns:
         Whether the C library took the request.
@@ -31,8 +31,8 @@ def keep_freed_memory() -> bool:
 def set_apart() -> bool:
     """Asks the C library for pages of its own for every block of 64 KiB or more, until :func:`keep_freed_memory`.
 
-    For what is allocated to stay, such as an optimizer's moments: it then does not lie between blocks that come and go,
-    where it would split the room of larger ones. It is slow.
+    For blocks that stay, such as an optimizer's moments: among blocks that come and go they would split the room of
+    larger ones. Allocating is slow meanwhile.
 
     Returns:
         Whether the C library took the request.

@@ -34,10 +34,10 @@ def fuse_on_cpus(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _order_moments(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> None:
-    """Lays out what an optimizer knows of a weight as the weight is.
+    """Gives an optimizer's moments the memory layout of their weights.
 
-    A fused step goes through all of them number by number, whatever their strides. Those of a run that is resumed
-    without ``channels_last``, or with it for the first time, are another's.
+    A fused step goes through weight and moments in the order of memory and ignores strides. The layouts differ when a
+    run is resumed with another ``channels_last``.
     """
     state = optimizer.state.get(weight, {})
     for name, moment in state.items():

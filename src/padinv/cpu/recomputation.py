@@ -1,12 +1,13 @@
 """Activation checkpointing (Chen et al. 2016): a layer keeps its input, and computes the rest again for its gradient.
 
-It saves memory for time: one more forward pass of the layers that do it. Those are the generator's convolutions and the
-encoder's bottlenecks, or only those of them whose maps are large: most of the memory, and little of the time. Whole
-blocks of the generator would keep less, but then need far more at once: the last one alone has a fourth of all
+It saves memory and takes time: one more forward pass of the layers that do it. These are the generator's convolutions
+and the encoder's bottlenecks, or only those with large maps, which have most of the memory and little of the time.
+Whole blocks of the generator would keep less, but need more at once: the last one alone has a quarter of all
 activations.
 
-Or else only what is cheap is computed again. Of a bottleneck, seven maps are kept: its input, and what each BatchNorm,
-convolution and activation makes of it. Convolutions make two of them, and nearly all of the work is in theirs.
+Or only cheap operations are done again. Without recomputation a bottleneck keeps seven maps: its input, and the results
+of each BatchNorm, convolution and activation. Two of them are results of convolutions, which take nearly all of the
+time.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ CONVOLUTIONS = [torch.ops.aten.convolution.default, torch.ops.padinv.winograd.de
 
 
 class Recomputable(nn.Module):
-    """A layer that is large between its input and its output.
+    """A layer whose activations, between input and output, take much memory.
 
     Attributes:
-        cheap: whether it is large even when the results of its convolutions are kept.
+        cheap: whether recomputing saves memory even if the results of convolutions are kept.
     """
 
     cheap: ClassVar[bool] = False
@@ -44,8 +45,8 @@ def recompute_activations(network: nn.Module, minimum_size: int = 1, *, only_che
         only_cheap: keeps the results of convolutions, and only layers that are ``cheap`` do it. A compiled network
             then stays as it is: the compiler does this by itself.
 
-    In place, and in nothing else: parameters, buffers and their names stay as they are, as do outputs and gradients.
-    A copy of the network does the same. To do it twice is to do it once.
+    It changes the network in place. Parameters, buffers and their names, outputs and gradients stay the same. A copy of
+    the network recomputes, too. Calling this twice is the same as calling it once.
 
     >>> from padinv.networks.backbone import Bottleneck
     >>> layer = Bottleneck(2, 2)
@@ -64,14 +65,14 @@ def _forward(module: nn.Module, minimum_size: int, only_cheap: bool, x: Tensor, 
     compiling = torch.compiler.is_compiling()
     if not torch.is_grad_enabled() or x.shape[-1] < minimum_size or (compiling and only_cheap):
         return forward(x, *args, **kwargs)
-    if compiling:  # writes to buffers once by itself
+    if compiling:  # the compiler writes to buffers once
         return checkpoint(forward, x, *args, use_reentrant=False, **kwargs)
     contexts = partial(_contexts, module, only_cheap)
     return checkpoint(forward, x, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Those of the forward pass, and of when it is done again."""
+    """The contexts of the forward pass and of its repetition."""
     if not only_cheap:
         return nullcontext(), _buffers_kept(module, nullcontext())
     keep, use = create_selective_checkpoint_contexts(CONVOLUTIONS)  # type: ignore[no-untyped-call]  # torch's own
@@ -80,7 +81,7 @@ def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManag
 
 @contextmanager
 def _buffers_kept(module: nn.Module, inside: AbstractContextManager[Any]) -> Iterator[None]:
-    """Keeps BatchNorm from counting a batch again: what it writes, it writes to copies."""
+    """Keeps BatchNorm from counting a batch twice: it writes to copies of its buffers."""
     kept = {layer: layer._buffers for layer in module.modules() if layer.training}
     for layer, buffers in kept.items():
         layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}

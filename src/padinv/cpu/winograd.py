@@ -4,8 +4,8 @@ The map is cut into tiles of 6×6 px that overlap by 2 and give 4×4 px each. Wi
 
     Y = Aᵀ [ Σ_i U_i ⊙ (Bᵀ d_i B) ] A,
 
-where the sum over input channels is, for each of the 36 positions, a product of matrices (tiles × I) (I × O). All is
-bilinear in map and weight, and so is each of its gradients: three operators that are each other's derivatives.
+where the sum over input channels is, for each of the 36 positions, a product of matrices (tiles × I) (I × O). The
+result is bilinear in map and weight, and so are both gradients: the three operators are each other's derivatives.
 
 PyTorch's convolutions on CPUs do not use it. On GPUs cuDNN does, and this is not used.
 """
@@ -37,10 +37,10 @@ RESULT_TRANSFORM = _matrix([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 
 """Aᵀ ⊗ Aᵀ, (16, 36): to the pixels of a tile of the result."""
 
 MINIMUM_CHANNELS = 128
-"""Narrower maps take longer to transform than the products take that are saved."""
+"""With fewer, transforming the map takes longer than the products that it saves."""
 
 MINIMUM_TILES = 64
-"""With fewer, to read the transformed weight takes longer than to multiply it."""
+"""With fewer, reading the transformed weight takes longer than multiplying it."""
 
 STRIP_TILES = 128
 """About how many tiles are worked on at once, so that their transforms stay in the processor's cache."""
@@ -106,7 +106,7 @@ def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None, paddi
     Returns:
         (B, O, H, W), in channels-last format.
     """
-    # The result comes first: what is allocated later and freed before would leave a hole below it.
+    # Allocated first: blocks that are freed before the result would leave a hole below it.
     y = x.new_empty(x.shape[0], *_result_size(x, padding), weight.shape[0])
     maps = rearrange(x, "b i h w -> b h w i")
     u = transform_weight(weight) if transformed is None else transformed
@@ -118,7 +118,7 @@ def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None, paddi
 
 @torch.library.custom_op("padinv::winograd_input_gradient", mutates_args=())
 def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | None = None, padding: int = 0) -> Tensor:
-    """The gradient of a scalar to x, given that to the result.
+    """Computes the gradient to x from the gradient to the result.
 
     Args:
         g: (B, O, H, W).
@@ -149,7 +149,7 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
 
 @torch.library.custom_op("padinv::winograd_weight_gradient", mutates_args=())
 def winograd_weight_gradient(x: Tensor, g: Tensor, padding: int = 0) -> Tensor:
-    """The gradient of a scalar to the weight, given that to the result.
+    """Computes the gradient to the weight from the gradient to the result.
 
     Args:
         x: (B, I, H + 2 - 2·padding, W + 2 - 2·padding).
@@ -171,7 +171,7 @@ def winograd_weight_gradient(x: Tensor, g: Tensor, padding: int = 0) -> Tensor:
 def _strips(y: Tensor, channels: int) -> Iterator[slice]:
     """Rows of tiles of (B, H, W, O) that are worked on together."""
     batch, height, width, _ = y.shape
-    tiles = max(STRIP_TILES, channels // 2)  # the wider, the more the weight counts, which is read for each strip
+    tiles = max(STRIP_TILES, channels // 2)  # each strip reads the whole weight: fewer strips for wide ones
     step = max(1, tiles // (batch * (width // 4)))
     return (slice(start, min(start + step, height // 4)) for start in range(0, height // 4, step))
 

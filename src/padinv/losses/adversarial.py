@@ -1,4 +1,4 @@
-"""What encoder and discriminator train against each other, and the penalty that keeps the discriminator smooth."""
+"""The loss that encoder and discriminator train against each other, and the penalty that smooths the discriminator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all distances between two images have in common, and how they hold networks that are not trained."""
+"""The base class of losses between two images, and the holder of networks that are not trained."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Frozen(nn.Module):
-    """Holds a network that is looked through, never trained.
+    """Holds a network that is used and never trained.
 
     The network is hidden from the module tree, so that it stays as it is whatever happens to the module around it:
 
     - ``train()`` and ``requires_grad_()`` do not reach it: it is in eval mode, with no trainable parameters;
     - ``parameters()`` does not list it: no optimizer, no gradient clipping and no DDP reducer meets it;
-    - ``state_dict()`` does not hold it and ``load_state_dict(strict=True)`` does not ask for it. Its weights can be had
-      again from where they came, and would make up most of a run's checkpoint.
+    - ``state_dict()`` does not hold it and ``load_state_dict(strict=True)`` does not ask for it. Its weights can be
+      loaded again from their source, and would make up most of a run's checkpoint.
 
     ``to()``, ``cuda()`` and their like reach it: they all go through ``_apply``, which is passed on.
 

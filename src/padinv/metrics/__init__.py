@@ -1,4 +1,4 @@
-"""Validation metrics: torchmetrics' own where it has them, and the averages of the losses where not."""
+"""Validation metrics: those of torchmetrics, and averages of the training's losses."""
 
 from padinv.metrics.collection import MSSSIM, ms_ssim_scales, reconstruction_metrics
 from padinv.metrics.fid import FrechetDistance, RandomFeatures

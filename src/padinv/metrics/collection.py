@@ -56,7 +56,7 @@ class MSSSIM(MultiScaleStructuralSimilarityIndexMeasure):
 
 
 def reconstruction_metrics(resolution: int, losses: Iterable[ReconstructionLoss] = ()) -> MetricCollection:
-    """What validation reports, each an average over images, of images in [-1, 1] and in float32.
+    """Builds the metrics that validation reports: averages over images in [-1, 1], in float32.
 
     - ``mse``: mean square, on the scale of :class:`~padinv.losses.PixelLoss`;
     - ``psnr``: in dB, of a range of 2, the mean of the images' own values;

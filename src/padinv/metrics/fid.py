@@ -1,8 +1,8 @@
 """The Fréchet distance between generated and real images, in the features of any network (Heusel et al. 2017).
 
-d² = ‖μ - μ'‖² + Tr(Σ + Σ' - 2·(Σ·Σ')^½), of the means and covariances of the features of either. With Inception's it
-is the FID of the literature. Distances in other features compare with each other only where the network is the same,
-and so are the numbers of images: with fewer, all distances are larger.
+d² = ‖μ - μ'‖² + Tr(Σ + Σ' - 2·(Σ·Σ')^½), with the means and covariances of the features of both sets. With Inception's
+features it is the FID of the literature. Two distances compare only if network and number of images are the same: fewer
+images give larger distances.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from padinv.losses.base import Frozen
 
 
 class RandomFeatures(nn.Module):
-    """A network that was never trained: four stages of two convolutions, each half as large and twice as wide.
+    """An untrained network: four stages of two convolutions, each stage half the size and twice the width.
 
-    Its features need no weights from anywhere, and know no data set. They tell colours and textures well, and what is
-    a face less well: a network that was trained on such images tells that. The first filters sum to 0, as brightness
-    would drown all else; so that mean colours count, the images themselves are features, too, at a quarter.
+    It needs no file of weights and favours no data set. Its features tell colours and textures apart well, and faces
+    less well than a network trained on faces does. The first filters sum to 0, because brightness would drown out
+    everything else. The images themselves, times ¼, are features, too, so that mean colours count.
 
     Args:
         seed: of the weights.
@@ -42,7 +42,7 @@ class RandomFeatures(nn.Module):
         random = torch.Generator().manual_seed(seed)
 
         def convolution(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
-            # On no device, it draws no weights from the global generator, which training draws from.
+            # Made on "meta", it takes no random numbers from the global generator, which training uses.
             conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False, device="meta").to_empty(device="cpu")
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=random)
             if inputs == 3:
@@ -66,11 +66,11 @@ class RandomFeatures(nn.Module):
 
 
 class Inception(nn.Module):
-    """The Inception network of the literature, 2048 features, as torch-fidelity converted and resizes for it.
+    """The Inception network of the literature, 2048 features, with torch-fidelity's weights and resizing.
 
     Raises:
         MissingPackageError: without torch-fidelity.
-        WeightsNotFoundError: if its weights are neither in torch's cache, nor to be had from the net.
+        WeightsNotFoundError: if its weights are not in torch's cache and cannot be downloaded.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ NETWORKS: dict[str, type[nn.Module]] = {"inception": Inception, "random": Random
 
 
 class _Features(Frozen):
-    """A network as torchmetrics wants it: images to one vector each."""
+    """Adapts a network to torchmetrics: one vector for each image."""
 
     def __init__(self, network: nn.Module, resolution: int) -> None:
         super().__init__(copy.deepcopy(network))
@@ -106,7 +106,7 @@ class _Features(Frozen):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, 3, H, W) in [-1, 1] to (B, N); maps of features become their means."""
-        # Generated images are as coarse as the files that real ones come from.
+        # Real images come from 8-bit files: generated ones are rounded the same.
         rounded = to_bytes(images).float() / 127.5 - 1
         with torch.autocast(images.device.type, enabled=False):
             maps = self.network(rounded)
@@ -117,21 +117,21 @@ class _Features(Frozen):
 class FrechetDistance(FrechetInceptionDistance):
     """The Fréchet distance d² of generated to real images, as torchmetrics has it, in the features of any network.
 
-    Both kinds of images are in [-1, 1]; they are cut to that and rounded to 8 bits before the network sees them.
+    Both kinds of images are in [-1, 1]; they are clamped to it and rounded to 8 bits before the network sees them.
 
     Args:
-        features: ``inception`` (needs torch-fidelity, which downloads the weights), ``random``, or a network from
-            images (B, 3, H, W) in [-1, 1] to vectors (B, N), to maps (B, N, h, w), of which the means are taken, or to
-            several of these, which are joined: an encoder's backbone, for one. A network is copied, so that this copy
-            is not trained, and is not in the state dict.
+        features: ``inception`` (needs torch-fidelity, which downloads the weights), ``random``, or a network. A network
+            maps images (B, 3, H, W) in [-1, 1] to vectors (B, N), to maps (B, N, h, w), which are averaged to vectors,
+            or to a list of these, which is joined, as from an encoder's backbone. It is copied; the copy is not trained
+            and not in the state dict.
         resolution: of the images, in pixels.
-        **kwargs: ``reset_real_features=False`` to measure real images once only, and those of every torchmetrics
-            metric.
+        **kwargs: options of every torchmetrics metric, and ``reset_real_features=False`` to measure real images only
+            once.
 
     Raises:
         ConfigError: if there are no such features.
         MissingPackageError: if a package is missing for them.
-        WeightsNotFoundError: if Inception's weights are nowhere to be had.
+        WeightsNotFoundError: if Inception's weights are not in torch's cache and cannot be downloaded.
 
     >>> metric = FrechetDistance(nn.AvgPool2d(2), resolution=2)  # the features are the mean red, green and blue
     >>> black, grey = torch.full((2, 3, 2, 2), -1.0), torch.full((2, 3, 2, 2), -0.6)

@@ -1,4 +1,4 @@
-"""A loss as a metric, so that validation reports with the networks that training uses."""
+"""A loss as a metric: validation uses the networks that training uses."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Shared:
 class MeanLoss(Metric):
     """Average of a loss over all images of all batches and ranks: each image counts the same, whatever its batch.
 
-    The loss is a reference to somebody else's, and stays where its owner puts it: it is not in the metric's state dict,
-    does not move with the metric to another device, and is shared by the metric's copies and clones.
+    The metric does not own the loss: the loss is not in the metric's state dict, does not move with it to another
+    device, and is shared by its copies and clones.
 
     Args:
         loss: a batch mean.

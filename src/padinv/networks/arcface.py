@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class ArcFace(nn.Module):
     """Face embeddings that gradients flow through, with the weights of an InsightFace ONNX file.
 
-    A graph that takes one image alone is given one at a time. It stays in eval mode and takes no gradients itself:
-    BatchNorm statistics and weights are those of the file.
+    A graph that was exported for one image gets its images one at a time. The network stays in eval mode and its
+    weights are frozen: they and the BatchNorm statistics are those of the file.
 
     Args:
-        path: an ``.onnx`` file, or a folder (such as an InsightFace model pack) with a recognition model, which is told
-            from the others by its input (N, 3, 112, 112) and its output (N, 512).
+        path: an ``.onnx`` file, or a folder (such as an InsightFace model pack) with a recognition model: the one with
+            input (N, 3, 112, 112) and output (N, 512).
 
     Raises:
         CheckpointError: if there is no recognition model, or the file cannot be read.
@@ -52,16 +52,16 @@ class ArcFace(nn.Module):
     def _takes_batches(self, path: PathLike) -> bool:
         """Whether two images at once have the embeddings that each has alone.
 
-        Many files were exported with a batch of 1, and reshape to it: of two images they make one row of the wrong
-        length, or worse. What the graph declares is no guide, as most declare a batch of 1 and take any.
+        Many files were exported with a batch of 1 and reshape to it: they turn two images into one row of the wrong
+        length, or fail. The declared batch size does not tell, since most files declare 1 and take any.
 
         Raises:
-            CheckpointError: if not even one image has an embedding.
+            CheckpointError: if the graph does not embed even one image.
         """
         images = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
         try:
             alone = torch.cat([self._embed(image[None]) for image in images])
-        except Exception as error:  # of onnx2torch's operators, which are of any kind
+        except Exception as error:  # onnx2torch's operators raise errors of any class
             raise CheckpointError(f"{path} does not compute an embedding of one face ({error}).") from error
         if alone.shape != (2, 512):
             raise CheckpointError(f"{path} makes {tuple(alone.shape)} of two faces, one after another, not (2, 512).")

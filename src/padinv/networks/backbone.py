@@ -109,7 +109,7 @@ class Bottleneck(Recomputable):
         return out
 
     def folded(self, dtype: torch.dtype | None) -> Bottleneck:
-        """Gives its norms, but for the first, to the convolutions before them (:func:`padinv.cpu.fold`)."""
+        """Folds its norms, except the first, into the convolutions before them (:func:`padinv.cpu.fold`)."""
         self.conv2 = fuse_conv_bn_eval(self.conv2, cast(nn.BatchNorm2d, self.norm2))
         self.norm2 = nn.Identity()
         if isinstance(self.shortcut, nn.Sequential):
@@ -127,12 +127,12 @@ class Stem(nn.Sequential, Recomputable):
         super().__init__(conv, nn.BatchNorm2d(channels), nn.PReLU(channels))
 
     def folded(self, dtype: torch.dtype | None) -> nn.Sequential:
-        """Gives its norm to the convolution (:func:`padinv.cpu.fold`)."""
+        """Folds its norm into the convolution (:func:`padinv.cpu.fold`)."""
         return _without_norm(self)
 
 
 def _without_norm(layers: nn.Sequential) -> nn.Sequential:
-    """A convolution, a BatchNorm and what may follow, without the BatchNorm."""
+    """Folds the BatchNorm of (convolution, BatchNorm, ...) into the convolution."""
     conv, norm, *rest = layers
     return nn.Sequential(fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm)), *rest)
 

@@ -25,15 +25,15 @@ PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
 
 PADDING_SIZE = 32
-"""Of the pyramid's level that padding comes from, in pixels: at the published 256 px it is the second."""
+"""Size in pixels of the pyramid level that padding comes from: the second level at the published 256 px."""
 
 INITIAL_GAIN = 0.1
-"""Shrinks what the heads predict before training: it starts near the mean image, which any inversion is closer to than
-to a random one, and the style latents, which random padding would drown out, are learned from the beginning."""
+"""Factor on the heads' initial weights. Training then starts near the mean image, which is closer to most photographs
+than a random image is, and random padding does not drown out the style latents in the first steps."""
 
 
 def split_latents(num_layers: int) -> list[int]:
-    """How many latents come from each level of the pyramid, the coarsest first: three, four and the rest.
+    """Splits the latents over the levels of the pyramid, the coarsest first: three, four and the rest.
 
     >>> split_latents(18), split_latents(14), split_latents(6)
     ([3, 4, 11], [3, 4, 7], [3, 3, 0])
@@ -78,8 +78,8 @@ class PadInvEncoder(nn.Module):
         padded_resolutions: where padding is predicted; those of 4, 8, 16 and 32 px that the generator has if not given;
             an empty list for none.
         replace_const: whether the generator's constant input is predicted, too.
-        padding_level: of the pyramid that the padding comes from, whatever its resolutions: 0 for the coarsest, 1 or 2;
-            that of 32 px, as published, or the nearest to it, if not given.
+        padding_level: the level of the pyramid that all padding comes from: 0 for the coarsest, 1 or 2. If not given,
+            the level of 32 px, as published, or the nearest to it.
         padding_depth: bottlenecks between that level and the padding, 2 as published.
         padding_heads: whether each ring has a 1×1 convolution of its own, as published by default; without, all rings
             are borders of one map, fpn_channels wide.

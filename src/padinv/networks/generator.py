@@ -120,7 +120,7 @@ class StyleConv(Recomputable):
 
     def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
-        # The activation's gain √2 goes into what is small. Nothing is lost in place: no gradient needs these maps.
+        # The gain √2 of the activation is put on the small factors. In place is safe: no gradient needs these maps.
         gain = math.sqrt(2)
         x = modulated_conv2d(
             x,
@@ -245,7 +245,7 @@ class SynthesisNetwork(nn.Module):
             noise: "const" for the stored noise images, "random" for new ones for each sample, or "none".
 
         Returns:
-            Images (B, 3, H, W), in [-1, 1] but for what overshoots.
+            Images (B, 3, H, W), in [-1, 1] except where they overshoot.
 
         Raises:
             ConfigError: if the latents, or the padding's resolutions or channels, are not this generator's.
@@ -259,7 +259,7 @@ class SynthesisNetwork(nn.Module):
         for k, (name, block) in enumerate(self.blocks.items()):
             own = latents[max(2 * k - 1, 0) : 2 * k + 2]
             x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
-        return cast(Tensor, image).contiguous()  # in the layout that view(-1) and files want, whatever that of the maps
+        return cast(Tensor, image).contiguous()  # view(-1) and writers of files need this layout
 
     def check(self, w_plus: Tensor, padding: PaddingCode | None = None) -> None:
         """Raises ConfigError if latents, or the padding's resolutions or channels, are not this generator's."""

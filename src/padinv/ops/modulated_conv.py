@@ -30,7 +30,7 @@ def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON, energy
         weight: (O, I, k, k).
         style: (B, I).
         epsilon: keeps the root away from zero.
-        energy: Σ_k w_oik², (O, I), if it is at hand.
+        energy: Σ_k w_oik², (O, I), if already computed.
 
     Returns:
         (B, O), float32.
@@ -70,7 +70,7 @@ def modulated_conv2d(
         upsample_kernel: if given, a transposed convolution of stride 2, without ring, followed by this filter, (4, 4).
         bias: (O,).
         gain: factor on the result.
-        frozen: what was computed of the weight before.
+        frozen: what :func:`padinv.cpu.fold` has computed from the weight.
 
     Returns:
         (B, O, R, R), or (B, O, 2R, 2R) when upsampling.
@@ -92,14 +92,14 @@ def modulated_conv2d(
     factor = factor[:, :, None, None].to(x.dtype)
     if bias is not None:
         bias = (bias * gain)[:, None, None].to(x.dtype)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # addcmul's derivative would take a map more
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # addcmul would keep one more map
         x = x * factor
         return x if bias is None else x.add_(bias)  # no gradient needs the map before
     return x.mul_(factor) if bias is None else torch.addcmul(bias, x, factor, out=x)
 
 
 def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
-    """The same for few outputs and without demodulation, as in toRGB: here it is the weight that is modulated.
+    """Modulated 1×1 convolution without demodulation, for toRGB: with few outputs, modulating the weight is cheaper.
 
     Args:
         x: (B, I, R, R).
@@ -111,7 +111,7 @@ def modulated_conv1x1(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
     """
     modulated = weight.flatten(1) * (style[:, None] / math.sqrt(weight[0].numel()))
     modulated = modulated.to(x.dtype)
-    # In the order in which maps lie in memory: here in channels-last where that is fast, in an exported graph never.
+    # Maps stay in the order they have in memory: channels-last here, where it is fast; never in an exported graph.
     if torch.compiler.is_exporting():
         return rearrange(modulated @ rearrange(x, "b i h w -> b i (h w)"), "b o (h w) -> b o h w", h=x.shape[2])
     y = rearrange(x, "b i h w -> b (h w) i") @ rearrange(modulated, "b o i -> b i o")

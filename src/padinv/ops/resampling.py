@@ -52,7 +52,7 @@ def _filter(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
 
 
 class _Filter(torch.autograd.Function):
-    """Keeps no map: PyTorch would, for a gradient of the filter that nobody asks for."""
+    """Filters without keeping the map, which PyTorch would keep for a gradient to the filter."""
 
     @staticmethod
     def forward(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
