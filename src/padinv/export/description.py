@@ -37,7 +37,7 @@ class Description:
     version: str = __version__
 
     def to_json(self) -> str:
-        """As it stands in a file."""
+        """The JSON text that a file holds."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -45,8 +45,8 @@ class Description:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: if it is no JSON.
-            TypeError: if it is not of a description.
+            ValueError: if the text is not JSON.
+            TypeError: if the JSON is not a description.
         """
         fields: dict[str, Any] = json.loads(text)
         return cls(**fields)

@@ -43,7 +43,7 @@ def export_torch(part: Part, path: PathLike) -> Description:
     with writing(path, parents=True) as target:
         try:
             torch.export.save(program, target, extra_files={DESCRIPTION_FILE: part.description.to_json()})
-        except RuntimeError as error:  # its words for a full disk
+        except RuntimeError as error:  # torch's message for a full disk
             raise OSError(str(error).splitlines()[0]) from error
     return part.description
 
@@ -54,10 +54,11 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
     Args:
         part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
         path: the file, ending in .onnx; what does not fit into 2 GB goes into a second file beside it.
-        plain_convolutions: leave 3×3 convolutions as they are. Otherwise they are written as onnxruntime is fastest
-            with on CPUs, in a file of the same size: those of wide maps by Winograd's algorithm, those that double a
-            map as four. What runs on GPUs has algorithms of its own, and for ``int8`` they always stay.
-        int8: store weights in 8 bits, and compute with them (:func:`padinv.export.quantization.quantize`).
+        plain_convolutions: leaves 3×3 convolutions as they are. Otherwise they are written in the form that onnxruntime
+            computes fastest on CPUs, in a file of the same size: those of wide maps by Winograd's algorithm, those that
+            double a map as four convolutions. Runtimes for GPUs have such algorithms themselves. With ``int8``
+            convolutions always stay.
+        int8: stores weights in 8 bits, and computes with them (:func:`padinv.export.quantization.quantize`).
 
     Returns:
         What the file says of itself; with ``int8`` that is also how much worse its images are.
@@ -96,7 +97,7 @@ def trace(part: Part) -> ExportedProgram:
     """The graph of a part, for any number of images."""
     batch = Dim("batch", min=1)
     with torch.inference_mode(False), torch.no_grad():
-        inputs = part.sample(2)  # of a batch of 1 the graph would be one for 1 alone
+        inputs = part.sample(2)  # traced with a batch of 1, the graph would take 1 alone
         shapes = {0: batch} if isinstance(inputs, Tensor) else {name: {0: batch} for name in inputs}
         return torch.export.export(part.module, (inputs,), dynamic_shapes=(shapes,))
 

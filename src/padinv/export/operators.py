@@ -1,7 +1,7 @@
-"""Operators of torch, written into ONNX files as others, which onnxruntime computes faster on CPUs.
+"""Replacements for operators of torch in ONNX files, which onnxruntime computes faster on CPUs.
 
-Its convolutions do not use Winograd's algorithm, its transposed convolution takes longer than the four convolutions
-that do the same, and its Resize took more than half of the encoder's time.
+onnxruntime's convolutions do not use Winograd's algorithm, its transposed convolution takes longer than the four
+convolutions that do the same, and its Resize took more than half of the encoder's time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from padinv.cpu.doubling import split_taps
 from padinv.cpu.winograd import INPUT_TRANSFORM, MINIMUM_CHANNELS, RESULT_TRANSFORM, transform_weight
 
 MINIMUM_SIZE = 16
-"""Side in pixels: of smaller maps, to read the transformed weight takes longer than to multiply it."""
+"""Side in pixels. With smaller maps, reading the transformed weight takes longer than multiplying it."""
 
 Others: TypeAlias = dict[Callable[..., Any], Callable[..., Any]]
 """What is called instead, by function."""
 
 
 class Replacing(TorchFunctionMode):
-    """Within it, each call of some functions of torch is one of others, with the same arguments.
+    """A context in which calls of some functions of torch go to others, with the same arguments.
 
     Args:
-        others: what is called instead, by function. In there the functions are torch's own again.
+        others: what is called instead, by function. Inside these, calls go to torch's own functions again.
 
     >>> with Replacing({torch.sin: torch.cos}):
     ...     torch.sin(torch.zeros(1))
@@ -57,7 +57,7 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """``F.conv2d``, which is done by Winograd's algorithm where that pays: 3×3, of stride 1, of wide maps.
+    """``F.conv2d``, by Winograd's algorithm where that pays: 3×3, stride 1, wide maps.
 
     >>> x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
     >>> torch.allclose(conv2d(x, weight), F.conv2d(x, weight), atol=1e-4)
@@ -74,21 +74,21 @@ def conv2d(
 
 
 def _winograd(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
-    """As :func:`padinv.cpu.winograd.winograd`, in the order in which onnxruntime has maps: channels first."""
+    """Computes :func:`padinv.cpu.winograd.winograd` with channels first, as onnxruntime lays out maps."""
     channels = weight.shape[1]
-    # A convolution of each channel by itself cuts the tiles out and transforms them.
+    # A depthwise convolution cuts the tiles out and transforms them in one operator.
     to_tiles = repeat(INPUT_TRANSFORM.to(x), "k (i j) -> (c k) 1 i j", c=channels, i=6)
     tiles = F.conv2d(x, to_tiles, stride=4, padding=padding, groups=channels)
     v = rearrange(tiles, "b (c k) h w -> k b c (h w)", c=channels)
     m = rearrange(transform_weight(weight), "k i o -> k 1 o i") @ v
-    # Turned, so that four pixels of a row of the result come to lie side by side; the product itself turns matrices.
+    # Transposed so that four pixels of a row of the result lie side by side; the matrix product transposes for free.
     y = m.flatten(1).T @ RESULT_TRANSFORM.to(x).T
     sizes = {"o": weight.shape[0], "h": tiles.shape[2], "w": tiles.shape[3], "i": 4, "j": 4}
     return rearrange(y, "(b o h w) (i j) -> b o (h i) (w j)", **sizes)
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *args: Any, **options: Any) -> Tensor:
-    """``F.conv_transpose2d``, which is four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
+    """``F.conv_transpose2d``, as four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
 
     >>> x, weight = torch.randn(1, 2, 5, 5), torch.randn(2, 3, 3, 3)
     >>> y = conv_transpose2d(x, weight, stride=2, output_padding=1)
@@ -103,14 +103,14 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *args: Any, **options: Any) -> T
 def _double(x: Tensor, weight: Tensor) -> Tensor:
     rows = []
     for i, kernels in enumerate(split_taps(weight.transpose(0, 1))):
-        # Odd pixels, of one tap, are one fewer than even ones: the missing ones are zeros, as beyond the map.
+        # A row has one odd pixel fewer than even ones, and so has a column: the missing ones are zeros.
         parts = [F.conv2d(F.pad(x, (0, j, 0, i)), kernel, padding=(1 - i, 1 - j)) for j, kernel in enumerate(kernels)]
         rows.append(rearrange(torch.stack(parts, dim=-1), "b o h w j -> b o h (w j)"))
     return rearrange(torch.stack(rows, dim=3), "b o h i w -> b o (h i) w")
 
 
 def interpolate(x: Tensor, *args: Any, **options: Any) -> Tensor:
-    """``F.interpolate``, which to a given size, bilinear or bicubic, is A · x · Bᵀ, the same but for rounding.
+    """``F.interpolate``; to a given size, bilinear or bicubic, as A · x · Bᵀ, the same except for rounding.
 
     >>> x = torch.rand(1, 2, 5, 5)
     >>> y = interpolate(x, size=(7, 9), mode="bicubic", align_corners=True)
@@ -125,11 +125,11 @@ def interpolate(x: Tensor, *args: Any, **options: Any) -> Tensor:
 
 
 def _matrix(old: int, new: int, options: dict[str, Any]) -> Tensor:
-    """(new, old): what becomes of a one at each place."""
+    """The matrix (new, old) of a resizing: column i is what a 1 at place i becomes."""
     resized = F.interpolate(torch.eye(old).view(1, old, old, 1), size=(new, 1), **options)
     return resized.view(old, new).T
 
 
 RESIZING: Others = {F.interpolate: interpolate}
 CONVOLUTIONS: Others = {F.conv2d: conv2d, F.conv_transpose2d: conv_transpose2d}
-"""What is faster by onnxruntime on CPUs, by what it stands for."""
+"""The replacements above, by the function that each stands for."""

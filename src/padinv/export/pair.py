@@ -27,7 +27,7 @@ FILES = {"encoder": "encoder.onnx", "generator": "generator.onnx"}
 
 
 class ExportedPair:
-    """An encoder and its generator, run by onnxruntime; what the files do not take is left to the networks themselves.
+    """An encoder and its generator, run by onnxruntime; the networks themselves take what the files do not.
 
     Args:
         encoder: in evaluation mode, as for :func:`encoder_part`.
@@ -39,7 +39,7 @@ class ExportedPair:
     Raises:
         CheckpointError: if the folder has files of other networks, or files cannot be read or written.
         ConfigError: if onnxruntime cannot compute on the device.
-        MissingPackageError: if a package is missing that writes or reads the files.
+        MissingPackageError: if a package that writes or reads the files is missing.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ExportedPair:
             _check(session.description, name, names, paths[name])
 
     def encode(self, images: Tensor) -> InversionCode:
-        """What ``encoder(images)`` gives, for images (B, 3, R, R) in [-1, 1]."""
+        """Computes ``encoder(images)`` for images (B, 3, R, R) in [-1, 1]."""
         inputs = {"images": images}
         if not self.encode_session.takes(inputs):
             code: InversionCode = self.encoder(images)
@@ -76,7 +76,7 @@ class ExportedPair:
         return InversionCode.from_named_tensors(self.encode_session(inputs))
 
     def synthesize(self, w_plus: Tensor, padding: PaddingCode | None = None) -> Tensor:
-        """What ``generator.synthesis(w_plus, padding)`` gives, (B, 3, H, W)."""
+        """Computes ``generator.synthesis(w_plus, padding)``, (B, 3, H, W)."""
         inputs = InversionCode(w_plus, padding).named_tensors()
         if not self.generate_session.takes(inputs):
             images: Tensor = self.generator.synthesis(w_plus, padding)
@@ -85,7 +85,7 @@ class ExportedPair:
 
 
 def _cached(encoder: nn.Module, names: Mapping[str, str], plain: bool) -> Path:
-    """The folder for these weights, architecture and convolutions, and these versions of what writes the files."""
+    """The cache folder for these weights, architectures and convolutions, and versions of the packages."""
     parts = [names, repr(getattr(encoder, "config", encoder)), plain, __version__, torch.__version__]
     return cache_folder() / "exported" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

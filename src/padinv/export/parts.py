@@ -26,18 +26,18 @@ Inputs: TypeAlias = Tensor | Named
 Network = TypeVar("Network", bound=nn.Module)
 
 TRUNCATION = 0.7
-"""Of the images on which the loss of quality is measured: what is far from the mean is no measure of anything."""
+"""Truncation ψ of the images on which the loss of quality is measured: images far from the mean are not typical."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is exported, and how to try it.
+    """A module to export, with sample inputs to try it on.
 
     Args:
         module: maps inputs to named tensors.
-        sample: makes the inputs of a number of typical images, always the same.
-        draw: makes images (B, 3, R, R) of what the module gives.
-        description: what its file will say of it.
+        sample: makes inputs for a number of typical images, the same ones each time.
+        draw: makes images (B, 3, R, R) of the module's outputs.
+        description: the metadata that its file gets.
     """
 
     module: nn.Module
@@ -145,7 +145,7 @@ def joined_part(encoder: nn.Module, generator: Generator) -> Part:
 
 
 def _frozen(network: Network) -> Network:
-    """A copy for inference, in plain layout on the CPU: a file shall not depend on where its network was."""
+    """Copies for inference, in plain layout on the CPU, so that a file does not depend on where its network was."""
     with torch.inference_mode(False):
         copied = copy.deepcopy(network).requires_grad_(False).eval().cpu().float()
         return copied.to(memory_format=torch.contiguous_format)

@@ -14,14 +14,14 @@ from padinv.export.parts import Part
 from padinv.export.session import Session
 
 IMAGES = 8
-"""On how many the loss of quality is measured."""
+"""Number of images on which the loss of quality is measured."""
 
 
 def quantize(path: Path) -> None:
     """Replaces an ONNX file by one whose weights have 8 bits (onnxruntime's dynamic quantization).
 
-    Convolutions and dense layers, not the transposed convolutions of the generator, which onnxruntime cannot do: they
-    keep their weights. Each activation gets the scale that its largest value in the batch asks for, so results depend
+    It converts convolutions and dense layers. The generator's transposed convolutions keep their weights, since
+    onnxruntime has none of 8 bits. Each activation is scaled by its largest value in the batch, so that results depend
     on what else is in a batch.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -29,16 +29,16 @@ def quantize(path: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         folded = Path(scratch) / path.name
-        # It makes of each scaled weight, such as an equalized one, a plain one: others stay as they are.
+        # This folds products of weights, such as equalized ones, into one: only such weights are quantized.
         quant_pre_process(path, folded, skip_symbolic_shape=True)
         # Signed weights are no smaller, but take twice as long on x86.
         quantize_dynamic(folded, path, weight_type=QuantType.QUInt8)
 
 
 def loss_of_quality(part: Part, path: Path) -> dict[str, float]:
-    """Compares what a file makes of typical images with what the part itself does.
+    """Compares the results of a file with those of the part itself, on typical images.
 
-    Of an encoder's codes, the images that the generator makes of them are compared.
+    For an encoder it compares the images that the generator makes of the codes.
 
     Returns:
         "mse", the mean squared difference of the images in [-1, 1], and "psnr" = 10 · log₁₀(4 / mse), in dB.

@@ -14,7 +14,7 @@ from padinv.typing import PathLike
 
 
 class Session:
-    """An exported ONNX file, loaded: named tensors in, named tensors out, with as many threads as torch has.
+    """A loaded ONNX file: named tensors in, named tensors out. It uses as many threads as torch.
 
     Args:
         path: the file.
@@ -26,7 +26,7 @@ class Session:
         MissingPackageError: if onnxruntime is missing.
 
     Attributes:
-        description: what the file says of itself.
+        description: the file's metadata.
     """
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
@@ -41,7 +41,7 @@ class Session:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
             text = self.session.get_modelmeta().custom_metadata_map[METADATA_KEY]
             self.description = Description.from_json(text)
-        except Exception as error:  # onnxruntime's own have no common class
+        except Exception as error:  # onnxruntime's errors have no common class
             if "external data" in str(error).lower():
                 raise CheckpointError(
                     f"{path} keeps its weights in a second file beside it, which is missing or damaged: copy both."
@@ -76,9 +76,9 @@ def session_options() -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait busily for the next operator, but not for the next call: two sessions share the cores.
+    # Threads wait busily for the next operator but not for the next call, since two sessions share the cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3  # errors; it warns of every weight that it folds
+    options.log_severity_level = 3  # errors only: it warns of every weight that it folds
     return options
 
 

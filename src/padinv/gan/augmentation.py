@@ -144,7 +144,7 @@ class AdaptiveAugmentation(nn.Module):
             counter.zero_()
 
     def _sometimes(self, change: str, strength: Tensor, probability: Tensor | None = None) -> Tensor:
-        """The strengths (B, N) of a change, and 0, which changes nothing, for those images that it passes by."""
+        """The strengths (B, N) of a change, set to 0, which changes nothing, for the images that it skips."""
         if change not in self.changes:
             return torch.zeros_like(strength)
         happens = torch.rand_like(strength[:, :1]) < (self.probability if probability is None else probability)
@@ -157,7 +157,7 @@ class AdaptiveAugmentation(nn.Module):
         quarters = self._sometimes("rotate90", _uniform(images, 1, 0, 4).floor())
         pixels = self._sometimes("translate", (_uniform(images, 2, -0.125, 0.125) * size).round())
         scale = self._sometimes("scale", _normal(images, 1, 0.2)).exp2()
-        # Of two turns, so that with probability p there is at least one.
+        # There are two turns: with this probability each, at least one is made with probability p.
         partly = 1 - (1 - self.probability).sqrt()
         before = self._sometimes("rotate", _uniform(images, 1, -180, 180), partly)
         after = self._sometimes("rotate", _uniform(images, 1, -180, 180), partly)

@@ -14,7 +14,7 @@ def average_decay(images: int, half_life: float, images_seen: int, ramp_up: floa
         half_life: images after which half is left.
         images_seen: by the run so far.
         ramp_up: keeps the half-life below this share of the images seen, so that a generator from nothing soon
-            forgets how it began; None for not.
+            forgets how it began; None for no ramp-up.
 
     Returns:
         0.5^(images / half-life).

@@ -3,7 +3,7 @@
 One batch is one step of the generator, then one of the discriminator. Both regularizations are lazy: every k batches
 their gradient, times k, is added to the step's own. The published code makes an optimizer step of its own for each, and
 makes up for these k + 1 steps in k batches by the factor c = k / (k + 1) on the learning rate, and as exponent of the
-betas (section 3.1). Here k batches are k steps, so rates and betas are meant as they are: lr here is lr there.
+betas (section 3.1). Here k batches are k steps, so published rates and betas are used unchanged.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StyleGAN2Module(AlternatingModule):
     """Trains a generator and its discriminator, from nothing or from any readable checkpoint.
 
     The generator to use, ``generator_ema``, is a moving average; ``load_generator`` takes it from a run's checkpoint.
-    All that is random in a step follows from ``seed``, the rank and the step: a resumed run is the same run.
+    Everything random in a step follows from ``seed``, the rank and the step, so that a resumed run is the same run.
 
     Args:
         generator: name of a bundled generator, checkpoint of one, or a Generator; in a config ``class_path:
@@ -61,13 +61,13 @@ class StyleGAN2Module(AlternatingModule):
         path_length_shrink: the regularization is computed on a batch smaller by this factor. Published: 2.
         style_mixing: probability that a sample is mixed from two latents. Published: 0.9.
         ema_images: half-life of the moving average in images. Published: 10,000 to 20,000.
-        ema_ramp_up: keeps the half-life below this share of the images seen; None for not, as for fine-tuning.
+        ema_ramp_up: keeps the half-life below this share of the images seen; None for no ramp-up, as for fine-tuning.
             Published: 0.05 or none.
         freeze_d: how many of the discriminator's blocks stay as they are, from the highest resolution down (FreezeD,
             Mo et al. 2020).
         optimizer_g: makes the generator's optimizer.
         optimizer_d: makes the discriminator's.
-        clip_norm: clips the gradient of each network to this norm; None for not.
+        clip_norm: clips the gradient of each network to this norm; None for no clipping.
         accumulate: parts that each batch is worked through in; same step, less memory.
         channels_last: keeps images and weights in this order, which is faster on many devices.
         compile: compiles both networks with ``torch.compile``, but for the regularizations, which differentiate twice.

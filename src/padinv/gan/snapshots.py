@@ -1,4 +1,4 @@
-"""What a run of the generator leaves behind on its way: pictures, and networks to use."""
+"""What a run writes at each validation: pictures of samples, and networks to use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SamplePictures(Callback):
     Args:
         rows: of the sheet.
         columns: of the sheet.
-        truncation_psi: 1 shows all that the generator makes, less its better half.
+        truncation_psi: 1 shows the generator's whole variety; smaller values show less of it, in better pictures.
         seed: of z.
         tile: smallest height of a sample in pixels.
     """
@@ -62,7 +62,7 @@ class SamplePictures(Callback):
 class NetworkFiles(Callback):
     """At each validation, writes ``networks/generator.safetensors``, the average, and ``discriminator.safetensors``.
 
-    They are what ``load_generator`` and ``load_discriminator``, and so all of padinv's commands, take.
+    ``load_generator`` and ``load_discriminator`` take them, and so do all of padinv's commands.
 
     Args:
         keep: also writes ``generator-IMAGES.safetensors``, to choose from later.
