@@ -23,9 +23,9 @@ from padinv.checkpoints.building import (
     fill,
 )
 from padinv.checkpoints.formats.recognition import describe, find, refused
-from padinv.checkpoints.formats.state_dicts import Kind, Readers, State
+from padinv.checkpoints.formats.state_dicts import KINDS, Kind, Readers, State
 from padinv.checkpoints.formats.wrapping import unwrap
-from padinv.checkpoints.native import fingerprint, is_safetensors, read_native, stored
+from padinv.checkpoints.native import fingerprint, is_safetensors, read_described, stored
 from padinv.checkpoints.pickles.torch_files import read_pickle
 from padinv.checkpoints.sources import resolve_all, resolve_source
 from padinv.exceptions import CheckpointError, ConfigError, PadInvError
@@ -46,6 +46,7 @@ class Checkpoint:
         classes: how many classes its networks are conditioned on; 0 if they are unconditional.
         trained_for: :func:`~padinv.checkpoints.fingerprint` of the generator that the encoder was trained for; None if
             the file does not say.
+        other: what a file of padinv's holds in place of networks, such as Directions.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Checkpoint:
     readers: Readers = field(repr=False)
     classes: int = 0
     trained_for: str | None = None
+    other: str | None = None
 
     @property
     def holds(self) -> tuple[Kind, ...]:
@@ -154,7 +156,7 @@ class Checkpoint:
     def require(self, kind: Kind) -> None:
         """Raises CheckpointError unless a network of this class is there."""
         if kind not in self.readers:
-            found = " and ".join(own.__name__ for own in self.holds)
+            found = self.other or " and ".join(own.__name__ for own in self.holds)
             raise CheckpointError(f"{self.path} holds no {kind.__name__}, but a {found} ({self.format}).")
 
 
@@ -192,11 +194,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads one file, as :func:`open_checkpoint` does."""
     try:
         if is_safetensors(path):
-            kind, network, trained_for = read_native(path)
-            return Checkpoint(path, "padinv (.safetensors)", {kind: stored(*network)}, trained_for=trained_for)
+            description, state = read_described(path)
+            readers = {
+                kind: stored(description["config"], state) for kind in KINDS if kind.__name__ == description["network"]
+            }
+            other = None if readers else description["network"]
+            return Checkpoint(path, "padinv (.safetensors)", readers, 0, description["generator"], other)
         content = unwrap(read_pickle(path))
-        other = refused(content)
-        if other is None and (found := find(content)):
+        architecture = refused(content)
+        if architecture is None and (found := find(content)):
             return Checkpoint(path, *found)
     except PadInvError as error:
         if str(path) in str(error):
@@ -208,8 +214,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} cannot be read: it is damaged, or no checkpoint; copy or download it again."
         ) from error
-    if other is not None:
-        raise CheckpointError(f"{path} holds {other}, but padinv works with StyleGAN2 alone.")
+    if architecture is not None:
+        raise CheckpointError(f"{path} holds {architecture}, but padinv works with StyleGAN2 alone.")
     raise CheckpointError(
         f"{path} holds no Generator, Discriminator or PadInvEncoder of a known format, but {describe(content)}."
     )

@@ -20,11 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from padinv.checkpoints.formats.state_dicts import (
-    KINDS,
     MOST_KEYS,
     Config,
     Kind,
-    Network,
     Reader,
     Readers,
     State,
@@ -130,23 +128,6 @@ def is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would say much more
-
-
-def read_native(path: Path) -> tuple[Kind, Network, str | None]:
-    """Reads a file that :func:`save_network` wrote.
-
-    Returns:
-        The network's class, its configuration and state dict as stored, and what it was trained for.
-
-    Raises:
-        CheckpointError: if the file is damaged, or is safetensors of something else.
-    """
-    description, state = read_described(path)
-    kind = next((kind for kind in KINDS if kind.__name__ == description["network"]), None)
-    if kind is None:
-        name = description["network"][:100]
-        raise CheckpointError(f"{path} holds no Generator, Discriminator or PadInvEncoder, but a {name}.")
-    return kind, (description["config"], state), description["generator"]
 
 
 def read_described(path: Path) -> tuple[dict[str, Any], State]:
