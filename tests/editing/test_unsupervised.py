@@ -11,7 +11,7 @@ from torch import Tensor
 from padinv import Generator, InversionCode, load_generator
 from padinv.checkpoints import fingerprint
 from padinv.editing import Direction, ganspace, sefa
-from padinv.editing.ganspace import sample_w
+from padinv.editing.unsupervised import sample_w
 from padinv.exceptions import ConfigError
 
 

@@ -15,7 +15,7 @@ from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format, enlarged
 from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
 from padinv.editing import interpolate
-from padinv.editing.mixing import Easing
+from padinv.editing.combining import Easing
 from padinv.exceptions import DataError, printable
 from padinv.images import to_array
 from padinv.inversion import Inverter

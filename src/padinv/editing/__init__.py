@@ -1,16 +1,13 @@
 """Editing: each task a function on inversion codes, which are batches and stay as they are."""
 
-from padinv.editing.blending import blend
+from padinv.editing.combining import blend, interpolate, mix, transfer, truncate
 from padinv.editing.direction_files import Directions, load_directions, save_directions
 from padinv.editing.directions import Direction
-from padinv.editing.ganspace import ganspace
 from padinv.editing.imported import import_boundary, import_directions
 from padinv.editing.layers import Layers, parse_layers
 from padinv.editing.linear import linear
-from padinv.editing.mixing import interpolate, mix, truncate
 from padinv.editing.seen import remarks, seen_range
-from padinv.editing.sefa import sefa
-from padinv.editing.transfer import transfer
+from padinv.editing.unsupervised import ganspace, sefa
 
 __all__ = [
     "Direction",

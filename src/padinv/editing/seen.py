@@ -7,7 +7,7 @@ rule no face any more.
 from __future__ import annotations
 
 from padinv.editing.directions import Direction
-from padinv.editing.ganspace import sample_w
+from padinv.editing.unsupervised import sample_w
 from padinv.networks import Generator
 
 LOWEST, HIGHEST = "lowest", "highest"

@@ -1,0 +1,207 @@
+"""Codes of several photographs made into one: blended, mixed, in between, towards the mean, or edited alike.
+
+Codes of one image go with codes of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from padinv.codes import InversionCode, PaddingCode
+from padinv.editing.layers import Layers, parse_layers
+from padinv.exceptions import ConfigError
+from padinv.networks import Generator
+
+Easing: TypeAlias = Literal["linear", "smooth"]
+"""How fast the frames go: evenly, or starting and ending slowly (3t² - 2t³)."""
+
+
+def blend(
+    contour: InversionCode, details: InversionCode, *, rings: Iterable[int] | None = None, const: bool = True
+) -> InversionCode:
+    """Takes the padding of one code and the latents of another: contour and pose of a face, and its details.
+
+    Args:
+        contour: gives the padding, of 1 or B images.
+        details: gives the latents, and what is not taken of the contour's padding, of 1 or B images. Where it has none,
+            the generator's own zeros or constant stay.
+        rings: resolutions in pixels whose ring is the contour's; all that it has if not given.
+        const: whether the constant, if there is one, is the contour's, too.
+
+    Returns:
+        The code of B blended images.
+
+    Raises:
+        ConfigError: if the contour has no padding, or no ring at a resolution, or if the codes do not go together.
+
+    >>> import torch
+    >>> def code(value: float) -> InversionCode:
+    ...     rings = {r: torch.full((1, 2, 4 * r + 4), value) for r in (4, 8)}
+    ...     return InversionCode(torch.full((1, 6, 16), value), PaddingCode(torch.full((1, 2, 4, 4), value), rings))
+    >>> {name: part.mean().item() for name, part in blend(code(1.0), code(2.0), rings=[4]).named_tensors().items()}
+    {'w_plus': 2.0, 'const': 1.0, 'ring_4': 1.0, 'ring_8': 2.0}
+    """
+    contour, details = broadcast(contour=contour, details=details)
+    if contour.padding is None:
+        raise ConfigError("Blending takes the padding of the contour, but this code has none: encode with padding.")
+    ours, theirs = contour.padding, details.padding
+    chosen = set(ours.rings if rings is None else rings)
+    if missing := sorted(chosen - set(ours.rings)):
+        raise ConfigError(f"rings names {missing} px, but the contour has rings at {ours.padded_resolutions} px.")
+    blended = {} if theirs is None else {r: ring for r, ring in theirs.rings.items() if r not in chosen}
+    blended |= {r: ours.rings[r] for r in chosen}
+    own = theirs.const if theirs is not None else None
+    constant = ours.const if const and ours.const is not None else own
+    padding = PaddingCode(constant, blended) if blended or constant is not None else None
+    return InversionCode(details.w_plus, padding)
+
+
+def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> InversionCode:
+    """Style mixing (StyleGAN, Karras et al. 2018, section 3.1): some latents of one code replaced by another's.
+
+    Args:
+        coarse: what stays as it is where nothing else is said, its padding included, of 1 or B images.
+        fine: gives the latents of ``layers``, of 1 or B images.
+        layers: which; "4-" are those from number 4 up, from the second layer of 16 px on.
+
+    Returns:
+        The code of B mixed images.
+
+    Raises:
+        ConfigError: if the codes do not go together, or there are no such layers.
+    """
+    coarse, fine = broadcast(coarse=coarse, fine=fine)
+    chosen = set(parse_layers(layers, coarse.w_plus.shape[1]))
+    sources = [(fine if layer in chosen else coarse).w_plus[:, layer] for layer in range(coarse.w_plus.shape[1])]
+    return replace(coarse, w_plus=torch.stack(sources, dim=1))
+
+
+def interpolate(a: InversionCode, b: InversionCode, frames: int, easing: Easing = "linear") -> Iterator[InversionCode]:
+    """The way from one code to another, latents and padding: (1 - t)·a + t·b.
+
+    Args:
+        a: where it starts, of 1 or B images.
+        b: where it ends, of 1 or B images.
+        frames: how many codes, with both ends, 2 or more.
+        easing: "linear", or "smooth" for a slow start and end.
+
+    Returns:
+        The codes one after another, B images each; the first is ``a``, the last ``b``.
+
+    Raises:
+        ConfigError: if the codes do not go together, there are fewer than two frames, or there is no such easing.
+
+    >>> a, b = (InversionCode(torch.full((1, 6, 16), value)) for value in (0.0, 1.0))
+    >>> [round(code.w_plus.mean().item(), 4) for code in interpolate(a, b, 5, "smooth")]  # 3/16 - 2/64 = 0.1562
+    [0.0, 0.1562, 0.5, 0.8438, 1.0]
+    """
+    if frames < 2:
+        raise ConfigError(f"frames must be 2 or more, both ends included, not {frames}.")
+    if easing not in get_args(Easing):
+        raise ConfigError(f"easing must be one of {', '.join(get_args(Easing))}, not {easing!r}.")
+    a, b = broadcast(a=a, b=b)
+    times = (frame / (frames - 1) for frame in range(frames))
+    return (a.lerp(b, t if easing == "linear" else t * t * (3 - 2 * t)) for t in times)
+
+
+def truncate(code: InversionCode, generator: Generator, psi: float = 0.7, layers: int | None = None) -> InversionCode:
+    """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the padding: more typical, less individual.
+
+    Args:
+        code: (B, L, w_dim) and padding.
+        generator: has the mean latent.
+        psi: 1 leaves latents as they are, 0 is the mean.
+        layers: how many of the first latents to pull; all if not given.
+
+    Returns:
+        The code of B images.
+
+    Raises:
+        ConfigError: if the latents are not this generator's, or psi is not finite.
+    """
+    check_finite(psi=psi)
+    shape = (generator.num_layers, generator.code_shape.w_dim)
+    if code.w_plus.shape[1:] != shape:
+        raise ConfigError(
+            f"This generator takes style latents (B, {shape[0]}, {shape[1]}), not {tuple(code.w_plus.shape)}."
+        )
+    return replace(code, w_plus=generator.truncate(code.w_plus, psi, layers))
+
+
+def transfer(
+    before: InversionCode,
+    after: InversionCode,
+    target: InversionCode,
+    strength: float = 1.0,
+    padding_strength: float | None = None,
+) -> InversionCode:
+    """Does to a target what was done between two pictures: target + strength · (after - before).
+
+    Args:
+        before: the code of a picture, of 1 or B images.
+        after: the code of the same picture, edited.
+        target: what to edit, of 1 or B images.
+        strength: of the difference in latents; 0 leaves them, negative values undo the edit.
+        padding_strength: of the difference in padding; the same if not given. With 0 the codes may differ in padding.
+
+    Returns:
+        The code of B edited images; for ``target`` equal to ``before`` and strength 1 that is ``after``.
+
+    Raises:
+        ConfigError: if the codes do not go together, have different padding, or a strength is not finite.
+    """
+    check_finite(strength=strength, padding_strength=padding_strength)
+    before, after, target = broadcast(before=before, after=after, target=target)
+    padding_strength = strength if padding_strength is None else padding_strength
+    w_plus = target.w_plus + strength * (after.w_plus - before.w_plus)
+    return InversionCode(w_plus, _transferred(before, after, target, padding_strength))
+
+
+def _transferred(
+    before: InversionCode, after: InversionCode, target: InversionCode, strength: float
+) -> PaddingCode | None:
+    if strength == 0 or (before.padding is None and after.padding is None and target.padding is None):
+        return target.padding
+    if before.padding is None or after.padding is None or target.padding is None:
+        raise ConfigError(
+            "Some of these codes have padding and some have none: encode all with it, or set padding_strength to 0."
+        )
+    return target.padding.map(lambda t, b, a: t + strength * (a - b), before.padding, after.padding)
+
+
+def check_finite(**numbers: float | Tensor | None) -> None:
+    """Raises ConfigError naming a number, or one of several in a tensor, that is NaN or infinite."""
+    for name, value in numbers.items():
+        if value is not None and not torch.as_tensor(value).isfinite().all():
+            raise ConfigError(f"{name} must be finite, not {value}.")
+
+
+def broadcast(**codes: InversionCode) -> tuple[InversionCode, ...]:
+    """Repeats codes of one image, without copying, as often as the others have images.
+
+    Args:
+        codes: by the names they have for the caller; each of 1 or B images.
+
+    Returns:
+        The codes, B images each.
+
+    Raises:
+        ConfigError: if two have different numbers of images and neither has one, or their latents differ in shape.
+    """
+    sizes = {name: len(code) for name, code in codes.items()}
+    batch_size = next((size for size in sizes.values() if size != 1), 1)
+    if not set(sizes.values()) <= {1, batch_size}:
+        raise ConfigError(f"Codes go together if each has one image or all have as many, but there are {_list(sizes)}.")
+    shapes = {name: tuple(code.w_plus.shape[1:]) for name, code in codes.items()}
+    if len(set(shapes.values())) > 1:
+        raise ConfigError(f"These codes are not for one generator: their latents are {_list(shapes)}.")
+    return tuple(code if len(code) == batch_size else code.expand(batch_size) for code in codes.values())
+
+
+def _list(facts: dict[str, int] | dict[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{fact} in {name}" for name, fact in facts.items())
