@@ -67,6 +67,7 @@ def test_the_runs_of_a_sweep_use_the_swept_options_and_keep_them_apart(
 ) -> None:
     import wandb
 
+    wandb.teardown()  # it remembers the environment of whoever used it before
     sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
     points = {"first": grid(sweep)[0], "last": grid(sweep)[-1]}
     assert all(points["first"][key] != points["last"][key] for key in sweep["parameters"])

@@ -141,7 +141,8 @@ def test_barebones_writes_nothing(run: Any) -> None:
 
 def test_switched_off_checkpoints_are_not_written(run: Any) -> None:
     assert run("fit", "--checkpoint=null", "--last_checkpoint=null", "--pictures=null", "--progress=null") == 0
-    assert sorted(path.name for path in Path("runs/quickstart/version_0").iterdir()) == ["config.yaml", "metrics.csv"]
+    written = sorted(path.name for path in Path("runs/quickstart/version_0").iterdir())
+    assert written == ["config.yaml", "hparams.yaml", "metrics.csv"]
 
 
 @pytest.mark.parametrize(
