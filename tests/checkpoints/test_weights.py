@@ -124,11 +124,14 @@ def test_face_pack_is_fetched_by_insightface(home: Path, monkeypatch: pytest.Mon
     assert list(path.parent.iterdir()) == [path]  # neither the zip file nor a scratch folder
 
 
-def test_half_a_face_pack_is_not_left_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_face_pack_is_not_left_behind(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _serve(monkeypatch, None)
     with pytest.raises(WeightsNotFoundError, match=r"buffalo_l.*--model\.lambda_id 0"):
         face_pack().resolve()
     assert not list((home / ".insightface" / "models").iterdir())
+    assert not capsys.readouterr().out  # InsightFace's own words
 
 
 def test_a_face_pack_that_another_process_has_fetched_meanwhile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import pickle
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +117,8 @@ class FacePack(Weights):
         except ImportError as error:
             raise MissingPackageError(f"Fetching {self.filename} needs insightface: pip install insightface") from error
         # InsightFace unpacks in place: another process, or a second try, would take half a pack for a whole one.
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        # It prints its folders; its progress bar, on the error stream, stays.
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch, redirect_stdout(io.StringIO()):
             fetched = ensure_available("models", self.filename, root=scratch)
             try:
                 Path(fetched).replace(path)
