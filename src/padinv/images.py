@@ -70,11 +70,11 @@ OTHER_FORMATS = {
 """How pictures begin that are not read."""
 
 Remark: TypeAlias = Callable[[str], object]
-"""Is called with what there is to say of an image that can be used nevertheless, without a full stop."""
+"""Called with a remark on an image that is used nevertheless; the remark has no full stop."""
 
 
 class ImageWarning(UserWarning):
-    """There is something to say of an image, which is used nevertheless."""
+    """A remark on an image that is used nevertheless."""
 
 
 def _warn(text: str) -> None:
@@ -85,12 +85,12 @@ def read_bytes(path: str) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        DataError: It is larger than `MAX_BYTES`, or no file but a pipe, a socket or a device.
-        OSError: It cannot be read.
+        DataError: if it is larger than ``MAX_BYTES``, or is a pipe, a socket or a device.
+        OSError: if it cannot be read.
     """
-    if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():  # of the latter, open() complains
+    if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():  # open() itself raises for a folder
         raise DataError("it is a pipe, a socket or a device, not a file")
-    # Without waiting for a writer, should a pipe take the file's place just now.
+    # Never wait for a writer, even if a pipe takes the file's place just now.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         return limited(file.read(MAX_BYTES + 1))
 
@@ -99,7 +99,7 @@ def limited(data: bytes) -> bytes:
     """The same bytes, of which a reader has taken one more than it should use.
 
     Raises:
-        DataError: It is larger than `MAX_BYTES`.
+        DataError: if it is larger than ``MAX_BYTES``.
     """
     if len(data) > MAX_BYTES:
         raise DataError(f"it is larger than {MAX_BYTES >> 20} MiB")
@@ -107,30 +107,30 @@ def limited(data: bytes) -> bytes:
 
 
 def decode(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
-    """Decode an image file, upright and as 8-bit sRGB.
+    """Decodes an image file, upright and as 8-bit sRGB.
 
     EXIF rotation is applied; a colour profile is (or what PNG or EXIF say instead of one); grey becomes three equal
     channels; 16-bit grey is scaled (65535 is 255), not cut; whatever is transparent is laid on white; of an animation
     the first frame is taken. Damaged metadata are no reason to refuse pixels: they are left out.
 
     Args:
-        data: The file's bytes.
-        resolution: The side the image will be resized to. A JPEG at least four times as large is then decoded at
+        data: the file's bytes.
+        resolution: the side the image will be resized to. A JPEG at least four times as large is then decoded at
             1/2, 1/4 or 1/8 of its size, and still at least twice as large as wanted.
-        remark: Is told if a colour profile cannot be used; if not given, it is an `ImageWarning`.
+        remark: called if a colour profile cannot be used; by default that is an ``ImageWarning``.
 
     Raises:
-        DataError: It is empty, no image of `FORMATS`, truncated, too large, or of floating-point pixels; gives the
+        DataError: if it is empty, no image of ``FORMATS``, truncated, too large, or of floating-point pixels; gives the
             reason only.
     """
     return seen(decode_original(data, resolution, remark))
 
 
 def decode_original(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
-    """Decode an image file as `original` has it; else as `decode`.
+    """Decodes an image file as :func:`decode` does, but with the colours and transparency of :func:`original`.
 
     Raises:
-        DataError: As `decode` does.
+        DataError: as :func:`decode`.
     """
     if not data:
         raise DataError("the file is empty")
@@ -161,7 +161,7 @@ def decode_original(data: bytes, resolution: int | None = None, remark: Remark =
 
 
 def _load(data: bytes, resolution: int | None) -> Image.Image:
-    """Opens and decodes; if that fails, once more without the metadata, in which the damage may lie."""
+    """Opens and decodes; if that fails, tries again without the metadata, which may be what is damaged."""
     try:
         return _load_as_it_is(data, resolution)
     except (DataError, Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -187,7 +187,7 @@ def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
     if data.startswith(JPEG):
         _check_scans(data, image.width * image.height)
     if resolution is not None:
-        image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG has it; elsewhere it does nothing
+        image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG can; others ignore it
     image.load()
     deep = data.startswith(PNG) and data[24] == 16 and data[25] in (2, 4, 6) and "transparency" not in image.info
     return _rounded(data, image) if deep else image  # of grey without alpha Pillow gives all bits
@@ -210,7 +210,7 @@ def _rounded(data: bytes, image: Image.Image) -> Image.Image:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file begins as an image does that is read, whatever it is called."""
+    """Whether a file's first bytes are those of a readable image, whatever its name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -307,15 +307,15 @@ def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
     """An opened image upright, with its own colours and transparency; the image itself stays as it is.
 
     Args:
-        image: Of Pillow's.
-        remark: As for `decode`.
+        image: of Pillow's.
+        remark: as for ``decode``.
 
     Returns:
-        8-bit RGB, or RGBA if it says what is transparent. `info` has its profile as "icc_profile", if that is another
+        8-bit RGB, or RGBA if it says what is transparent. ``info`` has its profile as "icc_profile", if that is another
         than sRGB, and nothing else; a grey profile is made one for three equal channels. What is CMYK is in sRGB.
 
     Raises:
-        DataError: Its pixels are floating-point numbers.
+        DataError: if its pixels are floating-point numbers.
     """
     image.load()
     if image.mode == "F":
@@ -377,7 +377,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes 
 
 
 def seen(image: Image.Image) -> Image.Image:
-    """What `original` returns as the networks see it: RGB in sRGB, what is transparent laid on white."""
+    """What ``original`` returns as the networks see it: RGB in sRGB, what is transparent laid on white."""
     rgb, profile = image.convert("RGB"), image.info.get("icc_profile")
     if profile is not None:
         rgb = convert(rgb, profile, None)
@@ -389,26 +389,25 @@ def seen(image: Image.Image) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image, remark: Remark = _warn) -> Image.Image:
-    """An opened image as `decode` returns it: upright and 8-bit sRGB; the image itself stays as it is.
+    """An opened image as ``decode`` returns it: upright and 8-bit sRGB; the image itself stays as it is.
 
     Raises:
-        DataError: Its pixels are floating-point numbers.
+        DataError: if its pixels are floating-point numbers.
     """
     return seen(original(image, remark))
 
 
 def square(image: Image.Image, resolution: int) -> Image.Image:
-    """Resize the short side to `resolution` with Pillow's (antialiasing) Lanczos filter, and crop the centre.
+    """Resizes the short side to ``resolution`` with Pillow's (antialiasing) Lanczos filter, and crops the centre.
 
     Both in one step: the crop is not rounded to whole pixels, so the picture stays centred and undistorted.
 
     Args:
-        image: Of any size.
-        resolution: Side of the result, in pixels.
+        image: of any size.
+        resolution: side of the result, in pixels.
 
-    Example:
-        >>> square(Image.new("RGB", (300, 200)), 64).size
-        (64, 64)
+    >>> square(Image.new("RGB", (300, 200)), 64).size
+    (64, 64)
     """
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -421,11 +420,10 @@ def to_tensor(image: Image.Image, flip: bool = False) -> Tensor:
 
     Args:
         image: 8-bit RGB.
-        flip: Mirror it left to right.
+        flip: mirrors it left to right.
 
-    Example:
-        >>> to_tensor(Image.new("RGB", (1, 1), (0, 51, 255))).flatten().tolist()  # 51 / 127.5 - 1 = -0.6
-        [-1.0, -0.6000000238418579, 1.0]
+    >>> to_tensor(Image.new("RGB", (1, 1), (0, 51, 255))).flatten().tolist()  # 51 / 127.5 - 1 = -0.6
+    [-1.0, -0.6000000238418579, 1.0]
     """
     pixels = np.asarray(image)[:, ::-1] if flip else np.asarray(image)
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)
@@ -433,11 +431,10 @@ def to_tensor(image: Image.Image, flip: bool = False) -> Tensor:
 
 
 def to_image(tensor: Tensor) -> Image.Image:
-    """The inverse of `to_tensor`: (3, H, W) in [-1, 1], what is beyond is cut, as an 8-bit RGB image.
+    """The inverse of :func:`to_tensor`: (3, H, W), clamped to [-1, 1], as an 8-bit RGB image.
 
-    Example:
-        >>> to_image(to_tensor(Image.new("RGB", (1, 1), (0, 51, 255)))).getpixel((0, 0))
-        (0, 51, 255)
+    >>> to_image(to_tensor(Image.new("RGB", (1, 1), (0, 51, 255)))).getpixel((0, 0))
+    (0, 51, 255)
     """
     return Image.fromarray(to_array(tensor))
 
@@ -448,19 +445,18 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [-1, 1] in 8 bits, uint8 of the same shape; what is beyond is cut.
+    """Images, clamped to [-1, 1], in 8 bits: uint8 of the same shape.
 
-    Example:
-        >>> to_bytes(torch.tensor([-1.5, -0.6, 1.0])).tolist()
-        [0, 51, 255]
+    >>> to_bytes(torch.tensor([-1.5, -0.6, 1.0])).tolist()
+    [0, 51, 255]
     """
     return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def load_tensor(data: bytes, resolution: int, flip: bool = False, remark: Remark = _warn) -> Tensor:
-    """From the file's bytes to float32 (3, resolution, resolution) in [-1, 1]: `decode`, `square`, `to_tensor`.
+    """Turns a file's bytes into float32 (3, resolution, resolution) in [-1, 1]: ``decode``, ``square``, ``to_tensor``.
 
     Raises:
-        DataError: As `decode` does.
+        DataError: as :func:`decode`.
     """
     return to_tensor(square(decode(data, resolution, remark), resolution), flip)

@@ -1,4 +1,4 @@
-"""Images for training and evaluation: `ImageDataModule` and what it is made of."""
+"""Images for training and evaluation: ``ImageDataModule`` and what it is made of."""
 
 from padinv.data.datamodule import ImageDataModule
 from padinv.data.loader import ImageBatch, ImageLoader, UnreadableImageWarning

@@ -1,4 +1,4 @@
-"""`ImageDataModule`: the images of a run, from paths to batches, resumable at the image where it stopped."""
+"""``ImageDataModule``: the images of a run, from paths to batches, resumable at the image where it stopped."""
 
 from __future__ import annotations
 
@@ -32,42 +32,41 @@ _STAGES: dict[str, tuple[Split, ...]] = {
 class ImageDataModule(LightningDataModule):
     """Images from folders, zip files and LSUN LMDB directories, squared to one resolution, in [-1, 1].
 
-    Each of `train`, `val`, `test` and `predict` is a path or a list of paths: a folder (searched recursively), a zip
-    file, an LSUN LMDB directory, an image file, or the name of a bundled data set ("congress64-train",
+    Each of ``train``, ``val``, ``test`` and ``predict`` is a path or a list of paths: a folder (searched recursively),
+    a zip file, an LSUN LMDB directory, an image file, or the name of a bundled data set ("congress64-train",
     "congress64-val"). Batches are dicts: "image", float32 (B, 3, R, R) in [-1, 1], and "name", B paths.
 
-    Training batches are shuffled and always full. Order and flips depend on `seed`, epoch and place alone, not on
+    Training batches are shuffled and always full. Order and flips depend on ``seed``, epoch and place alone, not on
     workers or devices. A checkpoint holds how far training has come, in images over all processes: a resumed run goes
     on with the image after the last one trained on, whatever its batch size, devices or workers. Evaluation takes each
     image once, in order, on whatever number of devices.
 
-    A file that cannot be read is reported once by name (`UnreadableImageWarning`) and skipped: in training the next
+    A file that cannot be read is reported once by name (``UnreadableImageWarning``) and skipped: in training the next
     readable image takes its place, in evaluation the batch is shorter.
 
     Args:
-        train: Images to train on.
-        val: Images to validate on.
-        test: Images to test on.
-        predict: Images to predict.
-        resolution: R: the short side is resized to it, with antialiasing, and the centre is cropped.
-        batch_size: Images a process takes for a training batch.
-        eval_batch_size: The same for validation, test and prediction; `batch_size` by default.
-        val_fraction: Share of `train` that is set aside for validation, drawn with `seed`, when `val` is not given.
-        flip: Mirror half of the training images, anew each epoch.
-        num_workers: Worker processes of each loader.
-        seed: Of order, flips and the validation share.
-        strict: Stop with a DataError at a file that cannot be read.
+        train: images to train on.
+        val: images to validate on.
+        test: images to test on.
+        predict: images to predict.
+        resolution: R; the short side is resized to it, with antialiasing, and the centre is cropped.
+        batch_size: images of each process in a training batch.
+        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default.
+        val_fraction: share of ``train`` that is set aside for validation, drawn with ``seed``, if ``val`` is not given.
+        flip: mirrors half of the training images, anew each epoch.
+        num_workers: worker processes of each loader.
+        seed: of order, flips and the validation share.
+        strict: stops with a DataError at a file that cannot be read.
 
     Raises:
-        ConfigError: A value that cannot work, by name; also when a split is asked for that was not given.
-        DataError: From `setup` on: a path that does not exist, is damaged or has no images.
-        MissingPackageError: From `setup` on: an LMDB directory, and the package `lmdb` is not installed.
+        ConfigError: if a value cannot work, or a split is asked for that was not given.
+        DataError: from ``setup`` on, if a path does not exist, is damaged or has no images.
+        MissingPackageError: from ``setup`` on, if there is an LMDB directory and the package ``lmdb`` is not installed.
 
-    Example:
-        >>> data = ImageDataModule(val="congress64-val", resolution=32, batch_size=4, num_workers=0)
-        >>> batch = next(iter(data.val_dataloader()))
-        >>> batch["image"].shape, len(batch["name"])
-        (torch.Size([4, 3, 32, 32]), 4)
+    >>> data = ImageDataModule(val="congress64-val", resolution=32, batch_size=4, num_workers=0)
+    >>> batch = next(iter(data.val_dataloader()))
+    >>> batch["image"].shape, len(batch["name"])
+    (torch.Size([4, 3, 32, 32]), 4)
     """
 
     def __init__(
@@ -109,26 +108,26 @@ class ImageDataModule(LightningDataModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Make the images of a run anew, at the place where it was.
+        """Builds the data module of a run again, at the place where training was.
 
         The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
 
         Args:
-            checkpoint_path: Of a run, which keeps the place alone.
-            map_location: As for `torch.load`.
+            checkpoint_path: of the run; it holds the place alone.
+            map_location: as for ``torch.load``.
             hparams_file: A YAML file of arguments.
-            weights_only: False lets the file run whatever it holds.
-            **kwargs: Arguments that go before those of the files.
+            weights_only: False lets the file run any code that it holds.
+            **kwargs: arguments that override those of the files.
 
         Raises:
-            CheckpointError: A file asks for classes.
+            CheckpointError: if a file asks for classes.
         """
         if hparams_file is None:
             saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
         else:
             saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
         arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)
-        safe = {**arguments, **kwargs, "_instantiator": None}  # or Lightning would have jsonargparse make the classes
+        safe = {**arguments, **kwargs, "_instantiator": None}  # or jsonargparse would build classes
         return super().load_from_checkpoint(checkpoint_path, map_location, weights_only=weights_only, **safe)
 
     def _check(self) -> None:
@@ -153,7 +152,7 @@ class ImageDataModule(LightningDataModule):
             raise ConfigError("val_fraction is a share of train, which is not given")
 
     def setup(self, stage: str | None = None) -> None:
-        """Index the images of the stage's splits, so that a wrong path ends the run before anything is computed."""
+        """Indexes the images of the stage's splits, so that a wrong path ends the run before anything is computed."""
         for name in _STAGES[stage] if stage is not None else ("train", "val", "test", "predict"):
             if self._paths(name) is not None:
                 self._dataset(name)
@@ -179,10 +178,10 @@ class ImageDataModule(LightningDataModule):
         return self._datasets[name]
 
     def train_dataloader(self) -> ImageLoader:
-        """Shuffled, full batches of `batch_size` images, from where training has come to.
+        """Makes shuffled, full batches of ``batch_size`` images, from the place that training has reached.
 
         Raises:
-            ConfigError: `train` was not given, or has fewer images than a global batch.
+            ConfigError: if ``train`` was not given, or has fewer images than a global batch.
         """
         dataset = self._dataset("train")
         replicas, rank = self._processes()
@@ -194,7 +193,7 @@ class ImageDataModule(LightningDataModule):
         """The validation images in order, each once.
 
         Raises:
-            ConfigError: Neither `val` nor `val_fraction` was given.
+            ConfigError: if neither ``val`` nor ``val_fraction`` was given.
         """
         return self._eval_loader("val")
 
@@ -202,7 +201,7 @@ class ImageDataModule(LightningDataModule):
         """The test images in order, each once.
 
         Raises:
-            ConfigError: `test` was not given.
+            ConfigError: if ``test`` was not given.
         """
         return self._eval_loader("test")
 
@@ -210,7 +209,7 @@ class ImageDataModule(LightningDataModule):
         """The images to predict in order, each once.
 
         Raises:
-            ConfigError: `predict` was not given.
+            ConfigError: if ``predict`` was not given.
         """
         return self._eval_loader("predict")
 
@@ -243,16 +242,16 @@ class ImageDataModule(LightningDataModule):
         if self._stream is None:
             return self._start
         if self.trainer is not None:
-            # A batch that was handed out and not trained on, because the run was stopped within it, comes again.
+            # A batch that was handed out but not trained on, because the run was stopped within it, comes again.
             progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
             if progress.ready > progress.processed:  # type: ignore[attr-defined]  # declared as its base class
                 return self._stream.previous
         return self._stream.position
 
     def state_dict(self) -> dict[str, Any]:
-        """How far training has come: `epoch`, and `offset`, the images of it trained on over all processes."""
+        """How far training has come: ``epoch``, and ``offset``, the images of it that all processes are done with."""
         return dict(self._position()._asdict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, at the next `train_dataloader`."""
+        """Sets the place from which the next ``train_dataloader`` goes on."""
         self._start, self._stream = Position(state_dict["epoch"], state_dict["offset"]), None

@@ -1,4 +1,4 @@
-"""A list of images as tensors, in which an unreadable file is a fact to hand on, not a crash."""
+"""A list of images as tensors, in which an unreadable file is reported instead of raised."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from padinv.images import load_tensor
 from padinv.sources.opening import Source
 
 MAX_IN_A_ROW = 1000
-"""Where so many neighbours are unreadable, no replacement is looked for any further."""
+"""After so many unreadable neighbours the search for a replacement ends."""
 
 
 class Sample(NamedTuple):
-    """One image, or what became of it."""
+    """One image, or the reason why there is none."""
 
     image: Tensor | None
     """float32 (3, R, R) in [-1, 1]; None if there was nothing to read."""
@@ -29,21 +29,21 @@ class Sample(NamedTuple):
     problems: tuple[str, ...]
     """A sentence for each file that could not be read."""
     remarks: tuple[str, ...] = ()
-    """What there is to say of the image that was read, such as that its colour profile is damaged."""
+    """Remarks on the image that was read, such as that its colour profile is damaged."""
 
 
 class ImageDataset(Dataset[Sample]):
     """Images of a source, squared to one resolution.
 
     Args:
-        source: The encoded images.
+        source: the encoded images.
         resolution: R.
-        indices: Which of the source's images these are; all by default.
-        replace: Put the next readable image, in the order of the source, in the place of an unreadable one, so that
-            training batches are always full; otherwise the sample has no image.
+        indices: which of the source's images these are; all by default.
+        replace: puts the next readable image of the source in the place of an unreadable one, so that training batches
+            are always full; otherwise the sample has no image.
 
-    Indexing takes an image's number, or the pair `(number, flip)`. It never raises for an unreadable file: what happens
-    in a worker process reaches the user best as a value, from which `ImageLoader` makes the warning or the error.
+    Indexing takes an image's number, or the pair ``(number, flip)``. It never raises for an unreadable file: a worker
+    process hands the reason on as a value, from which ``ImageLoader`` makes the warning or the error.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ImageDataset(Dataset[Sample]):
 
 
 class Collated(NamedTuple):
-    """A batch inside the loader; what is handed out is an `ImageBatch`."""
+    """A batch inside the loader; what is handed out is an ``ImageBatch``."""
 
     image: Tensor
     name: list[str]
@@ -87,7 +87,7 @@ class Collated(NamedTuple):
 
 
 def collate(samples: Sequence[Sample]) -> Collated:
-    """Stack the images that there are: (B, 3, R, R), B the number of readable ones, (0,) if there are none."""
+    """Stacks the images that there are: (B, 3, R, R), B the number of readable ones, (0,) if there are none."""
     images = [sample.image for sample in samples if sample.image is not None]
     return Collated(
         torch.stack(images) if images else torch.empty(0),
@@ -99,23 +99,22 @@ def collate(samples: Sequence[Sample]) -> Collated:
 
 
 def split(length: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide a data set in two at random: the same two parts for the same arguments.
+    """Divides a data set in two at random: the same two parts for the same arguments.
 
     Args:
-        length: Number of images.
-        fraction: Share of the second part, in (0, 1); it gets at least one image.
-        seed: Of the draw.
+        length: number of images.
+        fraction: share of the second part, in (0, 1); it gets at least one image.
+        seed: of the draw.
 
     Returns:
         The numbers in the first and in the second part, each sorted.
 
     Raises:
-        DataError: Nothing would be left for the first part.
+        DataError: if nothing would be left for the first part.
 
-    Example:
-        >>> first, second = split(10, 0.2, seed=0)
-        >>> len(first), len(second), sorted([*first, *second]) == list(range(10))
-        (8, 2, True)
+    >>> first, second = split(10, 0.2, seed=0)
+    >>> len(first), len(second), sorted([*first, *second]) == list(range(10))
+    (8, 2, True)
     """
     count = max(1, round(length * fraction))
     if count >= length:

@@ -25,23 +25,23 @@ class ImageBatch(TypedDict):
     image: Tensor
     """float32 (B, 3, R, R) in [-1, 1]."""
     name: list[str]
-    """B paths; inside a container, `archive.zip/member`."""
+    """B paths; inside a container, ``archive.zip/member``."""
 
 
 class ImageLoader(DataLoader[Sample]):
-    """Batches of an `ImageDataset`, as dicts `{"image": (B, 3, R, R), "name": list[str]}`.
+    """Batches of an ``ImageDataset``, as dicts ``{"image": (B, 3, R, R), "name": list[str]}``.
 
     A file that cannot be read is named in one warning, by the process that meets it, in the epoch that first meets it.
     In training, another image has taken its place, so all batches have the same size on all ranks. In evaluation the
-    batch is shorter by it, and a batch of which nothing is left is passed over.
+    batch is shorter by it, and an empty batch is skipped.
 
     Args:
-        dataset: The images.
-        strict: Raise a DataError instead.
-        **options: Of `torch.utils.data.DataLoader`.
+        dataset: the images.
+        strict: raises a DataError instead.
+        **options: of ``torch.utils.data.DataLoader``.
 
     Iterating raises:
-        DataError: A file cannot be read, with `strict`; or not one could be.
+        DataError: if a file cannot be read, with ``strict``; or if none could be read.
     """
 
     def __init__(self, dataset: ImageDataset, strict: bool = False, **options: Any) -> None:
@@ -51,7 +51,7 @@ class ImageLoader(DataLoader[Sample]):
         self._reported: set[str] = set()
 
     def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]  # DataLoader declares its private class
-        return self._hand_out(super().__iter__())  # the inner call is made at once: workers start to prefetch
+        return self._hand_out(super().__iter__())  # called at once: workers start to prefetch
 
     def _hand_out(self, batches: Iterable[Collated]) -> Iterator[ImageBatch]:
         problem = ""
@@ -62,7 +62,7 @@ class ImageLoader(DataLoader[Sample]):
                 raise DataError(f"no readable image was found to train on: {problem}")
             self._report(batch.problems)
             self._warn(batch.remarks, ImageWarning)
-            if isinstance(self.sampler, TrainSampler):  # Lightning's overfit_batches puts another in its place
+            if isinstance(self.sampler, TrainSampler):  # Lightning's overfit_batches replaces the sampler
                 self.sampler.advance()
             if batch.name:
                 readable = True
@@ -85,10 +85,10 @@ class ImageLoader(DataLoader[Sample]):
     def state_dict(self) -> dict[str, Any]:
         """Empty: with these two methods, Lightning takes the loader for one that resumes inside an epoch.
 
-        It does, by the position that `ImageDataModule` saves: Lightning restores a loader's own state only inside an
+        It does, by the position that ``ImageDataModule`` saves: Lightning restores a loader's own state only inside an
         epoch, and the module's always.
         """
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See `state_dict`."""
+        """See ``state_dict``."""

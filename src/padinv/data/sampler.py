@@ -1,7 +1,7 @@
 """Which image comes when: a pure function of the seed, the epoch and the place in it.
 
-Neither the number of workers nor that of processes has a part in it: process r of W takes the places r, r + W, ... of
-the one global order, so that the union of the processes' batches is the batch of one process that takes them all.
+It does not depend on the number of workers or processes: process r of W takes the places r, r + W, ... of one global
+order, so that the batches of all processes together are the batch of a single process.
 """
 
 from __future__ import annotations
@@ -27,29 +27,28 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
     """An endless stream of shuffled epochs, given out a Lightning epoch at a time.
 
     The places of an epoch are filled by a permutation and by coin flips drawn from (seed, epoch). A global batch never
-    straddles two epochs: an incomplete last one is dropped. An iteration gives `length // global batch` batches from
-    `position` on, which the loader moves as it hands the batches out (a sampler runs ahead of training, by what the
+    straddles two epochs: an incomplete last one is dropped. An iteration gives ``length // global batch`` batches from
+    ``position`` on, which the loader moves as it hands the batches out (a sampler runs ahead of training, by what the
     workers prefetch). From position 0, that is exactly one epoch; after a run was resumed with another batch size, or
     with a limit on the batches an epoch, Lightning's epochs and the stream's differ, and no image is lost or repeated.
 
-    It is a `DistributedSampler` so that Lightning leaves it in its place.
+    It is a ``DistributedSampler`` so that Lightning leaves it in its place.
 
     Args:
-        length: Number of images.
-        batch_size: Images a process takes for a batch.
-        num_replicas: Number of processes, W.
-        rank: Number of this process.
-        seed: Of order and flips.
-        flip: Whether to mirror half of the images.
-        start: Where to begin.
+        length: number of images.
+        batch_size: images of each process in a batch.
+        num_replicas: number of processes, W.
+        rank: number of this process.
+        seed: of order and flips.
+        flip: whether to mirror half of the images.
+        start: where to begin.
 
     Raises:
-        ConfigError: There are fewer images than a global batch has.
+        ConfigError: if there are fewer images than a global batch has.
 
-    Example:
-        >>> sampler = TrainSampler(6, batch_size=2, flip=False)
-        >>> sorted(number for number, flip in sampler)
-        [0, 1, 2, 3, 4, 5]
+    >>> sampler = TrainSampler(6, batch_size=2, flip=False)
+    >>> sorted(number for number, flip in sampler)
+    [0, 1, 2, 3, 4, 5]
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
         flip: bool = True,
         start: Position = Position(),  # noqa: B008 - immutable
     ) -> None:
-        places = cast("Dataset[Any]", range(length))  # DistributedSampler asks for its length only
+        places = cast("Dataset[Any]", range(length))  # DistributedSampler only asks for its length
         super().__init__(places, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
         self.length = length
         self.batch_size = batch_size
@@ -92,7 +91,7 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
             position = Position(epoch, offset + self.global_batch)
 
     def advance(self) -> None:
-        """Count a global batch as handed out."""
+        """Counts a global batch as handed out."""
         epoch, offset = self._begin(self.position)
         self.previous, self.position = self.position, Position(epoch, offset + self.global_batch)
 
@@ -111,16 +110,15 @@ class EvalSampler(DistributedSampler[int]):
     """Every image once, in order, divided over the processes without repeating any to make the shares equal.
 
     Args:
-        length: Number of images.
-        num_replicas: Number of processes.
-        rank: Number of this process.
+        length: number of images.
+        num_replicas: number of processes.
+        rank: number of this process.
 
     Raises:
-        DataError: There are fewer images than processes.
+        DataError: if there are fewer images than processes.
 
-    Example:
-        >>> list(EvalSampler(5, num_replicas=2, rank=1))
-        [1, 3]
+    >>> list(EvalSampler(5, num_replicas=2, rank=1))
+    [1, 3]
     """
 
     def __init__(self, length: int, num_replicas: int = 1, rank: int = 0) -> None:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class ZipSource:
     """The image members of a zip file, stored or deflated, sorted by name.
 
-    The directory of a zip file is read once, here, and kept as arrays (21 bytes an image beside its name): `ZipFile`
+    The directory of a zip file is read once, here, and kept as arrays (21 bytes an image beside its name): ``ZipFile``
     would hold an object for each member in every worker.
 
     Args:
-        path: The zip file.
+        path: the zip file.
 
     Raises:
-        DataError: It is not a zip file, or it is damaged.
+        DataError: if it is not a zip file, or it is damaged.
     """
 
     _local_header = struct.Struct("<4s22xHH")  # signature, what the directory says better, lengths of name and extra
@@ -61,7 +61,7 @@ class ZipSource:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """The path `archive.zip/member`."""
+        """The path ``archive.zip/member``."""
         return f"{self.path}/{self.names[index]}"
 
     def read(self, index: int) -> bytes:
@@ -87,7 +87,7 @@ class Member(NamedTuple):
     start: int
     size: int
     method: int
-    """Of compression; `ENCRYPTED` if it cannot be read for that."""
+    """The method of compression; ``ENCRYPTED`` if the member is encrypted, and so cannot be read."""
     crc: int
 
 
@@ -99,7 +99,7 @@ IN_EXTRA = 0xFFFFFFFF
 def _directory(path: Path) -> Iterator[Member]:
     """Reads the directory of a zip file, one member after the other.
 
-    Python's `ZipFile` refuses the whole file if a single name is no UTF-8, or a single member needs a newer program.
+    Python's ``ZipFile`` refuses the whole file if a single name is no UTF-8, or a single member needs a newer program.
     """
     with path.open("rb") as file:
         length = file.seek(0, os.SEEK_END)
@@ -158,14 +158,14 @@ def _unpack(packed: bytes, method: int) -> bytes:
 
 
 class LmdbSource:
-    """The images of an LSUN directory (`data.mdb`): each value is an encoded image, its key the name.
+    """The images of an LSUN directory (``data.mdb``): each value is an encoded image, its key the name.
 
     Args:
-        path: The directory.
+        path: the directory.
 
     Raises:
-        DataError: It is not an LMDB directory.
-        MissingPackageError: The package `lmdb` is not installed.
+        DataError: if it is not an LMDB directory.
+        MissingPackageError: if the package ``lmdb`` is not installed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -194,7 +194,7 @@ class LmdbSource:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """The path `directory/key`."""
+        """The path ``directory/key``."""
         return f"{self.path}/{self.names[index]}"
 
     def read(self, index: int) -> bytes:
@@ -217,7 +217,7 @@ def _check_lmdb(path: Path) -> None:
     LMDB maps the file into memory, where reading beyond its end is no error but kills the process (SIGBUS).
 
     Raises:
-        DataError: It is not; gives the reason only.
+        DataError: if it is not; gives the reason only.
     """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size

@@ -63,12 +63,11 @@ class Names(Sequence[str]):
     and eight more, and the two buffers are never written to: forked workers share them.
 
     Args:
-        names: Consumed once, one at a time; any string, also one with bytes that are no UTF-8 (`os.fsdecode`).
+        names: consumed once, one at a time; any string, also one with bytes that are no UTF-8 (``os.fsdecode``).
 
-    Example:
-        >>> names = Names(f"{i}.png" for i in range(100))
-        >>> names[7], names[-1], len(names), names.nbytes
-        ('7.png', '99.png', 100, 1398)
+    >>> names = Names(f"{i}.png" for i in range(100))
+    >>> names[7], names[-1], len(names), names.nbytes
+    ('7.png', '99.png', 100, 1398)
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -104,11 +103,11 @@ class FolderSource:
     Hidden files and folders are left out; links are followed, to each folder once.
 
     Args:
-        root: The folder.
-        names: Paths relative to it, when they are known.
+        root: the folder.
+        names: paths relative to it, when they are known.
 
     Raises:
-        DataError: The folder cannot be listed.
+        DataError: if the folder cannot be listed.
     """
 
     def __init__(self, root: Path, names: Names | None = None) -> None:

@@ -26,21 +26,20 @@ BUNDLED = {
     "congress64-train": "congress64-train.zip",
     "congress64-val": "congress64-val.zip",
 }
-"""Name to file under `padinv/assets`. Provenance and licences: `provenance.csv` inside each zip, and NOTICE."""
+"""Name to file under ``padinv/assets``. Provenance and licences: ``provenance.csv`` inside each zip, and NOTICE."""
 
 
 def bundled_path(name: str) -> Path:
     """The zip file of a bundled data set.
 
     Args:
-        name: A key of `BUNDLED`.
+        name: a key of ``BUNDLED``.
 
     Raises:
-        KeyError: There is no such data set.
+        KeyError: if there is no such data set.
 
-    Example:
-        >>> bundled_path("congress64-val").name
-        'congress64-val.zip'
+    >>> bundled_path("congress64-val").name
+    'congress64-val.zip'
     """
     return Path(str(files("padinv") / "assets" / BUNDLED[name]))
 
@@ -54,14 +53,14 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """The image's path; inside a container, `container/member`."""
+        """The image's path; inside a container, ``container/member``."""
 
     def read(self, index: int) -> bytes:
         """The encoded image.
 
         Raises:
-            DataError: The container is damaged there, or the image is unreasonably large; gives the reason only.
-            OSError: The file cannot be read.
+            DataError: if the container is damaged there, or the image is unreasonably large; gives the reason only.
+            OSError: if the file cannot be read.
         """
 
 
@@ -76,12 +75,12 @@ def open_source(
 
     Args:
         paths: A folder (searched recursively), a zip file, an LSUN LMDB directory, an image file, the name of a
-            bundled data set (`BUNDLED`), or a list of these.
-        remark: Is told what is left out of a folder or an archive; if not given, it is a `FilesLeftOutWarning`.
+            bundled data set (``BUNDLED``), or a list of these.
+        remark: is told what is left out of a folder or an archive; if not given, it is a ``FilesLeftOutWarning``.
 
     Raises:
         DataError: A path does not exist, is of another kind, is damaged, or has no images.
-        MissingPackageError: An LMDB directory, and the package `lmdb` is not installed.
+        MissingPackageError: if there is an LMDB directory, and the package ``lmdb`` is not installed.
     """
     if isinstance(paths, (str, os.PathLike)):
         return _open_one(paths, remark)
@@ -120,7 +119,7 @@ class ConcatSource:
     """Several sources, one after the other.
 
     Args:
-        sources: At least one.
+        sources: at least one.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
