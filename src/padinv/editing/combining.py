@@ -1,6 +1,6 @@
-"""Codes of several photographs made into one: blended, mixed, in between, towards the mean, or edited alike.
+"""Combines codes: blends, mixes, interpolates, truncates them, or transfers an edit.
 
-Codes of one image go with codes of many.
+A code of one image can be combined with codes of many.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def blend(
 
     Args:
         contour: gives the padding, of 1 or B images.
-        details: gives the latents, and what is not taken of the contour's padding, of 1 or B images. Where it has none,
-            the generator's own zeros or constant stay.
-        rings: resolutions in pixels whose ring is the contour's; all that it has if not given.
+        details: gives the latents and the rest of the padding, of 1 or B images. Without padding of its own, the rest
+            is the generator's zeros and constant.
+        rings: resolutions in pixels at which the ring is the contour's; all of its rings if not given.
         const: whether the constant, if there is one, is the contour's, too.
 
     Returns:
@@ -62,10 +62,10 @@ def blend(
 
 
 def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> InversionCode:
-    """Style mixing (StyleGAN, Karras et al. 2018, section 3.1): some latents of one code replaced by another's.
+    """Style mixing (StyleGAN, Karras et al. 2018, section 3.1): replaces some latents of one code by another's.
 
     Args:
-        coarse: what stays as it is where nothing else is said, its padding included, of 1 or B images.
+        coarse: gives the padding and all other latents, of 1 or B images.
         fine: gives the latents of ``layers``, of 1 or B images.
         layers: which; "4-" are those from number 4 up, from the second layer of 16 px on.
 
@@ -82,7 +82,7 @@ def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> Inversion
 
 
 def interpolate(a: InversionCode, b: InversionCode, frames: int, easing: Easing = "linear") -> Iterator[InversionCode]:
-    """The way from one code to another, latents and padding: (1 - t)·a + t·b.
+    """Goes from one code to another, in latents and padding: (1 - t)·a + t·b.
 
     Args:
         a: where it starts, of 1 or B images.
@@ -140,7 +140,7 @@ def transfer(
     strength: float = 1.0,
     padding_strength: float | None = None,
 ) -> InversionCode:
-    """Does to a target what was done between two pictures: target + strength · (after - before).
+    """Applies the difference between two pictures to a target: target + strength · (after - before).
 
     Args:
         before: the code of a picture, of 1 or B images.
@@ -185,7 +185,7 @@ def broadcast(**codes: InversionCode) -> tuple[InversionCode, ...]:
     """Repeats codes of one image, without copying, as often as the others have images.
 
     Args:
-        codes: by the names they have for the caller; each of 1 or B images.
+        codes: of 1 or B images each, by the names that the caller uses for them.
 
     Returns:
         The codes, B images each.

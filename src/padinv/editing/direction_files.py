@@ -1,4 +1,4 @@
-"""Directions in files: our safetensors, several to a file, and those of other tools."""
+"""Files of directions: padinv's safetensors, several to a file, and those of other tools."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from padinv.networks import Generator
 from padinv.typing import PathLike
 
 FILE_NAME = "directions.safetensors"
-"""What a model's folder calls its directions."""
+"""The file of directions in a model's folder."""
 
 
 class Directions(dict[str, Direction]):
-    """Directions by name, in the order of their file; asked for another, it says which there are."""
+    """Directions by name, in the order of their file. The error for an unknown name lists those that there are."""
 
     def __missing__(self, name: str) -> Direction:
         raise ConfigError(f"There is no direction {name!r}; there are: {', '.join(self)}.")
@@ -74,7 +74,8 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
     Args:
         source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder with such a
             ``directions.safetensors``, or what other tools wrote (:func:`import_directions`).
-        generator: which they must be for, or its fingerprint; not checked if not given or not known of a direction.
+        generator: that they must be for, or its fingerprint. Not checked if not given, or if a direction does not know
+            its own.
 
     Returns:
         The directions by name.

@@ -29,13 +29,13 @@ class Direction:
 
     Args:
         name: what it changes, such as "birth_year".
-        vector: (1, w_dim), the same for every layer, or (L, w_dim); (w_dim,) is taken for the former.
+        vector: (1, w_dim) or (w_dim,), the same for every layer, or (L, w_dim).
         layers: numbers of the latents that it moves; None for all.
-        intercept: b of the hyperplane v · w + b = 0, or None if it has no hyperplane. With one vector for all layers w
-            is the mean of the latents that it moves, with L vectors all of them behind one another.
+        intercept: b of the hyperplane v · w + b = 0, or None if it has no hyperplane. With one vector for all layers, w
+            is the mean of the latents that it moves; with L vectors, w is all of them, concatenated.
         kind: how it was found.
         generator: fingerprint of the generator whose latents it is for, or None if unknown.
-        metadata: what else is known of it, such as its accuracy; numbers and text.
+        metadata: other facts, such as its accuracy: numbers and text.
         padding: how the padding moves at strength 1, of one image; None if it stays.
 
     Raises:
@@ -92,7 +92,7 @@ class Direction:
         """Moves latents by strength · vector, and padding in step.
 
         Args:
-            code: of B images, or of one for as many strengths.
+            code: of B images, or of one image for B strengths.
             strength: one for all images, or (B,); 0 leaves the code as it is, to the bit.
             layers: which latents move, "0-7,9" or numbers, instead of the direction's own.
             padding_strength: the same for the padding; ``strength`` if not given. Without effect if the direction or
@@ -129,7 +129,7 @@ class Direction:
     def distance(self, code: InversionCode) -> Tensor:
         """How far beyond the hyperplane each image lies, (B,), in the unit of strength: (v · w + b) / ‖v‖².
 
-        A strength of minus this brings it onto the hyperplane.
+        A strength of minus this number moves the image onto the hyperplane.
 
         Raises:
             ConfigError: if there is no hyperplane, or the direction is not for such latents.
@@ -143,10 +143,10 @@ class Direction:
         return ((w * v).sum(dim=(1, 2)) + self.intercept) / v.square().sum()
 
     def conditioned_on(self, *others: Direction) -> Direction:
-        """What of this direction changes nothing of others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
+        """The part of this direction that does not change others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
 
         With several conditions it is the residual of least squares. The padding is made orthogonal to that of the
-        others in the same way. There is no hyperplane any more.
+        others in the same way. The result has no hyperplane.
 
         Args:
             others: the conditions; their lengths do not matter.
@@ -187,7 +187,7 @@ class Direction:
 def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
     """The vectors in double precision as (L, w_dim), or (1, w_dim) if each is one for the same layers.
 
-    Zero are the layers that a direction does not move, and those that the first does not: it can change nothing there.
+    Layers are zero where a direction does not move them, or where the first does not: it can change nothing there.
     """
     directions = [first, *others]
     vectors = [direction.vector.to("cpu", torch.float64) for direction in directions]
@@ -209,7 +209,7 @@ def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, 
 
 
 def residual(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
-    """The vector minus Σ cᵢ · otherᵢ, with the c that make it shortest: for one of length 1 it is n₁ - (n₁ · n₂) n₂.
+    """Subtracts Σ cᵢ · otherᵢ from the vector, with the c that make it shortest: n₁ - (n₁ · n₂) n₂ for one of length 1.
 
     Args:
         vector: of any shape.

@@ -1,8 +1,7 @@
-"""The hyperplane that separates vectors by a label, with an honest measure of how well, by scikit-learn.
+"""The hyperplane that separates vectors by a label, fitted by scikit-learn and measured on vectors held out.
 
-There are many numbers to a vector and few vectors. What keeps that in check is one penalty, chosen by cross-validation.
-Vectors are centred and scaled by one number in all, not each axis by its own: the penalty then favours the axes along
-which vectors really differ.
+Vectors are few and have many numbers, so that a fit needs a penalty, which cross-validation chooses. All axes are
+scaled by the same number, not each by its own: the penalty then favours the axes along which vectors really differ.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from padinv.exceptions import ConfigError, MissingPackageError
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 INVERSE_PENALTIES = [10.0**k for k in range(-2, 4)]
-"""What C, the inverse of the penalty, is chosen from, for vectors whose mean square distance from their mean is 1."""
+"""Candidates for C, the inverse of the penalty, for vectors whose mean square distance from their mean is 1."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Hyperplane:
     Attributes:
         normal: (D,).
         intercept: a number.
-        metadata: how it was found, and how good it is (see :func:`padinv.editing.linear`).
+        metadata: how it was found, and its accuracy (see :func:`padinv.editing.linear`).
     """
 
     normal: Array
@@ -36,7 +35,7 @@ class Hyperplane:
 
 
 def require_scikit_learn() -> None:
-    """Raises MissingPackageError if scikit-learn is not installed: better before the work."""
+    """Raises MissingPackageError if scikit-learn is not installed, before any work is done."""
     try:
         import sklearn.metrics  # noqa: F401
     except ImportError as error:
@@ -44,12 +43,12 @@ def require_scikit_learn() -> None:
 
 
 def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int = 0) -> Hyperplane:
-    """Fits the hyperplane to all vectors, and measures on vectors held out what such a fit is worth.
+    """Fits a hyperplane to all vectors, and measures the accuracy of such fits on vectors held out.
 
     Args:
         x: N vectors (N, D).
         y: N labels. Two different ones are classes, more are a quantity.
-        groups: N names; vectors of one group are never fitted to and tested on at once.
+        groups: N names; all vectors of a group are either fitted to or tested on.
         folds: rounds of cross-validation, around the choice of the penalty as well as in it.
         seed: of the division into folds.
 
@@ -92,7 +91,7 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
 def _fit(x: Array, target: Array, side: Array, groups: Array, folds: int, seed: int) -> tuple[Array, float, float]:
     """Chooses the penalty by cross-validation, the stronger one on a tie, and fits: normal, intercept and C.
 
-    Chosen is the penalty whose scores of vectors held out rank the two sides best (area under the ROC curve).
+    The best penalty is the one whose scores of held-out vectors rank the two sides best (area under the ROC curve).
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.metrics import roc_auc_score
@@ -114,7 +113,7 @@ def _fit(x: Array, target: Array, side: Array, groups: Array, folds: int, seed: 
 
 
 def _folds(side: Array, groups: Array, folds: int, seed: int) -> list[tuple[Array, Array]]:
-    """Indices to fit to and to test on, with no group in both and the sides as evenly spread as may be."""
+    """Indices to fit to and to test on: no group is in both, and both sides are spread as evenly as possible."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -122,13 +121,13 @@ def _folds(side: Array, groups: Array, folds: int, seed: int) -> list[tuple[Arra
 
 
 def _threshold(y: Array) -> tuple[bool, float]:
-    """Whether labels are a quantity, not two classes, and what lies between the smaller and the larger ones."""
+    """Whether labels are a quantity, not two classes, and the threshold between smaller and larger ones."""
     values = np.unique(y)
     return len(values) > 2, float(np.median(y) if len(values) > 2 else values.mean())
 
 
 def check_labels(y: Array, groups: Array, folds: int = 5) -> None:
-    """Makes sure that there is enough to fit a hyperplane to, and to test it on: folds within folds.
+    """Checks that there are enough labels and groups to fit and test a hyperplane in nested cross-validation.
 
     Args:
         y: N labels.

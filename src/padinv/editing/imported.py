@@ -1,7 +1,7 @@
-"""Directions as the field ships them: InterFaceGAN's boundaries, GANSpace's components, SeFa's factors, plain tensors.
+"""Directions in other tools' files: InterFaceGAN's boundaries, GANSpace's components, SeFa's factors, plain tensors.
 
-None of these files says for which generator they are. Files are told by their content, whatever they are called, and
-nothing in them is run.
+None of these files says for which generator they are. A file's content decides what it is, not its name, and nothing in
+it is run.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _read(text: str, num_layers: int) -> Iterable[int]:
             raise ConfigError(f"layers {text!r} is no list of ranges such as '0-7,9' or '4-'.")
         first = int(match[1])
         last = first if match[2] is None else int(match[3] or num_layers - 1)
-        # A range with no number in it stands for a slip; its ends are then out of range or in the wrong order.
+        # An empty range is a slip: its ends are out of range or in the wrong order.
         if last < first or last >= num_layers:
             raise ConfigError(f"layers must be among 0-{num_layers - 1} and ascend, but {text!r} does not.")
         yield from range(first, last + 1)

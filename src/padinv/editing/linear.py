@@ -1,7 +1,7 @@
 """A direction from labelled images: the normal of the hyperplane between them (InterFaceGAN, Shen et al. 2020).
 
-The hyperplane is one of latents. In padding space a face's contour and hair are in the padding, so that a step along
-the normal takes with it what changes of the padding, on average, when the label does.
+The hyperplane lies in latent space. A face's contour and hair are in the padding, so a step along the normal also moves
+the padding as it changes with the label on average.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def linear(
 ) -> Direction:
     """Finds the direction along which codes differ by a label, or follow a number.
 
-    Two different labels are two classes, separated by a logistic regression in which both weigh the same. More are a
-    quantity, followed by a ridge regression, and the hyperplane is where it is at the median of the labels.
+    Two different labels are classes: a logistic regression separates them, and both have the same weight. More labels
+    are a quantity: a ridge regression predicts it, and the hyperplane is where it predicts the median.
 
-    The accuracy in the metadata is that on images held out: in each of ``folds`` rounds a model is fitted to the images
-    of some groups, its penalty chosen by cross-validation among them alone, and tested on those of the others.
+    The accuracy in the metadata is measured on images held out. In each of ``folds`` rounds a model is fitted to the
+    images of some groups, with a penalty chosen by cross-validation among them, and tested on the other groups.
 
     Args:
         codes: of N images, with or without padding.
-        labels: N numbers or booleans; None or NaN where unknown, such images are left out.
+        labels: N numbers or booleans; images whose label is None or NaN are left out.
         name: of the direction.
-        groups: N names of who or what is in the image; images of one group are never on both sides. Each image for
-            itself if not given.
-        confounder: N names of something that goes with the label and is not to be taken for it, such as the kind of
-            photograph. Differences between the mean latents of its values are projected out, so that no linear function
-            of what is left tells them apart, and padding is compared within each value only.
+        groups: N names of who or what is in the image; a group is never fitted to and tested on at once. Each image is
+            a group if not given.
+        confounder: N names of something that goes with the label but is not meant, such as the kind of photograph. The
+            differences between the mean latents of its values are projected out, so that no linear function of the rest
+            tells them apart, and padding is compared only within each value.
         layers: which latents it looks at and moves; all if not given.
         shared: whether it has one vector (1, w_dim) for all layers, fitted to the mean of their latents, rather than
             (L, w_dim).
@@ -105,7 +105,7 @@ def linear(
 
 
 def _without(x: Array, strata: Array) -> Array:
-    """Takes the differences between strata's means out of vectors (N, D), so that all means are the same."""
+    """Removes the differences between the strata's means from vectors (N, D), so that all means are the same."""
     means = np.stack([x[strata == value].mean(axis=0) for value in np.unique(strata)])
     if len(means) == 1:
         return x
@@ -116,9 +116,9 @@ def _without(x: Array, strata: Array) -> Array:
 
 
 def _padding_step(padding: PaddingCode, y: Array, strengths: Array, strata: Array) -> PaddingCode:
-    """How padding changes with the label, cov(padding, y), in the unit in which strengths do, cov(strength, y).
+    """How padding changes with the label, cov(padding, y), in units of the strength, cov(strength, y).
 
-    Labels are centred in each stratum: what differs between strata has no part in it.
+    Labels are centred in each stratum, so that differences between strata do not count.
     """
     centred = y.copy()
     for value in np.unique(strata):

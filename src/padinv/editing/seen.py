@@ -1,7 +1,6 @@
-"""How far a direction was seen to hold: beyond the codes that it comes from, a generator was never asked for images.
+"""How far along a direction codes were seen: beyond them, nobody has seen what the generator makes.
 
-A strength leads from the mean code to where some codes lie, up to the last of them. What it makes further out is as a
-rule no face any more.
+Strengths count from the mean code, and codes lie up to some of them. Further out, images are usually no faces any more.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from padinv.editing.unsupervised import sample_w
 from padinv.networks import Generator
 
 LOWEST, HIGHEST = "lowest", "highest"
-"""What the metadata of a direction calls the ends of its range."""
+"""The keys of the range's ends in a direction's metadata."""
 
 DEVIATIONS = 4.0
-"""The range of linear directions whose file does not tell: in standard deviations, where next to no code lies."""
+"""The range, in standard deviations, of linear directions whose file has none: almost no code lies beyond it."""
 
 
 def seen_range(direction: Direction, generator: Generator) -> tuple[float, float]:
-    """From which strength to which a direction was seen to hold, counted from the mean code.
+    """The range of strengths, counted from the mean code, in which codes were seen along a direction.
 
     Args:
-        direction: one that :func:`padinv.editing.linear` found has the range of the codes it was fitted to in its
-            metadata; of one in an older file four standard deviations each way are assumed. For others it is that of
+        direction: :func:`padinv.editing.linear` puts the range of the codes that it was fitted to into the metadata;
+            for older files four standard deviations each way are assumed. For other directions the range is that of
             10,000 mapped latents.
         generator: it is for.
 
@@ -43,10 +42,10 @@ def seen_range(direction: Direction, generator: Generator) -> tuple[float, float
 
 
 def remarks(direction: Direction, strength: float, generator: Generator) -> list[str]:
-    """What a user should know of an edit before it is done.
+    """What a user should know about an edit before it is done.
 
     Args:
-        direction: along which codes move.
+        direction: that codes move along.
         strength: how far.
         generator: they are for.
 

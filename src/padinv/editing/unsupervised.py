@@ -1,9 +1,9 @@
-"""Directions without labels: what the styles change most (SeFa), and along what W varies most (GANSpace).
+"""Directions found without labels: what changes styles most (SeFa), and along what W varies most (GANSpace).
 
 SeFa (Shen and Zhou 2021, section 3.2) looks at the weights alone. A layer's style is s = A·w + b, with A as it is used,
-equalizing gain included. The unit vectors n that stretch most, ‖A·n‖² at its largest, are the eigenvectors of AᵀA with
-the largest eigenvalues; for several layers AᵀA is the sum. GANSpace (Härkönen et al. 2020, section 2.1) takes the
-principal components of samples.
+equalizing gain included. The unit vectors n with the largest ‖A·n‖² are the eigenvectors of AᵀA with the largest
+eigenvalues. Several layers add their AᵀA. GANSpace (Härkönen et al. 2020, section 2.1) takes the principal components
+of samples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from padinv.networks.generator import StyleConv
 
 
 def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[Direction]:
-    """The eigenvectors of AᵀA of the modulated 3×3 convolutions, the largest eigenvalue first.
+    """Finds the eigenvectors of AᵀA of the modulated 3×3 convolutions, the largest eigenvalue first.
 
     Args:
         generator: whose styles are looked at.
@@ -70,7 +70,7 @@ def _style_affines(generator: Generator) -> dict[int, Tensor]:
 def ganspace(
     generator: Generator, count: int = 20, *, samples: int = 10_000, seed: int = 0, layers: Layers = None
 ) -> list[Direction]:
-    """The principal components of mapped samples, the strongest first.
+    """Finds the principal components of mapped samples, the strongest first.
 
     The covariance (w_dim, w_dim) is decomposed exactly: the same seed gives the same directions.
 
@@ -110,7 +110,7 @@ def ganspace(
 
 
 def sample_w(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
-    """Latents w = mapping(z) of standard normal z, (samples, w_dim), on the CPU; global random state is not touched."""
+    """Samples latents w = mapping(z), (samples, w_dim), on the CPU; the global random state stays as it is."""
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(samples, generator.config["z_dim"], generator=random)
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def sample_w(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tens
 
 
 def sign(vector: Tensor) -> Tensor:
-    """Of the entry of largest magnitude: an eigenvector times this has one orientation, not two."""
+    """The sign of the largest entry: multiplied by it, an eigenvector has one orientation, not two."""
     return vector[vector.abs().argmax()].sign()
 
 

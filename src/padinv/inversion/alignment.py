@@ -22,18 +22,18 @@ Point: TypeAlias = tuple[float, float]
 Quad: TypeAlias = tuple[Point, Point, Point, Point]
 
 OVERSAMPLING = 4
-"""Samples for each pixel of a face, each way; they are then averaged, with a bicubic filter."""
+"""Samples for each pixel of a face along each axis; a bicubic filter then averages them."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How large a square, and where, follows from the eyes and the mouth (Karras et al. 2019, appendix C).
+    """How the size and place of a face's square follow from eyes and mouth (Karras et al. 2019, appendix C).
 
-    A generator knows faces as its training images were cropped; photographs are to be cropped by the same recipe. The
-    defaults are that of the bundled portraits, slightly tighter than FFHQ's own, :data:`FFHQ`.
+    A generator knows faces as its training images were cropped, so photographs need the same recipe. The defaults are
+    that of the bundled portraits, slightly tighter than FFHQ's own, :data:`FFHQ`.
 
     Args:
-        eyes: half the side, in distances between the eyes; the larger of this and the next counts.
+        eyes: half the side, in distances between the eyes; the larger of this and the next one is taken.
         eyes_to_mouth: half the side, in distances from the eyes to the mouth.
         shift: from the middle of the eyes to the centre of the square, in distances from the eyes to the mouth.
         scale: a factor of the side.
@@ -116,7 +116,7 @@ class Crop:
         return cls((upper_left, lower_left, lower_right, upper_right), (width, height))
 
     def check(self, photograph: Tensor) -> None:
-        """Makes sure that this is a crop of a photograph (C, H, W) of this size.
+        """Checks that this is a crop of a photograph (C, H, W) of this size.
 
         Raises:
             DataError: if it is not.
@@ -151,8 +151,8 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
     scale · max(2.0 |e|, 1.8 |m|), and the centre is the middle of the eyes + 0.1 m.
 
     Args:
-        landmarks: (5, 2), in the order of :data:`padinv.inversion.landmarks.Points`; eyes, or corners of the mouth,
-            that are exchanged are told by nose and mouth, which are below the eyes.
+        landmarks: (5, 2), in the order of :data:`padinv.inversion.landmarks.Points`; eyes or corners of the mouth may
+            be exchanged, since nose and mouth tell which way is down.
         size: width and height of the photograph.
         recipe: the constants.
 
@@ -176,7 +176,7 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
     left_eye, right_eye, nose, left_mouth, right_mouth = (complex(x, y) + (0.5 + 0.5j) for x, y in points[0].tolist())
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
     across, down = right_eye - left_eye, mouth - eyes
-    # Nose and mouth are below the eyes, whatever these are called: some name first the eye that is the person's left.
+    # Some tools name the person's left eye first, but nose and mouth are always below the eyes.
     below = down + nose - eyes
     swapped = _is_left_of(across, below)
     across = -across if swapped else across
@@ -209,9 +209,9 @@ def _is_left_of(across: complex, below: complex) -> bool:
 def warp(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
     """Takes the square out of a photograph, upright; the gradient reaches the photograph.
 
-    As FFHQ was made: sampled bilinearly four times as finely as wanted, then reduced with an antialiasing filter (here
-    bicubic, there Lanczos); a photograph of still more pixels is reduced before, in the same way. Beyond the photograph
-    its edge is repeated.
+    It works as FFHQ was made: it samples bilinearly at four times the resolution, then reduces with an antialiasing
+    filter (here bicubic, there Lanczos). A photograph of still more pixels is reduced first, in the same way. Beyond
+    the photograph its edge is repeated.
 
     Args:
         photograph: (C, H, W) in [-1, 1].
@@ -237,9 +237,9 @@ def warp(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
 
 
 def clamped(image: Tensor) -> Tensor:
-    """Cuts what reaches beyond [-1, 1], such as a filter's overshoot; the gradient is that without the cut.
+    """Clamps to [-1, 1], as a filter may overshoot; the gradient passes as if nothing were clamped.
 
-    A plain clamp would stop it in all that is white or black.
+    A plain clamp would stop it in white and black areas.
     """
     return image + (image.clamp(-1, 1) - image).detach()
 
@@ -253,7 +253,7 @@ def whole(resolution: int) -> Quad:
 def project(image: Tensor, source: Quad, target: Quad, size: tuple[int, int], mode: str) -> Tensor:
     """Maps one quadrilateral to another, with the edge of the image repeated beyond it.
 
-    Where that makes the image smaller, it is first reduced with an antialiasing filter.
+    Where the result is smaller, the image is first reduced with an antialiasing filter.
 
     Args:
         image: (C, H, W).

@@ -1,4 +1,4 @@
-"""From the face back into the photograph that it was taken from."""
+"""Lays faces back into the photographs that they were taken from."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
 
 
 def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], feather: float = 0.1) -> Image.Image:
-    """Lays faces into a photograph in its own colours: :func:`paste_back` for what a file holds.
+    """Lays faces into a photograph in its own colours: :func:`paste_back` for the image in a file.
 
-    The faces are brought into the photograph's colour profile, and not the photograph out of it; what is transparent
-    stays so. Away from the squares every pixel is the original.
+    The faces are converted to the photograph's colour profile, not the photograph to sRGB. Transparent areas stay
+    transparent. Away from the squares every pixel is the original.
 
     Args:
         photograph: any of Pillow's; it is taken upright, in 8 bits, as RGB or RGBA (:func:`padinv.images.original`).
@@ -82,7 +82,7 @@ def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], fe
     before = pasted = 1 + (colours - 1) * alpha  # on white, as the face was seen
     for face, crop in faces:
         pasted = paste_back(pasted, _in_profile(face.detach().float().cpu(), profile), crop, feather)
-    # What lies on white as the face does, if it is as transparent as the photograph.
+    # The colour that gives the face when laid on white with the photograph's transparency.
     pasted = torch.where((pasted != before) & (alpha > 0), 1 + (pasted - 1) / alpha.clamp_min(1 / 255), colours)
     result = to_image(pasted)
     if own.mode == "RGBA":
