@@ -10,11 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from padinv.codes import InversionCode
 from padinv.networks import Generator
 from padinv.ops import pad_with_ring, ring_positions
+from padinv.pictures import columns, heat_map
 
 
 @torch.no_grad()
@@ -62,35 +62,6 @@ def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
             handle.remove()
 
 
-def heat_map(values: Tensor, tile: int = 256, framed: bool = False) -> Tensor:
-    """Draws the mean of |values| over channels, from dark (0) to bright (the largest in each map).
-
-    Args:
-        values: (B, C, H, H).
-        tile: height of the picture in pixels, of which a position takes at least one.
-        framed: whether a white line parts the outermost positions, the ring, from the rest.
-
-    Returns:
-        (B, 3, tile, tile) in [0, 1].
-
-    >>> heat_map(torch.ones(2, 5, 6, 6), tile=64).shape
-    torch.Size([2, 3, 64, 64])
-    """
-    from kornia.color import ColorMap, apply_colormap
-
-    heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
-    heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
-    colours: Tensor = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256)).float()
-    picture = F.interpolate(colours, size=(tile, tile), mode="nearest")
-    if framed:
-        near = round(tile / values.shape[-1])
-        far = tile - near
-        for line in (slice(near - 1, near + 1), slice(far - 1, far + 1)):
-            picture[:, :, line, near - 1 : far + 1] = 1
-            picture[:, :, near - 1 : far + 1, line] = 1
-    return picture
-
-
 def draw_code(
     generator: Generator, code: InversionCode, images: Sequence[Tensor] = (), tile: int = 256, gap: int = 4
 ) -> Tensor:
@@ -121,5 +92,4 @@ def draw_code(
     if padding is not None and padding.const is not None:
         tiles.append(heat_map(padding.const, tile))
     tiles += [heat_map(maps[r], tile, framed=True) for r in (padding.padded_resolutions if padding else sorted(maps))]
-    grid: Tensor = make_grid(torch.stack(tiles, dim=1).flatten(0, 1), nrow=len(tiles), padding=gap, pad_value=1.0)
-    return grid
+    return columns(tiles, gap)

@@ -36,7 +36,7 @@ def contact_sheet(rows: Sequence[Tensor], tile: int = 128, gap: int = 4) -> Tens
 def ring_heat_maps(padding: PaddingCode, tile: int = 128, gap: int = 4) -> Tensor:
     """Draws the magnitude of the padding, one row for each sample: the constant, then the ring of each resolution.
 
-    The colour is the mean of |value| over channels, from dark (0) to bright (the largest of that row's map).
+    Each is a :func:`heat_map`.
 
     Args:
         padding: the code of B images.
@@ -46,16 +46,42 @@ def ring_heat_maps(padding: PaddingCode, tile: int = 128, gap: int = 4) -> Tenso
     Returns:
         (3, H', W') in [0, 1].
     """
-    from kornia.color import ColorMap, apply_colormap
-
     maps = list(padding.maps().values())
     if padding.const is not None:
         maps.insert(0, padding.const)
-    tiles = []
-    for values in maps:
-        heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
-        heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
-        colours = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256))
-        tiles.append(F.interpolate(colours.float(), size=(tile, tile), mode="nearest"))
-    grid: Tensor = make_grid(torch.stack(tiles, dim=1).flatten(0, 1), nrow=len(tiles), padding=gap, pad_value=1.0)
+    return columns([heat_map(values, tile) for values in maps], gap)
+
+
+def heat_map(values: Tensor, tile: int = 256, framed: bool = False) -> Tensor:
+    """Draws the mean of |values| over channels, from dark (0) to bright (the largest in each map).
+
+    Args:
+        values: (B, C, H, H).
+        tile: height of the picture in pixels, of which a position takes at least one.
+        framed: whether a white line parts the outermost positions, the ring, from the rest.
+
+    Returns:
+        (B, 3, tile, tile) in [0, 1].
+
+    >>> heat_map(torch.ones(2, 5, 6, 6), tile=64).shape
+    torch.Size([2, 3, 64, 64])
+    """
+    from kornia.color import ColorMap, apply_colormap
+
+    heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
+    heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
+    colours: Tensor = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256)).float()
+    picture = F.interpolate(colours, size=(tile, tile), mode="nearest")
+    if framed:
+        near = round(tile / values.shape[-1])
+        far = tile - near
+        for line in (slice(near - 1, near + 1), slice(far - 1, far + 1)):
+            picture[:, :, line, near - 1 : far + 1] = 1
+            picture[:, :, near - 1 : far + 1, line] = 1
+    return picture
+
+
+def columns(tiles: Sequence[Tensor], gap: int = 4) -> Tensor:
+    """Lays pictures side by side on white, a row for each sample: tiles (B, 3, H, W) in [0, 1] → (3, H', W')."""
+    grid: Tensor = make_grid(torch.stack(list(tiles), dim=1).flatten(0, 1), len(tiles), padding=gap, pad_value=1.0)
     return grid

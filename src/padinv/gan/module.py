@@ -9,7 +9,6 @@ betas (section 3.1). Here k batches are k steps, so published rates and betas ar
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,12 +24,11 @@ from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import ConfigError
 from padinv.gan.augmentation import AdaptiveAugmentation
-from padinv.gan.ema import average_decay, update_average
 from padinv.gan.regularization import mix_styles, path_lengths
 from padinv.losses import AdversarialLoss
 from padinv.metrics import FrechetDistance
 from padinv.networks import Discriminator, Generator
-from padinv.training.alternating import AlternatingModule
+from padinv.training.alternating import AlternatingModule, average_decay, update_average
 from padinv.training.distributed import allow_unused_parameters
 
 W_AVG_DECAY = 0.998  # a step, as published
@@ -108,11 +106,7 @@ class StyleGAN2Module(AlternatingModule):
         seed: int = 0,
     ) -> None:
         super().__init__(clip_norm, channels_last)
-        with warnings.catch_warnings():
-            # Lightning advises against saving modules; they are taken out again in the next line.
-            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
-            self.save_hyperparameters(logger=False)
-        self.keep_plain_hparams()
+        self.keep_hyperparameters()
         for name, number, least in (
             ("path_length_weight", path_length_weight, 0),
             ("path_length_every", path_length_every, 1),

@@ -27,6 +27,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.cpu import fuse_on_cpus
@@ -140,8 +141,16 @@ class AlternatingModule(LightningModule):
                 f"holds: give them again, {cls.__name__}.load_from_checkpoint(…, {arguments})."
             )
 
-    def keep_plain_hparams(self) -> None:
-        """Takes from the hyper-parameters what no checkpoint can hold, and takes note of their names."""
+    def keep_hyperparameters(self) -> None:
+        """Saves the arguments of the class whose ``__init__`` calls this, and notes the names of those that cannot be.
+
+        No checkpoint can hold what is no plain value.
+        """
+        with warnings.catch_warnings():
+            # Lightning advises against saving modules; they are taken out again below.
+            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
+            frame = inspect.currentframe()
+            self.save_hyperparameters(logger=False, frame=frame.f_back if frame is not None else None)
         values = dict(self.hparams)
         unsaved = [name for name, value in values.items() if not is_plain(value)]
         self.remove_ignored_hparams(unsaved)
@@ -364,3 +373,40 @@ def is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return value is None or isinstance(value, str | int | float | bool)
+
+
+def average_decay(images: int, half_life: float, images_seen: int = 0, ramp_up: float | None = None) -> float:
+    """How much of an average is left after a batch.
+
+    Args:
+        images: in the batch.
+        half_life: images after which half is left.
+        images_seen: by the run so far.
+        ramp_up: keeps the half-life below this share of the images seen, so that a generator from nothing soon
+            forgets how it began; None for no ramp-up.
+
+    Returns:
+        0.5^(images / half-life).
+
+    >>> average_decay(16, half_life=16, images_seen=0), average_decay(16, 1000, images_seen=320, ramp_up=0.05)
+    (0.5, 0.5)
+    """
+    if ramp_up is not None:
+        half_life = min(half_life, images_seen * ramp_up)
+    return 0.5 ** (images / half_life) if half_life > 0 else 0.0
+
+
+def moving_average(decay: float) -> Callable[..., None]:
+    """Torch's function that moves averages towards parameters, average ← decay·average + (1 - decay)·parameter."""
+    function: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
+    return function
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Moves the parameters of an average towards a network's, average ← decay·average + (1 - decay)·network.
+
+    Buffers are copied: they are constants, but for the mean latent, an average by itself.
+    """
+    moving_average(decay)(list(average.parameters()), [parameter.detach() for parameter in network.parameters()], 0)
+    for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
+        mine.copy_(theirs)

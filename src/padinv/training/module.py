@@ -6,7 +6,6 @@ on the same reconstructions. The encoder therefore runs once a batch, and its Ba
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 
 from padinv.batches import batch_images, check_images
@@ -37,7 +36,7 @@ from padinv.losses import (
 )
 from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
-from padinv.training.alternating import AlternatingModule
+from padinv.training.alternating import AlternatingModule, average_decay, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
@@ -136,12 +135,7 @@ class PadInvModule(AlternatingModule):
         sync_batchnorm: bool = True,
     ) -> None:
         super().__init__(clip_norm, channels_last)
-        with warnings.catch_warnings():
-            # Lightning advises against saving modules; they are taken out again in the next line.
-            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
-            self.save_hyperparameters(logger=False)
-        # Under LightningCLI all are plain, classes as their paths; from Python a checkpoint keeps those that are.
-        self.keep_plain_hparams()
+        self.keep_hyperparameters()  # under LightningCLI all are plain, classes as their paths
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
         if lambda_adv > 0 and discriminator is None:
@@ -192,7 +186,7 @@ class PadInvModule(AlternatingModule):
                 )
         self.encoder_ema: AveragedModel | None = None
         if self.ema_images is not None:
-            self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=_average(0.5), use_buffers=True)
+            self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=moving_average(0.5), use_buffers=True)
             self.encoder_ema.requires_grad_(False)
 
     def start_encoder(self, source: str) -> None:
@@ -319,7 +313,7 @@ class PadInvModule(AlternatingModule):
 
     def _update_ema(self, images: int) -> None:
         if self.encoder_ema is not None and self.ema_images is not None:
-            self.encoder_ema.multi_avg_fn = _average(0.5 ** (images / self.ema_images))
+            self.encoder_ema.multi_avg_fn = moving_average(average_decay(images, self.ema_images))
             self.encoder_ema.update_parameters(self.encoder)
 
     # Validation, test, prediction -----------------------------------------------------------------------------------
@@ -433,11 +427,6 @@ class PadInvModule(AlternatingModule):
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers() or []
         return schedulers if isinstance(schedulers, list) else [schedulers]
-
-
-def _average(decay: float) -> Callable[..., None]:
-    average: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
-    return average
 
 
 def _end(scheduler: Any) -> float:

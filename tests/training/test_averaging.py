@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from padinv.gan.ema import average_decay, update_average
+from padinv.training.alternating import average_decay, update_average
 
 
 @pytest.mark.parametrize("batches", [1, 4, 10])
