@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
-from padinv import InversionCode, PadInvModule, __version__, load_encoder
+from padinv import Inversion, PadInvModule, __version__, load_encoder, load_generator
 from padinv.cli import COMMANDS, main
 from padinv.training.cli import presets, resolve_presets
 
@@ -38,11 +37,17 @@ def test_commands_are_listed(args: list[str], code: int, capsys: pytest.CaptureF
     assert ("padinv: there is no command 'nonsense'." in printed.err) == (args == ["nonsense"])
 
 
+def test_a_command_that_went(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--ckpt_path=last"]) == 2
+    sentence = "there is no command 'predict' any more: give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt"
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_command_that_is_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stopped(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("padinv.cli.import_module", stopped)  # what takes longest
+    monkeypatch.setattr("padinv.cli.resolve_name", stopped)  # what takes longest
     assert main(["invert"]) == 130
     assert capsys.readouterr().err == "padinv: stopped.\n"
 
@@ -56,7 +61,7 @@ def test_convert_and_inspect(generator_file: str, tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err.startswith("padinv: There is no file")
 
 
-def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_validate_test_invert_and_resume(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("fit") == 0
     folder = tmp_path / "runs" / "quickstart" / "version_0"
     last = folder / "checkpoints" / "last.ckpt"
@@ -73,22 +78,14 @@ def test_fit_validate_test_predict_and_resume(run: Any, tmp_path: Path, capsys: 
     resumed = torch.load(tmp_path / "runs/quickstart/version_1/checkpoints/last.ckpt", weights_only=True)
     assert int(resumed["state_dict"]["images_seen"]) == 16
 
-    for subcommand in ("validate", "test", "predict"):
-        assert (
-            run(
-                subcommand,
-                "--ckpt_path",
-                str(last),
-                f"--data.test={config['data']['init_args']['val']}",
-                f"--data.predict={config['data']['init_args']['val']}",
-            )
-            == 0
-        )
-    predictions = next(tmp_path.glob("runs/quickstart/*/predictions"))
-    assert len(list(predictions.glob("images/*.png"))) == 20
-    shards = sorted(predictions.glob("codes/*.safetensors"))
-    code = InversionCode.from_named_tensors(load_file(shards[0]))
-    assert (len(shards), len(code), code.padding.padded_resolutions) == (5, 4, [4, 8, 16, 32])
+    photographs = config["data"]["init_args"]["val"]
+    for subcommand in ("validate", "test"):
+        assert run(subcommand, "--ckpt_path", str(last), f"--data.test={photographs}") == 0
+    assert main(["invert", photographs, "--model", str(last), "-o", "inverted", "--device=cpu"]) == 0
+    assert len(list((tmp_path / "inverted").glob("images/*.png"))) == 20
+    codes = sorted((tmp_path / "inverted").glob("codes/*.safetensors"))
+    code = Inversion.load(codes[0], load_generator(config["model"]["init_args"]["generator"])).code
+    assert (len(codes), len(code), code.padding.padded_resolutions) == (20, 1, [4, 8, 16, 32])
     printed = capsys.readouterr().out
     assert "val/mse" in printed
     assert "test/mse" in printed
@@ -195,7 +192,7 @@ def test_output_that_is_read_no_more() -> None:
     code = (
         "import sys, types; from padinv import cli; module = types.ModuleType('talkative'); "
         "module.main = lambda args: [print('line', flush=True) for _ in range(10**6)]; "
-        "sys.modules['talkative'] = module; cli.COMMANDS['convert'] = ('talkative', ''); "
+        "sys.modules['talkative'] = module; cli.COMMANDS['convert'] = ('talkative:main', ''); "
         "sys.exit(cli.main(['convert']))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

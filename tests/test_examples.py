@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("subcommand", ["fit", "predict"])
+@pytest.mark.parametrize("subcommand", ["fit", "test"])
 def test_config_parses(subcommand: str, config: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main([subcommand, "--config", str(config), "--print_config"])

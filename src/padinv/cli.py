@@ -1,34 +1,42 @@
-"""The command line: ``padinv COMMAND …``, each command a module that is imported when it is called."""
+"""The command line: ``padinv COMMAND …``, each command a function that is imported when it is called."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from pkgutil import resolve_name
 
 from padinv._version import __version__
 from padinv.exceptions import reason
 
 COMMANDS = {
-    "fit": ("padinv.training.cli", "train an encoder"),
-    "validate": ("padinv.training.cli", "measure a run on its validation images"),
-    "test": ("padinv.training.cli", "measure a run on its test images"),
-    "predict": ("padinv.training.cli", "reconstruct images with a run's encoder"),
-    "fit-gan": ("padinv.gan.cli", "train a generator"),
-    "invert": ("padinv.commands.invert", "find the codes of photographs"),
-    "edit": ("padinv.commands.edit", "change one property of photographs"),
-    "blend": ("padinv.commands.blend", "give photographs the layout of another"),
-    "transfer": ("padinv.commands.transfer", "do to photographs what was done between two others"),
-    "interpolate": ("padinv.commands.interpolate", "go from one photograph to the next, as GIF or MP4"),
-    "directions": ("padinv.commands.directions", "find, list and draw directions of editing"),
-    "show": ("padinv.commands.show", "draw codes, rings around feature maps"),
-    "export": ("padinv.commands.export", "write networks as files that run without padinv"),
-    "convert": ("padinv.commands.convert", "write a network of any readable checkpoint as safetensors"),
-    "inspect": ("padinv.commands.inspect", "tell what a checkpoint holds"),
-    "completion": ("padinv.commands.completion", "print a script that completes all this in bash or zsh"),
+    "fit": ("padinv.training.cli:fit", "train an encoder"),
+    "validate": ("padinv.training.cli:validate", "measure a run on its validation images"),
+    "test": ("padinv.training.cli:test", "measure a run on its test images"),
+    "fit-gan": ("padinv.gan.cli:main", "train a generator"),
+    "invert": ("padinv.commands.invert:Invert.main", "find the codes of photographs"),
+    "edit": ("padinv.commands.edit:Edit.main", "change one property of photographs"),
+    "blend": ("padinv.commands.blend:Blend.main", "give photographs the layout of another"),
+    "transfer": ("padinv.commands.transfer:Transfer.main", "do to photographs what was done between two others"),
+    "interpolate": (
+        "padinv.commands.interpolate:Interpolate.main",
+        "go from one photograph to the next, as GIF or MP4",
+    ),
+    "directions": ("padinv.commands.directions:Directions.main", "find, list and draw directions of editing"),
+    "show": ("padinv.commands.show:Show.main", "draw codes, rings around feature maps"),
+    "export": ("padinv.commands.export:Export.main", "write networks as files that run without padinv"),
+    "convert": ("padinv.commands.convert:Convert.main", "write a network of any readable checkpoint as safetensors"),
+    "inspect": ("padinv.commands.inspect:Inspect.main", "tell what a checkpoint holds"),
+    "completion": (
+        "padinv.commands.completion:Completion.main",
+        "print a script that completes all this in bash or zsh",
+    ),
 }
-"""Command → its module, whose ``main`` it is, and what it does. Lightning's own are told apart by their first word."""
+"""Command → the function that takes the words behind it, imported when it is called, and what it does."""
+
+GONE = {"predict": "give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt -o OUT"}
+"""What commands were before → what does the same now."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,16 +54,17 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"padinv {__version__}")
         return 0
     if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-        print(f"padinv: there is no command {args[0]!r}.", file=sys.stderr)
+        instead = f" any more: {GONE[args[0]]}" if args[0] in GONE else ""
+        print(f"padinv: there is no command {args[0]!r}{instead}.", file=sys.stderr)
     if not args or args[0] not in COMMANDS:
         lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
         print(
             "\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if "--help" in args else sys.stderr
         )
         return 0 if "--help" in args else 2
-    module, _ = COMMANDS[args[0]]
+    place, _ = COMMANDS[args[0]]
     try:
-        code: int = import_module(module).main(args if module == "padinv.training.cli" else args[1:])
+        code: int = resolve_name(place)(args[1:])
     except KeyboardInterrupt:
         print("padinv: stopped.", file=sys.stderr)
         return 130

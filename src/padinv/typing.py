@@ -12,3 +12,6 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 Precision: TypeAlias = Literal["32", "bf16", "16"]
 """Bits of a number in networks; half precision is mixed with single where it matters."""
+
+Easing: TypeAlias = Literal["linear", "smooth"]
+"""How fast the frames between two codes go: evenly, or starting and ending slowly (3t² - 2t³)."""

@@ -63,6 +63,6 @@ def test_zsh_takes_the_same() -> None:
 
 
 def test_options_of_classes() -> None:
-    assert "--writer.folder" in class_options("predict")
+    assert "--pictures.images" in class_options("test")
     assert "--networks.keep" in class_options("fit-gan")
     assert class_options("invert") == []

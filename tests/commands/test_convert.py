@@ -11,7 +11,8 @@ import formats
 import padinv
 from padinv import Discriminator, Generator, Inverter, PadInvEncoder, load_discriminator, load_generator
 from padinv.checkpoints import fingerprint, save_network
-from padinv.commands import convert, inspect
+from padinv.commands.convert import Convert
+from padinv.commands.inspect import Inspect
 from padinv.exceptions import CheckpointError
 
 
@@ -21,7 +22,7 @@ def ada(path: Path, **more: torch.Tensor) -> Path:
 
 def test_convert_keeps_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = ada(tmp_path / "network.pkl"), tmp_path / "new" / "network.safetensors"
-    assert convert.main([str(source), str(target)]) == 0
+    assert Convert.main([str(source), str(target)]) == 0
     assert capsys.readouterr().out.startswith(f"{target}: Generator, 0.0 MB")
     z = torch.randn(2, 4)
     assert torch.equal(load_generator(target)(z), load_generator(source)(z))
@@ -30,11 +31,11 @@ def test_convert_keeps_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_convert_other_networks(tmp_path: Path) -> None:
     target = tmp_path / "d.safetensors"
-    assert convert.main(["congress64", str(target), "--network", "discriminator"]) == 0
+    assert Convert.main(["congress64", str(target), "--network", "discriminator"]) == 0
     images = torch.randn(4, 3, 64, 64)
     assert torch.equal(load_discriminator(target)(images), load_discriminator("congress64")(images))
     with pytest.raises(CheckpointError, match="holds no PadInvEncoder"):
-        convert.main([str(target), str(tmp_path / "e.safetensors"), "--network", "encoder"])
+        Convert.main([str(target), str(tmp_path / "e.safetensors"), "--network", "encoder"])
 
 
 def test_convert_remembers_what_an_encoder_was_trained_for(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_convert_remembers_what_an_encoder_was_trained_for(tmp_path: Path) -> No
     encoder = PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=2)
     source = save_network(encoder, tmp_path / "e.safetensors", generator=fingerprint(generator))
     target = tmp_path / "again.safetensors"
-    convert.main([str(source), str(target), "--network", "encoder"])
+    Convert.main([str(source), str(target), "--network", "encoder"])
     assert Inverter.from_pretrained(target).fingerprint == fingerprint(generator)
 
 
@@ -50,27 +51,27 @@ def test_convert_a_class(tmp_path: Path) -> None:
     embed = {"mapping.embed.weight": torch.randn(4, 3), "mapping.embed.bias": torch.zeros(4)}
     source = ada(tmp_path / "network.pkl", **embed, **{"mapping.fc0.weight": torch.randn(4, 8) * 100})
     for index in ("0", "2"):
-        convert.main([str(source), str(tmp_path / f"{index}.safetensors"), "--class-index", index])
+        Convert.main([str(source), str(tmp_path / f"{index}.safetensors"), "--class-index", index])
     z = torch.randn(1, 4)
     images = [load_generator(tmp_path / f"{index}.safetensors")(z) for index in ("0", "2")]
     assert not torch.allclose(*images)
     with pytest.raises(CheckpointError, match="choose a class with class_index, from 0 to 2"):
-        convert.main([str(source), str(tmp_path / "x.safetensors")])
+        Convert.main([str(source), str(tmp_path / "x.safetensors")])
 
 
 def test_convert_refuses(tmp_path: Path) -> None:
     source = ada(tmp_path / "network.pkl")
     with pytest.raises(CheckpointError, match=r"must end in \.safetensors"):
-        convert.main([str(source), str(tmp_path / "out.pt")])
+        Convert.main([str(source), str(tmp_path / "out.pt")])
     with pytest.raises(CheckpointError, match="is another file, or damaged"):
-        convert.main([str(source), str(tmp_path / "out.safetensors"), "--sha256", "0" * 64])
+        Convert.main([str(source), str(tmp_path / "out.safetensors"), "--sha256", "0" * 64])
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="cannot be written"):
-        convert.main([str(source), str(tmp_path / "file" / "out.safetensors")])
+        Convert.main([str(source), str(tmp_path / "file" / "out.safetensors")])
 
 
 def inspected(path: Path | str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    assert inspect.main([str(path)]) == 0
+    assert Inspect.main([str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     return {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
 
@@ -135,9 +136,9 @@ def test_commands_are_light() -> None:
 
 def test_names_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = ada(tmp_path / "a\x1b[2J\nb\u202e.pkl")
-    assert inspect.main([str(path)]) == 0
+    assert Inspect.main([str(path)]) == 0
     target = tmp_path / "out\x1b]0;x\x07.safetensors"
-    assert convert.main([str(path), str(target)]) == 0
+    assert Convert.main([str(path), str(target)]) == 0
     printed = capsys.readouterr().out
     assert not {"\x1b", "\x07", "\u202e"} & set(printed)
     path.write_bytes(b"<html>")
@@ -150,4 +151,4 @@ def test_a_disk_that_is_read_only_or_full(tmp_path: Path) -> None:
     source = ada(tmp_path / "network.pkl")
     for place in ("/proc/new/out.safetensors", "/dev/full/out.safetensors"):
         with pytest.raises(CheckpointError, match=rf"{place} cannot be written \(.*\): choose another place"):
-            convert.main([str(source), place])
+            Convert.main([str(source), place])

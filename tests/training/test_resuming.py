@@ -1,4 +1,4 @@
-"""``--ckpt_path``: what it may be, what is refused, and where the results of validate, test and predict go."""
+"""``--ckpt_path``: what it may be, what is refused, and where the results of validate and test go."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_where_runs_are(logger: Any, expected: str) -> None:
 
 
 def test_runs_of_a_name(run: Any, picture_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What fails at its start uses up no version, nor do test and predict; nothing that was written is lost."""
+    """What fails at its start uses up no version, nor does test; nothing that was written is lost."""
     assert run("fit", "--ckpt_path", "last") == 1
     assert "no run under runs/quickstart has a checkpoints/last.ckpt" in capsys.readouterr().err
     assert run("fit", "--data.train", "nowhere") == 1
@@ -141,17 +141,13 @@ def test_runs_of_a_name(run: Any, picture_folder: Path, capsys: pytest.CaptureFi
     assert "padinv test needs a checkpoint, or it measures an encoder that has learned" in capsys.readouterr().err
     for _ in range(2):
         assert run("test", "--ckpt_path=last", f"--data.test={picture_folder}") == 0
-        assert run("predict", "--ckpt_path", str(RUNS / "version_0"), f"--data.predict={picture_folder}") == 0
     printed = capsys.readouterr().out
-    assert f"20 reconstructions are in {RUNS / 'version_0/predictions_1/images'}" in printed
     assert f"These metrics go to {RUNS / 'version_0/test_1'}:" in printed
     assert [path.name for path in RUNS.iterdir()] == ["version_0"]
     for name in ("test", "test_1"):
         assert (RUNS / "version_0" / name / "metrics.csv").is_file()
-    for name in ("predictions", "predictions_1"):
-        assert len(list((RUNS / "version_0" / name / "images").iterdir())) == 20
-    assert run("predict", "--ckpt_path=best", f"--data.predict={picture_folder}", "--writer.folder=out") == 0
-    assert len(list(Path("out/images").iterdir())) == 20
+    assert run("test", "--ckpt_path=best", f"--data.test={picture_folder}") == 0
+    assert (RUNS / "version_0/test_2/metrics.csv").is_file()
 
     with pytest.warns(UserWarning, match=r"lr of optimizer 0 \(Adam\) is 0.003, the checkpoint's, and not 0.5"):
         assert run("fit", "--ckpt_path=last", "--schedule.images=16", "--model.optimizer_e.lr=0.5") == 0

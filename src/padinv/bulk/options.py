@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from padinv.exceptions import ConfigError
-from padinv.inversion.inverter import find_device
-from padinv.inversion.landmarks import Faces
+from padinv.options import check_options, folder, option, whole_number
 from padinv.typing import Precision
+
+if TYPE_CHECKING:
+    from padinv.inversion.landmarks import Faces
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Our devices, which are torch's, and Lightning's."""
@@ -19,25 +22,34 @@ MOST_WORKERS = 8
 """What is of use for one device: more would only wait."""
 
 
+def read_faces(text: str) -> Faces:
+    """What ``--faces`` takes: "largest", "all", or a number."""
+    if text in ("largest", "all"):
+        return text  # type: ignore[return-value]  # one of these two
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"must be largest, all, or a number from 0 on, not {text!r}")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class BulkOptions:
     """Options of every command on photographs.
 
     Args:
         output: folder for the results.
-        model: name, folder or file for :meth:`padinv.Inverter.from_pretrained`.
-        align: find the face in each photograph, and paste the result back.
-        landmarks: a JSON file of landmarks to align by, instead of finding them; implies ``align``.
-        detector: what finds faces, for :class:`padinv.inversion.FaceDetector`: a pack of InsightFace's, folder or file.
-        faces: "largest", "all" or a number: which of the faces in a photograph.
-        refine: steps of optimization for each code.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
+        align: find the face, and paste the result back.
+        landmarks: align by these, and look for none.
+        detector: what finds faces: a model pack of InsightFace, a folder, or an .onnx file.
+        faces: which faces of a photograph.
+        refine: optimize each code for N steps.
+        device: auto, cpu, cuda, cuda:N or mps.
         devices: how many of them.
-        num_nodes: nodes of a cluster, each with as many devices; ``output`` must be a folder that all of them see.
+        num_nodes: of a cluster.
         batch_size: photographs that go through the networks at once, on each device.
-        precision: "32", "bf16" or "16".
-        workers: processes that decode photographs, for each device; chosen if not given.
-        keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.cpu.keep_freed_memory`).
+        precision: of the numbers in the networks.
+        workers: processes that decode (default: as many as are of use).
+        keep_memory: on a CPU, give freed memory back at once, which is slower.
         overwrite: make again what is already there.
 
     Raises:
@@ -45,30 +57,24 @@ class BulkOptions:
             found without alignment.
     """
 
-    output: Path
-    model: str = "congress64"
-    align: bool = False
-    landmarks: Path | None = None
-    detector: str = "buffalo_l"
-    faces: Faces = "largest"
-    refine: int = 0
-    device: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    batch_size: int = 16
-    precision: Precision = "32"
-    workers: int | None = None
-    keep_memory: bool = True
-    overwrite: bool = False
+    output: Path = option(read=folder, flags=("-o", "--output"), metavar="OUT", group="results")
+    model: str = option("congress64", group="model")
+    align: bool = option(False, group="faces")
+    landmarks: Path | None = option(None, Path, metavar="JSON", group="faces")
+    detector: str = option("buffalo_l", metavar="PACK", group="faces")
+    faces: Faces = option("largest", read_faces, metavar="largest|all|N", group="faces")
+    refine: int = option(0, whole_number(0), metavar="N", group="model")
+    device: str = option("auto", group="speed")
+    devices: int = option(1, whole_number(1), metavar="N", group="speed")
+    num_nodes: int = option(1, whole_number(1), metavar="N", group="speed")
+    batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
+    precision: Precision = option("32", choices=get_args(Precision), group="speed")
+    workers: int | None = option(None, whole_number(0), metavar="N", group="speed")
+    keep_memory: bool = option(True, flags=("--no-keep-memory",), group="speed")
+    overwrite: bool = option(False, group="results")
 
     def __post_init__(self) -> None:
-        for name, least in (("refine", 0), ("devices", 1), ("num_nodes", 1), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(self, name)}.")
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"--workers must be 0 or more, not {self.workers}.")
-        if self.precision not in (precisions := get_args(Precision)):
-            raise ConfigError(f"--precision must be one of {', '.join(precisions)}, not {self.precision!r}.")
+        check_options(self)
         if not self.aligned and (self.faces, self.detector) != (BulkOptions.faces, BulkOptions.detector):
             raise ConfigError("--faces and --detector are for aligning: give --align, too, or --landmarks.")
         kind, _, number = self.device.partition(":")
@@ -85,6 +91,8 @@ class BulkOptions:
     def check_device(self) -> None:
         """Raises ConfigError if this machine does not have the device, or it cannot compute with the precision."""
         import torch
+
+        from padinv.inversion.inverter import find_device
 
         if self.device != "auto":
             find_device(self.device)

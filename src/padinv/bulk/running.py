@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -86,7 +86,6 @@ def run(
     task: Task,
     photographs: Sequence[str],
     options: BulkOptions,
-    finish: Callable[[Report], object] | None = None,
 ) -> Report:
     """Inverts photographs, does a task to their codes, and writes the results; what is done already is left.
 
@@ -96,12 +95,12 @@ def run(
         task: what to do.
         photographs: what the user named (:func:`~padinv.bulk.find_photographs`).
         options: how, and where to.
-        finish: what the first process then does with the results, before another command may write into the folder.
 
     Raises:
         PadInvError: if nothing can be done: no photographs, no model, a folder that cannot be written, or into which
             another command writes. A photograph that fails is printed and recorded, and the others go on.
     """
+    task.begin(photographs, options)
     options.check_device()
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
@@ -159,8 +158,7 @@ def run(
         if report.is_first:
             write_sheet(folder)
             print(report.summary())
-            if finish is not None:
-                finish(report)
+            task.finish(report)
     return report
 
 

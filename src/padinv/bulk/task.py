@@ -1,33 +1,98 @@
-"""What is done to the codes of photographs; a command is one of these, and the options of its own."""
+"""What is done to the codes of photographs; a command on photographs is one of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
+from padinv.bulk.options import BulkOptions
+from padinv.options import Command, OptionParser, add_options, from_namespace, is_positional, option, options_of
 
-from padinv.codes import InversionCode
-from padinv.networks import Generator
-from padinv.pictures import contact_sheet
+if TYPE_CHECKING:  # the help of a command needs no torch
+    from torch import Tensor
+
+    from padinv.bulk.running import Report
+    from padinv.codes import InversionCode
+    from padinv.networks import Generator
+
+PHOTOGRAPHS = (
+    "file, saved code (.safetensors, or latents: .pt, .npy, .npz), folder, pattern such as 'photos/*.jpg', zip file or "
+    "bundled data set"
+)
 
 
-class Task:
-    """Leaves codes as they are: ``padinv invert``. The other tasks are subclasses.
+def reference() -> Any:
+    """A field that is one photograph, or saved code, whose code is given to :meth:`Task.prepare`."""
+    return option(help="file, or saved code (.safetensors, or latents: .pt, .npy, .npz)")
 
-    Args:
-        name: of the command.
-        settings: what the results depend on, as JSON; results made with other settings are not taken for done.
-        references: photographs or saved codes that are inverted first, on each process, and given to :meth:`prepare`.
+
+class Task(Command):
+    """Leaves codes as they are. A subclass does something to them, and is a command of its own by :meth:`main`.
+
+    A subclass with options is a dataclass: its fields are the options (:func:`padinv.options.option`), its docstring
+    is their help, and the results depend on their values.
+
+    Attributes:
+        name: results are done already if they are of this name, and of the same settings; that of the class if not
+            given.
+        metavar: what the help calls the photographs.
+        output_required: whether photographs and a folder for the results must be given.
     """
 
-    def __init__(
-        self, name: str = "invert", settings: Mapping[str, Any] | None = None, references: Sequence[str] = ()
-    ) -> None:
-        self.name = name
-        self.settings = dict(settings or {})
-        self.references = list(references)
+    name: ClassVar[str] = "task"
+    metavar: ClassVar[str] = "PHOTO"
+    output_required: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.name = vars(cls).get("name", cls.__name__.lower())
+
+    @classmethod
+    def parser(cls) -> OptionParser:
+        """Reads a command line: the task's options, the photographs, and the options that all tasks share."""
+        parser = super().parser()
+        nargs = "+" if cls.output_required else "*"
+        parser.add_argument("photographs", metavar=cls.metavar, nargs=nargs, help=PHOTOGRAPHS)
+        add_options(parser, BulkOptions, output={"required": cls.output_required})
+        return parser
+
+    @classmethod
+    def main(cls, args: Sequence[str]) -> int:
+        """Does the task to the photographs that a command line names.
+
+        Args:
+            args: the words behind the command.
+
+        Returns:
+            0, or 1 if a photograph failed.
+
+        Raises:
+            PadInvError: if nothing could be done at all.
+        """
+        namespace = cls.parser().parse_args(args)
+        task, options = from_namespace(cls, namespace), from_namespace(BulkOptions, namespace)
+
+        from padinv.bulk.running import run  # imports torch and Lightning: what is misspelt is told before
+
+        return run(task, namespace.photographs, options).exit_code
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the results depend on, as JSON; results made with other settings are not taken for done."""
+        own = options_of(type(self))
+        return {each.name: getattr(self, each.name) for each in own if not is_positional(each)}
+
+    @property
+    def references(self) -> list[str]:
+        """Photographs or saved codes that are inverted first, on each process, and given to :meth:`prepare`."""
+        return [getattr(self, each.name) for each in options_of(type(self)) if is_positional(each)]
+
+    def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
+        """Called first of all, with what the user named.
+
+        Raises:
+            PadInvError: if the task cannot be done.
+        """
 
     def check(self, generator: Generator) -> list[str]:
         """Called before anything is encoded.
@@ -63,4 +128,11 @@ class Task:
         Returns:
             (3, H, W) in [0, 1].
         """
+        import torch
+
+        from padinv.pictures import contact_sheet
+
         return contact_sheet([torch.stack(list(row))])
+
+    def finish(self, report: Report) -> None:
+        """Called by the first process when all is done, before another command may write into the folder."""

@@ -5,50 +5,52 @@ The script holds all it needs, so that completing starts no Python. Options are 
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from inspect import signature
 from io import StringIO
+from pkgutil import resolve_name
 
-PRESETS = {"fit": "presets", "validate": "presets", "test": "presets", "predict": "presets", "fit-gan": "presets/gan"}
-"""Commands that take ``--config``, and the folder of their presets."""
+from padinv.options import Command, option
+
+PRESETS = {
+    **dict.fromkeys(("fit", "validate", "test"), ("padinv.training.cli:PadInvCLI", "presets")),
+    "fit-gan": ("padinv.gan.cli:GanCLI", "presets/gan"),
+}
+"""Commands that take ``--config``, the class that runs each, and the folder of their presets."""
 
 OPTION = re.compile(r"^ +(?:-\w\b[^-\n]*, )?(--[\w.-]+)(?:[ =]\{([^}\n]+)\})?", re.MULTILINE)
 POSITIONAL = re.compile(r"^ +\{([\w,-]+)\}", re.MULTILINE)
 
 
-def main(args: Sequence[str]) -> int:
-    """Runs the command.
+@dataclass
+class Completion(Command):
+    """Print a script that completes padinv's commands, options, presets and files.
 
     Args:
-        args: the words behind ``padinv completion``.
-
-    Returns:
-        0.
+        shell: whose script; write it to a file once, padinv completion bash > ~/.padinv-completion, and source that in
+            ~/.bashrc; for zsh in ~/.zshrc, below compinit.
     """
-    parser = argparse.ArgumentParser(
-        prog="padinv completion",
-        description="Print a script that completes padinv's commands, options, presets and files.",
-        epilog="Write it to a file once, padinv completion bash > ~/.padinv-completion, and source that in ~/.bashrc; "
-        "for zsh in ~/.zshrc, below compinit.",
-    )
-    parser.add_argument("shell", choices=["bash", "zsh"])
-    shell = parser.parse_args(args).shell
-    commands: dict[str, tuple[str, str]] = import_module("padinv.cli").COMMANDS  # the layer above: it knows them all
-    print(script(shell, {command: help_of(command, module) for command, (module, _) in commands.items()}), end="")
-    return 0
+
+    shell: str = option(choices=("bash", "zsh"))
+
+    def run(self) -> int:
+        """Prints it."""
+        commands: dict[str, tuple[str, str]] = import_module("padinv.cli").COMMANDS  # the layer above knows them all
+        helps = {command: help_of(command, resolve_name(place)) for command, (place, _) in commands.items()}
+        print(script(self.shell, helps), end="")
+        return 0
 
 
-def help_of(command: str, module: str) -> str:
+def help_of(command: str, main: Callable[[list[str]], int]) -> str:
     """What a command prints for ``--help``, where that is short for ``--help-all`` and what classes take."""
     printed = StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
-        words = ["--help-all" if command in PRESETS else "--help"]
-        import_module(module).main([command, *words] if module == "padinv.training.cli" else words)
+        main(["--help-all" if command in PRESETS else "--help"])
     return printed.getvalue() + "".join(f"\n  {option}" for option in class_options(command))
 
 
@@ -56,8 +58,7 @@ def class_options(command: str) -> list[str]:
     """``--model.lambda_per`` and so on: the arguments of the classes that a command has by default."""
     if command not in PRESETS:
         return []
-    module, name = ("padinv.gan.cli", "GanCLI") if command == "fit-gan" else ("padinv.training.cli", "PadInvCLI")
-    cli = getattr(import_module(module), name)
+    cli = resolve_name(PRESETS[command][0])
     classes = {key: cli.defaults[key] for key in ("model", "data")} | cli.callbacks
     options = []
     for key, config in classes.items():
@@ -92,7 +93,7 @@ def script(shell: str, helps: Mapping[str, str]) -> str:
     for command, text in helps.items():
         options = {option: choices.replace(",", " ") for option, choices in OPTION.findall(text)}
         if command in PRESETS:
-            folder = files("padinv").joinpath(PRESETS[command])
+            folder = files("padinv").joinpath(PRESETS[command][1])
             names = " ".join(sorted(path.name[:-5] for path in folder.iterdir() if path.name.endswith(".yaml")))
             options |= {"--config": names, "-c": names, "--ckpt_path": "last best"}
         cases += [f'    "{command} {option}") others="{values}" ;;' for option, values in options.items() if values]

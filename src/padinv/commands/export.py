@@ -2,81 +2,73 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from padinv.checkpoints import load_generator, load_pair
-from padinv.checkpoints.pair import FILES
-from padinv.commands.blend import parse_rings
 from padinv.exceptions import ConfigError
-from padinv.export import Part, encoder_part, export_onnx, export_torch, generator_part, joined_part
+from padinv.options import Command, option, resolutions
+
+if TYPE_CHECKING:
+    from padinv.export import Part
 
 
-def main(args: Sequence[str]) -> int:
-    """Runs the command.
+@dataclass
+class Export(Command):
+    """Write an encoder, a generator or both as a file that runs without padinv.
 
     Args:
-        args: the words behind ``padinv export``.
-
-    Returns:
-        0.
-
-    Raises:
-        PadInvError: if the model cannot be read, or the file cannot be written.
+        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
+        target: the file to write: .onnx, or .pt2 for torch.
+        part: images to codes, codes to images, or images to reconstructions and codes.
+        generator: the generator, if MODEL is an encoder alone.
+        rings: of --part generator: where rings go in, or none (default: 4,8,16,32).
+        plain_convolutions: of onnx: leave convolutions as they are, for other devices than CPUs.
+        int8: weights of 8 bits, onnx alone; tells what it costs.
     """
-    parser = argparse.ArgumentParser(
-        prog="padinv export", description="Write an encoder, a generator or both as a file that runs without padinv."
-    )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint",
-    )
-    parser.add_argument("target", metavar="OUT", type=Path, help="the file to write: .onnx, or .pt2 for torch")
-    parser.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="(default: %(default)s)")
-    parser.add_argument(
-        "--part",
-        choices=["encoder", "generator", "both"],
-        default="both",
-        help="images to codes, codes to images, or images to reconstructions and codes (default: %(default)s)",
-    )
-    parser.add_argument("--generator", metavar="FILE", help="the generator, if MODEL is an encoder alone")
-    parser.add_argument(
-        "--rings", metavar="4,8", help="of --part generator: where rings go in, or none (default: 4,8,16,32)"
-    )
-    parser.add_argument(
-        "--plain-convolutions",
-        action="store_true",
-        help="of onnx: leave convolutions as they are, for other devices than CPUs",
-    )
-    parser.add_argument("--int8", action="store_true", help="weights of 8 bits, onnx alone; tells what it costs")
-    options = parser.parse_args(args)
-    if options.int8 and options.format == "torch":
-        raise ConfigError("--int8 is for --format onnx: leave it out, or choose that.")
-    if options.plain_convolutions and options.format == "torch":
-        raise ConfigError("--plain-convolutions is for --format onnx: leave it out, that of torch has no others.")
-    if options.rings is not None and options.part != "generator":
-        raise ConfigError("--rings is for --part generator: an encoder has its own.")
-    part = _part(options)
-    if options.format == "torch":
-        description = export_torch(part, options.target)
-    else:
-        description = export_onnx(
-            part, options.target, plain_convolutions=options.plain_convolutions, int8=options.int8
-        )
-    size = sum(file.stat().st_size for file in options.target.parent.glob(f"{options.target.name}*"))
-    print(f"{options.target}: {description.part}, {size / 1e6:.1f} MB")
-    if description.int8 is not None:
-        print("int8 against float32: mse {mse:.2e}, psnr {psnr:.1f} dB".format(**description.int8))
-    return 0
 
+    model: str = option()
+    target: Path = option(read=Path, metavar="OUT")
+    format: str = option("onnx", choices=("onnx", "torch"))
+    part: str = option("both", choices=("encoder", "generator", "both"))
+    generator: str | None = option(None, metavar="FILE")
+    rings: list[int] | None = option(None, resolutions, metavar="4,8")
+    plain_convolutions: bool = option(False)
+    int8: bool = option(False)
 
-def _part(options: argparse.Namespace) -> Part:
-    if options.part == "generator":
-        source = options.generator or options.model
-        folder = Path(source).expanduser()
-        generator = load_generator(folder / FILES["generator"] if folder.is_dir() else source)
-        return generator_part(generator, parse_rings(options.rings))
-    pair = load_pair(options.model, options.generator)
-    return (encoder_part if options.part == "encoder" else joined_part)(*pair)
+    def __post_init__(self) -> None:
+        if self.int8 and self.format == "torch":
+            raise ConfigError("--int8 is for --format onnx: leave it out, or choose that.")
+        if self.plain_convolutions and self.format == "torch":
+            raise ConfigError("--plain-convolutions is for --format onnx: leave it out, that of torch has no others.")
+        if self.rings is not None and self.part != "generator":
+            raise ConfigError("--rings is for --part generator: an encoder has its own.")
+
+    def run(self) -> int:
+        """Writes the file, and tells its size."""
+        from padinv.export import export_onnx, export_torch
+
+        part = self.load()
+        if self.format == "torch":
+            description = export_torch(part, self.target)
+        else:
+            description = export_onnx(part, self.target, plain_convolutions=self.plain_convolutions, int8=self.int8)
+        size = sum(file.stat().st_size for file in self.target.parent.glob(f"{self.target.name}*"))
+        print(f"{self.target}: {description.part}, {size / 1e6:.1f} MB")
+        if description.int8 is not None:
+            print("int8 against float32: mse {mse:.2e}, psnr {psnr:.1f} dB".format(**description.int8))
+        return 0
+
+    def load(self) -> Part:
+        """Loads what is to be written."""
+        from padinv.checkpoints import load_generator, load_pair
+        from padinv.checkpoints.pair import FILES
+        from padinv.export import encoder_part, generator_part, joined_part
+
+        if self.part == "generator":
+            source = self.generator or self.model
+            folder = Path(source).expanduser()
+            generator = load_generator(folder / FILES["generator"] if folder.is_dir() else source)
+            return generator_part(generator, self.rings)
+        pair = load_pair(self.model, self.generator)
+        return (encoder_part if self.part == "encoder" else joined_part)(*pair)

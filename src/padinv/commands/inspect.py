@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from padinv.checkpoints.formats.state_dicts import Kind, State
 from padinv.checkpoints.sources import resolve_all
 from padinv.exceptions import PadInvError, printable
 from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.options import Command, option
 
 LOADERS: dict[Kind, Callable[..., nn.Module]] = {
     Generator: load_generator,
@@ -23,29 +24,23 @@ LOADERS: dict[Kind, Callable[..., nn.Module]] = {
 }
 
 
-def main(args: Sequence[str]) -> int:
-    """Runs the command.
+@dataclass
+class Inspect(Command):
+    """Tell what a checkpoint holds.
 
     Args:
-        args: the words behind ``padinv inspect``.
-
-    Returns:
-        0.
-
-    Raises:
-        PadInvError: if the file cannot be read.
+        source: a path, the name of a bundled model, https://… with --sha256, or hf://owner/repository/file.
+        sha256: what the file's SHA-256 must be.
     """
-    parser = argparse.ArgumentParser(prog="padinv inspect", description="Tell what a checkpoint holds.")
-    parser.add_argument(
-        "source",
-        metavar="FILE",
-        help="a path, the name of a bundled model, https://… with --sha256, or hf://owner/repository/file",
-    )
-    parser.add_argument("--sha256", help="what the file's SHA-256 must be")
-    options = parser.parse_args(args)
-    for number, path in enumerate(resolve_all(options.source, options.sha256)):
-        print(*([""] if number else []), *map(printable, describe(path)), sep="\n")
-    return 0
+
+    source: str = option(metavar="FILE")
+    sha256: str | None = option(None)
+
+    def run(self) -> int:
+        """Tells it."""
+        for number, path in enumerate(resolve_all(self.source, self.sha256)):
+            print(*([""] if number else []), *map(printable, describe(path)), sep="\n")
+        return 0
 
 
 def describe(path: Path) -> Iterator[str]:

@@ -3,23 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from padinv.bulk import Report, Task, find_photographs, run
-from padinv.codes import InversionCode
 from padinv.commands.animation import WRITERS, check_format, enlarged
-from padinv.commands.options import add_photographs, bulk_options, number, photograph_parser, whole_number
-from padinv.editing import interpolate
-from padinv.editing.combining import Easing
+from padinv.commands.invert import Invert
 from padinv.exceptions import DataError, printable
-from padinv.images import to_array
-from padinv.inversion import Inverter
-from padinv.sources.finding import is_code
+from padinv.options import number, option, whole_number
+from padinv.typing import Easing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from padinv.bulk.options import BulkOptions
+    from padinv.bulk.running import Report
+    from padinv.codes import InversionCode
+    from padinv.inversion import Inverter
+
+
+@dataclass
+class Interpolate(Invert):
+    """Make a moving picture that goes from one photograph to the next.
+
+    Args:
+        frames: from one to the next.
+        fps: frames a second.
+        loop: go back to the first in the end.
+    """
+
+    name: ClassVar = "invert"  # whose results are the same
+    format: str = option("gif", choices=tuple(WRITERS), group="moving picture")
+    frames: int = option(30, whole_number(2, 10_000), metavar="N", group="moving picture")
+    fps: float = option(20.0, number(1, 100), metavar="N", group="moving picture")
+    easing: Easing = option("smooth", choices=get_args(Easing), group="moving picture")
+    loop: bool = option(False, group="moving picture")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """None: codes stay as they are."""
+        return {}
+
+    def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
+        """Checks that there is more than one photograph, and that the format can be written."""
+        from padinv.sources.finding import find_photographs, is_code
+
+        check_format(self.format)
+        source = find_photographs(photographs, codes=True)
+        if len(source) == 1 and not is_code(source.name(0)) and options.faces != "all":
+            raise DataError("Two photographs or more are needed to go from one to the next, but there is one.")
+
+    def finish(self, report: Report) -> None:
+        """Writes the moving picture."""
+        names = report.names_as_given
+        if len(names) < 2:
+            raise DataError(
+                f"Two photographs or more are needed to go from one to the next, but there are {len(names)}."
+            )
+        codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]
+        codes += codes[: int(self.loop)]
+        pictures = map(enlarged, frames(report.inverter, codes, self.frames, self.easing))
+        path = report.folder.write(
+            report.folder.path / f"interpolation.{self.format}",
+            lambda path: WRITERS[self.format](pictures, path, self.fps),
+        )
+        print(printable(str(path)))
 
 
 def frames(
@@ -36,6 +85,10 @@ def frames(
     Returns:
         (H, W, 3) each.
     """
+    from padinv.codes import InversionCode
+    from padinv.editing import interpolate
+    from padinv.images import to_array
+
     path = (
         code
         for i, (a, b) in enumerate(pairwise(codes))
@@ -44,49 +97,3 @@ def frames(
     while batch := list(islice(path, inverter.batch_size)):
         images = inverter.reconstruct(InversionCode.cat(batch))
         yield from to_array(images)
-
-
-def main(args: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        args: the words behind ``padinv interpolate``.
-
-    Returns:
-        0, or 1 if a photograph failed.
-
-    Raises:
-        PadInvError: if nothing could be done at all.
-    """
-    parser = photograph_parser("interpolate", "Make a moving picture that goes from one photograph to the next.")
-    add_photographs(parser)
-    moving = parser.add_argument_group("moving picture")
-    moving.add_argument("--format", choices=WRITERS, default="gif", help="(default: %(default)s)")
-    moving.add_argument(
-        "--frames", type=whole_number(2, 10_000), default=30, metavar="N", help="from one to the next (default: 30)"
-    )
-    moving.add_argument("--fps", type=number(1, 100), default=20.0, metavar="N", help="frames a second (default: 20)")
-    moving.add_argument("--easing", choices=get_args(Easing), default="smooth", help="(default: %(default)s)")
-    moving.add_argument("--loop", action="store_true", help="go back to the first in the end")
-    options = parser.parse_args(args)
-    check_format(options.format)
-    source = find_photographs(options.photographs, codes=True)
-    if len(source) == 1 and not is_code(source.name(0)) and options.faces != "all":
-        raise DataError("Two photographs or more are needed to go from one to the next, but there is one.")
-
-    def finish(report: Report) -> None:
-        path = _animate(report, options.format, options.frames, options.fps, options.easing, options.loop)
-        print(printable(str(path)))
-
-    return run(Task(), options.photographs, bulk_options(options), finish).exit_code
-
-
-def _animate(report: Report, kind: str, count: int, fps: float, easing: Easing, loop: bool) -> Path:
-    names = report.names_as_given
-    if len(names) < 2:
-        raise DataError(f"Two photographs or more are needed to go from one to the next, but there are {len(names)}.")
-    codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]
-    pictures = map(enlarged, frames(report.inverter, [*codes, codes[0]] if loop else codes, count, easing))
-    return report.folder.write(
-        report.folder.path / f"interpolation.{kind}", lambda path: WRITERS[kind](pictures, path, fps)
-    )

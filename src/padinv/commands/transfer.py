@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
+from padinv.bulk.task import Task, reference
+from padinv.options import number, option
 
-from padinv.bulk import Task, run
-from padinv.codes import InversionCode
-from padinv.commands.options import add_photograph, add_photographs, bulk_options, number, photograph_parser
-from padinv.editing import transfer
-from padinv.networks import Generator
-from padinv.pictures import contact_sheet
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from padinv.codes import InversionCode
+    from padinv.networks import Generator
 
 FARTHEST = 4.0
 """Beyond so many times the difference between two pictures a user is told so."""
 
 
+@dataclass
 class Transfer(Task):
-    """Adds to each code the difference between two others.
+    """Do to photographs what was done between two others.
 
     Args:
-        before: a photograph, or saved code.
-        after: the same, edited.
-        strength: of the difference in latents.
-        padding_strength: of the difference in padding; the same if not given.
+        strength: of the edit.
+        padding_strength: of its padding (default: --strength).
     """
 
-    def __init__(self, before: str, after: str, strength: float = 1.0, padding_strength: float | None = None) -> None:
-        settings = {"strength": strength, "padding_strength": padding_strength}
-        super().__init__("transfer", settings, [before, after])
-        self.strength = strength
-        self.padding_strength = padding_strength
+    metavar: ClassVar = "TARGET"
+    before: str = reference()
+    after: str = reference()
+    strength: float = option(1.0, number(), metavar="S", group="transfer")
+    padding_strength: float | None = option(None, number(), metavar="S", group="transfer")
 
     def check(self, generator: Generator) -> list[str]:
         """Tells of strengths that lead far beyond the pair."""
@@ -42,38 +42,23 @@ class Transfer(Task):
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
         """Remembers the pair."""
-        self.before, self.after = references
+        import torch
+
+        self.pair = references
         with torch.inference_mode():
             self.pictures = [generator.synthesis(*code.parts)[0].float() for code in references]
 
     def apply(self, code: InversionCode) -> InversionCode:
         """Edits each as the pair was."""
-        return transfer(self.before, self.after, code, self.strength, self.padding_strength)
+        from padinv.editing import transfer
+
+        before, after = self.pair
+        return transfer(before, after, code, self.strength, self.padding_strength)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """The pair, then the row."""
+        import torch
+
+        from padinv.pictures import contact_sheet
+
         return contact_sheet([torch.stack([*self.pictures, *row])])
-
-
-def main(args: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        args: the words behind ``padinv transfer``.
-
-    Returns:
-        0, or 1 if a photograph failed.
-
-    Raises:
-        PadInvError: if nothing could be done at all.
-    """
-    parser = photograph_parser("transfer", "Do to photographs what was done between two others.")
-    add_photograph(parser, "before")
-    add_photograph(parser, "after")
-    add_photographs(parser, "targets", "TARGET")
-    edits = parser.add_argument_group("transfer")
-    edits.add_argument("--strength", type=number(), default=1.0, metavar="S", help="of the edit (default: 1)")
-    edits.add_argument("--padding-strength", type=number(), metavar="S", help="of its padding (default: --strength)")
-    options = parser.parse_args(args)
-    task = Transfer(options.before, options.after, options.strength, options.padding_strength)
-    return run(task, options.targets, bulk_options(options)).exit_code

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from padinv.codes import InversionCode, PaddingCode
 from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError
 from padinv.networks import Generator
-
-Easing: TypeAlias = Literal["linear", "smooth"]
-"""How fast the frames go: evenly, or starting and ending slowly (3t² - 2t³)."""
+from padinv.typing import Easing
 
 
 def blend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from padinv.training import cli
@@ -14,7 +14,7 @@ class GanCLI(cli.PadInvCLI):
     command = "fit-gan"
     presets_folder = "presets/gan"
     callbacks: ClassVar = {
-        **{key: value for key, value in cli.PadInvCLI.callbacks.items() if key != "writer"},
+        **cli.PadInvCLI.callbacks,
         "pictures": cli.callback("padinv.gan.snapshots.SamplePictures"),
         "networks": cli.callback("padinv.gan.snapshots.NetworkFiles"),
         "checkpoint": cli.checkpoint("val/fid"),
@@ -37,13 +37,4 @@ class GanCLI(cli.PadInvCLI):
     }
 
 
-def main(args: Sequence[str]) -> int:
-    """Trains a generator.
-
-    Args:
-        args: the words behind ``padinv fit-gan``.
-
-    Returns:
-        0.
-    """
-    return cli.main(["fit", *args], GanCLI)
+main = partial(cli.run_command, "fit", cli=GanCLI)

@@ -8,14 +8,12 @@ from padinv.training.progress import ImageProgressBar
 from padinv.training.report import RunReport
 from padinv.training.schedule import ImageSchedule
 from padinv.training.stopping import StopAtSignals
-from padinv.training.writer import PredictionWriter
 
 __all__ = [
     "ImageProgressBar",
     "ImageSchedule",
     "LastCheckpoint",
     "PadInvModule",
-    "PredictionWriter",
     "ReconstructionPictures",
     "RunReport",
     "StopAtSignals",

@@ -1,4 +1,4 @@
-"""``padinv fit | validate | test | predict``: a LightningCLI over typed YAML configs.
+"""``padinv fit | validate | test``: a LightningCLI over typed YAML configs.
 
 ``--config`` takes a file, or the name of a preset inside the package (:func:`presets`). Everything in a config can be
 given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5``.
@@ -6,11 +6,13 @@ given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,7 +84,7 @@ class RunConfigCallback(SaveConfigCallback):
 
     Attributes:
         path: of the config.
-        worked: whether the run has come to anything: a step of training, a batch of predictions.
+        worked: whether the run has come to anything: a step of training.
     """
 
     path = Path()
@@ -103,10 +105,6 @@ class RunConfigCallback(SaveConfigCallback):
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Takes note."""
-        self.worked = True
-
-    def on_predict_batch_end(self, *_: Any) -> None:
         """Takes note."""
         self.worked = True
 
@@ -159,7 +157,6 @@ class PadInvCLI(LightningCLI):
         "checkpoint": checkpoint("val/mse"),
         "last_checkpoint": callback("padinv.training.LastCheckpoint"),
         "report": callback("padinv.training.RunReport"),
-        "writer": callback("padinv.training.PredictionWriter"),
     }
     defaults: ClassVar[dict[str, Any]] = {
         "model": {"class_path": "padinv.PadInvModule"},
@@ -170,7 +167,6 @@ class PadInvCLI(LightningCLI):
         "fit": "Train an encoder that inverts a generator.",
         "validate": "Measure a run's encoder on its validation images.",
         "test": "Measure a run's encoder on its test images.",
-        "predict": "Reconstruct images with a run's encoder, and save their codes.",
     }
     examples: ClassVar[tuple[str, ...]] = (
         "padinv fit --config quickstart",
@@ -179,7 +175,7 @@ class PadInvCLI(LightningCLI):
         "padinv test --config quickstart --ckpt_path runs/quickstart/version_0",
     )
     common: ClassVar[dict[str, str]] = {
-        "--data.train, .val, .test, .predict": "folder, zip file or LMDB; [a, b]",
+        "--data.train, .val, .test": "folder, zip file or LMDB; [a, b]",
         "--data.resolution, .batch_size": "pixels; images a device at once",
         "--model.generator, --model.discriminator": "bundled name, or checkpoint",
         "--model.lambda_pix, _per, _id, _adv, _reg": "weights of the losses",
@@ -256,6 +252,11 @@ class PadInvCLI(LightningCLI):
         options: Namespace = self.config.get(str(self.config.get("subcommand")), self.config)
         return options
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, but for predict: padinv invert does that, for photographs of any kind."""
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+
     # Parsing --------------------------------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -273,6 +274,7 @@ class PadInvCLI(LightningCLI):
             except ConfigError as error:
                 raise self._hinted(error) from error
         command, options = self.config.get("subcommand"), self.options
+        options.pop("writer", None)
         resolve_checkpoint(options)
         if command not in (None, "fit"):
             place_results(command, options)
@@ -331,6 +333,8 @@ class PadInvCLI(LightningCLI):
             default=True,
             help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
         )
+        # Configs of runs before padinv predict went have what it wrote with.
+        parser.add_argument("--writer", type=Any, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         own = {"model": self.subclass_mode_model, "data": self.subclass_mode_data}
         parser.set_defaults({**{k: v for k, v in self.defaults.items() if own.get(k, True)}, **self.callbacks})
 
@@ -471,18 +475,19 @@ def _replaces(kind: type, callback: Callback) -> bool:
     return isinstance(callback, kind) or (issubclass(kind, type(callback)) and type(callback) is not Callback)
 
 
-def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
-    """Runs a subcommand of Lightning's.
+def run_command(command: str, args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
+    """Runs a command of Lightning's.
 
     Args:
-        args: the words behind ``padinv``.
-        cli: the class that runs them.
+        command: fit, validate or test.
+        args: the words behind it.
+        cli: the class that runs it.
 
     Returns:
         0; 143 or 130 if SIGTERM or Ctrl+C has stopped it.
     """
     try:
-        cli(args=list(args))
+        cli(args=[command, *args])
     except Stopped as stopped:
         if stopped.path is not None:
             config = stopped.path.parents[1] / "config.yaml"
@@ -495,3 +500,6 @@ def main(args: Sequence[str], cli: type[PadInvCLI] = PadInvCLI) -> int:
             return 128 + (signal.SIGTERM if isinstance(end, SIGTERMException) else signal.SIGINT)
         raise
     return 0
+
+
+fit, validate, test = (partial(run_command, command) for command in ("fit", "validate", "test"))

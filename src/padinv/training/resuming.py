@@ -16,7 +16,7 @@ from padinv.exceptions import CheckpointError, ConfigError
 VERSIONED = ("CSVLogger", "TensorBoardLogger")
 """Loggers that number their runs' folders, ``save_dir/name/version_N``."""
 
-RESULTS = {"validate": "validation", "test": "test", "predict": "predictions"}
+RESULTS = {"validate": "validation", "test": "test"}
 """What the folder is called that a command writes its results into."""
 
 SHARDED = ("meta.pt", "latest", ".metadata", "checkpoint")
@@ -85,9 +85,9 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
 
 
 def place_results(command: str, options: Namespace) -> None:
-    """Has validate, test and predict write beside the checkpoint, so that they use up no version of their own.
+    """Has validate and test write beside the checkpoint, so that they use up no version of their own.
 
-    Results go to ``test`` (``validation``, ``predictions``) in the run's folder, or ``test_1`` and so on where there
+    Results go to ``test`` (``validation``) in the run's folder, or ``test_1`` and so on where there
     are some already. Without a run's folder that can be written to it is the folder of all runs of this name.
 
     Args:
@@ -99,17 +99,7 @@ def place_results(command: str, options: Namespace) -> None:
         checkpoints = Path(given).resolve().parent
         if checkpoints.name == "checkpoints" and os.access(checkpoints.parent, os.W_OK):
             folder = Path(os.path.relpath(checkpoints.parent))
-    writer = options.get("writer")
-    arguments = writer.get("init_args") if writer is not None else None
-    if command == "predict" and arguments is not None and arguments.get("folder") is not None:
-        target = Path(arguments["folder"])
-    else:
-        target = next(path for path in _numbered(folder / RESULTS[command]) if not path.exists())
-    if command == "predict":
-        if arguments is not None and "folder" in arguments:
-            arguments["folder"] = str(target)
-        options["trainer"]["logger"] = named("padinv.training.run.NoLogger", **_folder_of(target))
-        return
+    target = next(path for path in _numbered(folder / RESULTS[command]) if not path.exists())
     loggers = options["trainer"].get("logger")
     if loggers in (None, True):
         options["trainer"]["logger"] = named("pytorch_lightning.loggers.CSVLogger", **_folder_of(target))

@@ -1,0 +1,241 @@
+"""Options written once: the fields of a dataclass are the options of a command, and its docstring is their help."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from padinv.exceptions import ConfigError
+
+Options = TypeVar("Options")
+
+
+def option(default: Any = MISSING, read: Any = str, *, group: str | None = None, **keywords: Any) -> Any:
+    """A field of a dataclass that is an option: ``padding_strength`` is ``--padding-strength``.
+
+    Args:
+        default: what it is if it is not given. A field without one is a positional argument, unless it has ``flags``.
+            A list is an option that may be repeated, unless it has ``nargs``; False and True are switches.
+        read: makes a value of a word, or raises argparse.ArgumentTypeError; its ``check``, if any, checks a value.
+        group: its heading in the help.
+        **keywords: what argparse's ``add_argument`` takes, and ``flags``, instead of those made of the field's name.
+    """
+    metadata = {"option": {"read": read, "group": group, **keywords}}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_of(cls: Any) -> list[Field[Any]]:
+    """Those fields of a dataclass, or of an object of one, that are options."""
+    return [each for each in fields(cls) if "option" in each.metadata] if is_dataclass(cls) else []
+
+
+def is_positional(each: Field[Any]) -> bool:
+    """Whether an option is an argument without a name."""
+    return each.default is MISSING and each.default_factory is MISSING and "flags" not in each.metadata["option"]
+
+
+def add_options(parser: argparse.ArgumentParser, cls: type, **changed: Mapping[str, Any]) -> None:
+    """Adds the options of a dataclass, each with what its docstring says of it.
+
+    Args:
+        parser: where to.
+        cls: the dataclass; one that is none has no options.
+        **changed: what is other for some of the fields than :func:`option` was told.
+    """
+    helps = {name: text for each in reversed(cls.__mro__) for name, text in _arguments(each).items()}
+    groups = {group.title: group for group in parser._action_groups}
+    for each in options_of(cls):
+        given = {**each.metadata["option"], **changed.get(each.name, {})}
+        read, group, flags = given.pop("read"), given.pop("group"), given.pop("flags", None)
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        if is_positional(each):
+            flags = [each.name]
+            given |= {} if "choices" in given or "metavar" in given else {"metavar": each.name.upper()}
+        else:
+            flags = flags or [f"--{each.name.replace('_', '-')}"]
+            given |= {"dest": each.name, "default": None if default is MISSING else default}
+            given.setdefault("required", default is MISSING)
+        if isinstance(default, bool):
+            negated = flags[0].startswith("--no-")
+            given["action"] = (
+                ("store_false" if negated else argparse.BooleanOptionalAction) if default else "store_true"
+            )
+        else:
+            given["type"] = read
+            given |= {"action": "append"} if isinstance(default, list) and "nargs" not in given else {}
+        text = given.pop("help", helps.get(each.name, ""))
+        if isinstance(default, int | float | str) and not isinstance(default, bool) and "(default:" not in text:
+            text += f" (default: {default if isinstance(default, str) else format(default, 'g')})"
+        if group is not None and group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        (parser if group is None else groups[group]).add_argument(*flags, help=text.strip(), **given)
+
+
+def _arguments(cls: type) -> dict[str, str]:
+    """What the section ``Args`` of a docstring says of each field."""
+    section = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = (entry.partition(": ") for entry in re.split(r"^ {4}(?=\w+: )", section, flags=re.MULTILINE))
+    return {name: " ".join(text.split()).removesuffix(".") for name, _, text in entries}
+
+
+def from_namespace(cls: type[Options], namespace: argparse.Namespace) -> Options:
+    """Makes an object of a dataclass of what was parsed."""
+    return cls(**{each.name: getattr(namespace, each.name) for each in options_of(cls)})
+
+
+def check_options(options: Any) -> None:
+    """Checks values that came from Python as those of a command line are checked.
+
+    Raises:
+        ConfigError: if one of them cannot be.
+    """
+    for each in options_of(options):
+        value, given = getattr(options, each.name), each.metadata["option"]
+        check, choices = getattr(given["read"], "check", None), given.get("choices")
+        try:
+            if choices is not None and value not in choices:
+                raise argparse.ArgumentTypeError(f"must be one of {', '.join(choices)}, not {value!r}")
+            if check is not None and value is not None:
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    check(one)
+        except argparse.ArgumentTypeError as error:
+            raise ConfigError(f"--{each.name.replace('_', '-')} {error}.") from error
+
+
+@dataclass(frozen=True)
+class number:  # noqa: N801 (it is used as a function)
+    """What an option takes that is a finite number in a range, both ends included: the ``read`` of :func:`option`."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    kind: type[float] = float
+
+    def __call__(self, text: str) -> float:
+        """Reads a word."""
+        try:
+            value = self.kind(text)
+        except ValueError:
+            whole = "whole " if self.kind is int else ""
+            raise argparse.ArgumentTypeError(f"must be a {whole}number, not {text.strip()!r}") from None
+        self.check(value)
+        return value
+
+    def check(self, value: float) -> None:
+        """Checks a value."""
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"must be a finite number, not {value}")
+        if not self.least <= value <= self.most:
+            bounds = f"{self.least:g} or more" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+            raise argparse.ArgumentTypeError(f"must be {bounds}, not {value:g}")
+
+
+def whole_number(least: int, most: float = math.inf) -> number:
+    """The same for whole numbers."""
+    return number(least, most, int)
+
+
+def folder(text: str) -> Path:
+    """What an option takes that is a folder of this machine."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
+    return Path(text)
+
+
+def resolutions(text: str) -> list[int]:
+    """What an option takes that is resolutions: "4,8", or "none".
+
+    >>> resolutions("8,4"), resolutions("none")
+    ([4, 8], [])
+    """
+    try:
+        return [] if text == "none" else sorted(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be resolutions such as 4,8,16, or none, not {text!r}") from None
+
+
+class OptionParser(argparse.ArgumentParser):
+    """A parser of the options of a dataclass, whose errors are a sentence of ours.
+
+    To it every number is a value, never an option: argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt
+    option.
+
+    Args:
+        cls: the dataclass; the first paragraph of its docstring is the description.
+        **keywords: what argparse's takes.
+    """
+
+    def __init__(self, cls: type, **keywords: Any) -> None:
+        description = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+        super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, **keywords)
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Puts a space before negative numbers: what does not begin with a dash is a value to argparse."""
+        words = sys.argv[1:] if args is None else args
+        self._check_options(words)
+        return super().parse_known_args([f" {word}" if _is_negative(word) else word for word in words], namespace)
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Names a misspelt option, before argparse finds something else to be missing."""
+        known = [name for action in self._actions for name in action.option_strings]
+        for word in words:
+            name = word.partition("=")[0]
+            if word == "--":
+                return
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                nearest = get_close_matches(name, known, 1, cutoff=0.5)
+                self.error(f"there is no option {name}" + (f": did you mean {nearest[0]}" if nearest else ""))
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ConfigError."""
+        sentence = message.removeprefix("argument ").replace(": must be", " must be")
+        raise ConfigError(f"{sentence}; {self.prog} --help lists the options.")
+
+
+def _is_negative(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return word.startswith("-") and not Path(word).exists()
+
+
+class Command:
+    """A command: a subclass is a dataclass whose fields are its options, and whose docstring is its help."""
+
+    @classmethod
+    def parser(cls) -> OptionParser:
+        """Reads the words behind the command."""
+        parser = OptionParser(cls)
+        add_options(parser, cls)
+        return parser
+
+    @classmethod
+    def main(cls, args: Sequence[str]) -> int:
+        """Runs the command.
+
+        Args:
+            args: the words behind its name.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            PadInvError: if it cannot be done.
+        """
+        return from_namespace(cls, cls.parser().parse_args(args)).run()
+
+    def run(self) -> int:
+        """Does it, and returns the exit code."""
+        raise NotImplementedError
