@@ -81,10 +81,13 @@ def test_fit_validate_test_invert_and_resume(run: Any, tmp_path: Path, capsys: p
     photographs = config["data"]["init_args"]["val"]
     for subcommand in ("validate", "test"):
         assert run(subcommand, "--ckpt_path", str(last), f"--data.test={photographs}") == 0
-    assert main(["invert", photographs, "--model", str(last), "-o", "inverted", "--device=cpu"]) == 0
+    generator = config["model"]["init_args"]["generator"]
+    words = ["invert", photographs, "--model", str(last), "-o", "inverted", "--device=cpu"]
+    assert main(words) == 1  # the generator is not bundled
+    assert main([*words, "--generator", generator]) == 0
     assert len(list((tmp_path / "inverted").glob("images/*.png"))) == 20
     codes = sorted((tmp_path / "inverted").glob("codes/*.safetensors"))
-    code = Inversion.load(codes[0], load_generator(config["model"]["init_args"]["generator"])).code
+    code = Inversion.load(codes[0], load_generator(generator)).code
     assert (len(codes), len(code), code.padding.padded_resolutions) == (20, 1, [4, 8, 16, 32])
     printed = capsys.readouterr().out
     assert "val/mse" in printed

@@ -81,7 +81,7 @@ class Directions(Task):
         options = from_namespace(BulkOptions, namespace)
         if photographs:
             return run(Fit(self) if self.find == "linear" else self, photographs, options).exit_code
-        self.write(OutputFolder(options.output, ()), self.load(options.model))
+        self.write(OutputFolder(options.output, ()), self.load(options))
         return 0
 
     @property
@@ -97,15 +97,15 @@ class Directions(Task):
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
         """Loads or finds the directions."""
-        self.load(options.model)
+        self.load(options)
 
-    def load(self, model: str) -> Generator:
+    def load(self, options: BulkOptions) -> Generator:
         """Loads or finds the directions, and checks that they are for the generator, which it returns."""
         from padinv.checkpoints import load_pair
         from padinv.editing import ganspace, load_directions, sefa
 
-        known = [] if self.find else list(load_directions(self.directions or model).values())
-        generator = load_pair(model)[1]
+        known = [] if self.find else list(load_directions(self.directions or options.model).values())
+        generator = load_pair(options.model, options.generator)[1]
         if self.find:
             find = sefa if self.find == "sefa" else ganspace
             known = find(generator, count=self.count, layers=self.layers)
