@@ -42,6 +42,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, p
     return make
 
 
+def test_configs_of_runs_before_predict_went(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("writer: {class_path: padinv.training.PredictionWriter, init_args: {folder: x}}")
+    assert "writer" not in made("--config", "old.yaml").config
+
+
 def kinds(trainer: Trainer) -> set[str]:
     return {type(callback).__name__ for callback in trainer.callbacks}  # type: ignore[attr-defined]
 

@@ -87,8 +87,8 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
 def place_results(command: str, options: Namespace) -> None:
     """Has validate and test write beside the checkpoint, so that they use up no version of their own.
 
-    Results go to ``test`` (``validation``) in the run's folder, or ``test_1`` and so on where there
-    are some already. Without a run's folder that can be written to it is the folder of all runs of this name.
+    Results go to ``test`` (``validation``) in the run's folder, or ``test_1`` and so on where there are some already.
+    Without a run's folder that can be written to it is the folder of all runs of this name.
 
     Args:
         command: which.
