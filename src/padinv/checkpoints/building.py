@@ -85,12 +85,6 @@ def build(kind: type[Network], config: Config, state: State, source: str) -> Net
     return network
 
 
-def fill(network: Network, state: State) -> Network:
-    """Loads the weights, of which ``w_avg`` may be missing, and freezes the network, in evaluation mode."""
-    network.load_state_dict(state, strict=False)
-    return network.requires_grad_(False).eval()
-
-
 def _check_size(config: Config, state: State) -> None:
     """Raises CheckpointError if the configuration speaks of more layers, or wider latents, than there can be."""
     code = config.get("code") or {}

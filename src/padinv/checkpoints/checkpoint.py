@@ -20,7 +20,6 @@ from padinv.checkpoints.building import (
     check_state,
     draw_noise,
     estimate_w_avg,
-    fill,
 )
 from padinv.checkpoints.formats.recognition import describe, find, refused
 from padinv.checkpoints.formats.state_dicts import KINDS, Kind, Readers, State
@@ -71,8 +70,7 @@ class Checkpoint:
     ) -> Network:
         """Loads a network, in evaluation mode and frozen.
 
-        A generator gets its mean latent and noise images, too. If the file holds none, the latent is the mean of 10,000
-        mapped samples, the images are drawn with the seed 0, and a warning is logged.
+        A generator gets the mean latent and noise images that the file may lack, as :func:`load_generator` says.
 
         Args:
             kind: its class, one of :attr:`holds`.
@@ -111,7 +109,8 @@ class Checkpoint:
         if isinstance(network, Generator) and not any(key.endswith(NOISE) for key in state):
             state |= draw_noise(network)
             logger.warning("%s holds no noise images: they are now drawn at random (seed 0).", self.path)
-        fill(network, state)
+        network.load_state_dict(state, strict=False)
+        network.requires_grad_(False).eval()
         if isinstance(network, Generator) and "w_avg" not in state:
             network.w_avg.copy_(estimate_w_avg(network))
             logger.warning(
@@ -165,9 +164,9 @@ def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
 
     Args:
         source: the name of a bundled model ("congress64"), a path, ``https://…`` (with ``sha256``), or
-            ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, or of
-            PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt), NVIDIA's StyleGAN2-ADA or StyleGAN2 for
-            TensorFlow (.pkl).
+            ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, the
+            checkpoint of one of our runs, or of PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt),
+            NVIDIA's StyleGAN2-ADA or StyleGAN2 for TensorFlow (.pkl).
         sha256: what the file's SHA-256 must be, hexadecimal.
 
     Raises:
@@ -225,10 +224,7 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
     """Loads a generator, in evaluation mode and frozen.
 
     Args:
-        source: the name of a bundled model ("congress64"), a path, ``https://…`` (with ``sha256``), or
-            ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, or of
-            PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt), NVIDIA's StyleGAN2-ADA or StyleGAN2 for
-            TensorFlow (.pkl). Averaged weights go first where a file has others, too.
+        source: as for :func:`open_checkpoint`. Averaged weights go first where a file has others, too.
         sha256: what the file's SHA-256 must be, hexadecimal.
         class_index: the class of a conditional generator, from 0 up, which the loaded generator then always makes.
 
@@ -237,9 +233,7 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
         mapped samples, the images are drawn with the seed 0, and a warning is logged.
 
     Raises:
-        CheckpointError: if there is no such file or name, it is damaged, or it holds no StyleGAN2 generator.
-        WeightsNotFoundError: if it cannot be fetched.
-        MissingPackageError: if ``hf://`` lacks its package.
+        PadInvError: as :func:`open_checkpoint` does; CheckpointError, too, if there is no StyleGAN2 generator.
 
     >>> generator = load_generator("congress64")
     >>> generator.resolution, generator.num_layers, generator.w_avg.shape
@@ -253,14 +247,12 @@ def load_discriminator(source: PathLike, *, sha256: str | None = None, class_ind
     """Loads a discriminator, in evaluation mode and frozen.
 
     Args:
-        source: as for :func:`load_generator`.
+        source: as for :func:`open_checkpoint`.
         sha256: what the file's SHA-256 must be, hexadecimal.
         class_index: the class of a conditional discriminator, from 0 up, for which the loaded one then always scores.
 
     Raises:
-        CheckpointError: if there is no such file or name, it is damaged, or it holds no StyleGAN2 discriminator.
-        WeightsNotFoundError: if it cannot be fetched.
-        MissingPackageError: if ``hf://`` lacks its package.
+        PadInvError: as :func:`open_checkpoint` does; CheckpointError, too, if there is no StyleGAN2 discriminator.
     """
     checkpoint = read_checkpoint(resolve_source(source, Discriminator, sha256))
     return checkpoint.load(Discriminator, class_index=class_index)
@@ -270,16 +262,12 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
     """Loads an encoder, in evaluation mode and frozen.
 
     Args:
-        source: as for :func:`load_generator`; a checkpoint of a ``padinv fit`` run, one of our safetensors files, of
-            PadInv (.pth), or of pSp and e4e (.pt), whose encoders predict W+ without padding.
+        source: as for :func:`open_checkpoint`; encoders of pSp and e4e predict W+ without padding.
         w_avg: the mean latent (512,), which published encoder files do not hold; overrides the file's.
         sha256: what the file's SHA-256 must be, hexadecimal.
 
     Raises:
-        CheckpointError: if there is no such file, it is damaged, it holds no encoder, or the mean latent is nowhere to
-            be had.
-        WeightsNotFoundError: if it cannot be fetched.
-        MissingPackageError: if ``hf://`` lacks its package.
+        PadInvError: as :func:`open_checkpoint` does; CheckpointError, too, if there is no encoder, or no mean latent.
     """
     return read_checkpoint(resolve_source(source, PadInvEncoder, sha256)).load(PadInvEncoder, w_avg=w_avg)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from padinv.checkpoints.formats import genforce, hammer, nvidia_ada, nvidia_tf, psp, rosinality
 from padinv.checkpoints.formats.nvidia_tf import variables
@@ -39,24 +39,13 @@ REFUSED = (
 """Architectures that padinv has not, in the order in which to look, each with patterns that some of its keys match."""
 
 
-class Found(NamedTuple):
-    """The networks of a file.
+def find(content: Any) -> tuple[str, Readers, int, str | None] | None:
+    """Finds the networks of one format: those of the content itself first, others in its parts.
 
-    Attributes:
-        format: of the file, in words.
-        readers: what reads them.
-        classes: how many classes they are conditioned on; 0 if unconditional.
-        trained_for: fingerprint of the generator that the encoder was trained for, if the file says so.
+    Returns:
+        The format in words, what reads its networks, how many classes they are conditioned on (0 if none), and the
+        fingerprint of the generator that the encoder was trained for, if the file says so. None if there are none.
     """
-
-    format: str
-    readers: Readers
-    classes: int = 0
-    trained_for: str | None = None
-
-
-def find(content: Any) -> Found | None:
-    """Finds the networks of one format: those of the content itself first, others in its parts."""
     parts = views(content)
     for search in ([content], parts):
         for name, find_networks in FORMATS:
@@ -64,7 +53,7 @@ def find(content: Any) -> Found | None:
                 readers = find_networks(content)
                 _find_inside(parts, find_networks, readers)
                 classes = max(nvidia_ada.classes(part) for part in (content, *parts))
-                return Found(name, readers, classes, trained_for(content))
+                return name, readers, classes, trained_for(content)
     return None
 
 

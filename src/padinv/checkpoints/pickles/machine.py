@@ -10,6 +10,7 @@ budget.
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,30 +19,8 @@ from padinv.exceptions import CheckpointError
 
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 
-LITERALS = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "STRING",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-    ]
-)
+LITERAL = r"(BIN)?(INT[12]?|FLOAT)|LONG[14]?|(SHORT_)?(BIN)?(STRING|UNICODE8?)|(SHORT_)?BINBYTES8?|BYTEARRAY8"
+LITERALS = frozenset(opcode.name for opcode in OPCODES.values() if re.fullmatch(LITERAL, opcode.name))
 """Opcodes that push their argument."""
 LARGE = frozenset({"BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINSTRING"})
 """Opcodes whose argument may be most of the file: the raw bytes of a tensor or array."""
