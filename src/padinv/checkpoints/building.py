@@ -1,4 +1,4 @@
-"""From a configuration and a state dict to a network, within what the state dict allows: files can claim anything.
+"""Builds a network from a configuration and a state dict, within what the state dict allows: files claim anything.
 
 Networks are float32 and on the CPU, whatever torch's defaults are.
 """

@@ -1,4 +1,4 @@
-"""What a file holds, read once, and the networks that are loaded from it.
+"""Reads a file once, tells what it holds, and loads networks from it.
 
 A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.pickles.machine`).
 """

@@ -1,4 +1,4 @@
-"""From a name, a folder or a file to an encoder and the generator that it was trained for."""
+"""Finds an encoder, and the generator that it was trained for, behind a name, a folder or a file."""
 
 from __future__ import annotations
 

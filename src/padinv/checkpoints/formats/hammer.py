@@ -33,6 +33,8 @@ from padinv.checkpoints.formats.state_dicts import (
     State,
     check_filters,
     count,
+    discriminator_config,
+    generator_config,
     rename,
     shape,
     tensors,
@@ -63,19 +65,7 @@ def read_generator(state: State, options: Options) -> Network:
     _refuse_other_kinds(state, r"synthesis\.residual1\.", r"synthesis\.output0\.", "skip")
     check_filters(state, "filter")
     state = scale_generator(state, options)
-    mapping_layers = count(state, r"mapping\.dense(\d+)\.")
     blocks = count(state, r"synthesis\.output(\d+)\.")
-    channels = {4 * 2**k: shape(state, f"synthesis.layer{2 * k}.weight", "generator")[0] for k in range(max(blocks, 1))}
-    width, z_dim = shape(state, "mapping.dense0.weight", "generator")
-    config = {
-        "resolution": max(channels),
-        "z_dim": z_dim,
-        "w_dim": shape(state, f"mapping.dense{mapping_layers - 1}.weight", "generator")[0],
-        "mapping_layers": mapping_layers,
-        "mapping_width": width,
-        "channels": channels,
-        "conv_clamp": options.get("conv_clamp"),
-    }
     rules: list[tuple[str, str | None]] = [
         (r"(w_avg)", r"\1"),
         (r"mapping\.dense(\d+)\.(.*)", r"mapping.\1.\2"),
@@ -91,8 +81,9 @@ def read_generator(state: State, options: Options) -> Network:
         if k > 0:
             rules.append((rf"synthesis\.layer{2 * k - 1}\.(.*)", rf"{block}.up.\1"))
     ours = rename(state, rules, "the published generator")
+    config = generator_config(ours, conv_clamp=options.get("conv_clamp"))
     if not any(key.endswith(".noise_strength") for key in ours):  # built with noise_type="none"
-        for r in channels:
+        for r in config["channels"]:
             for layer in ("up", "conv")[r == 4 :]:
                 ours[f"synthesis.blocks.{r}.{layer}.noise_strength"] = torch.zeros(())
                 ours[f"synthesis.blocks.{r}.{layer}.noise"] = torch.zeros(1, 1, r, r)
@@ -122,10 +113,6 @@ def read_discriminator(state: State, options: Options) -> Network:
     state = scale_discriminator(state, options)
     blocks = count(state, r"residual(\d+)\.")
     resolution = 4 * 2**blocks
-    channels = {
-        resolution // 2 ** (k + 1): shape(state, f"residual{k}.weight", "discriminator")[0] for k in range(blocks)
-    }
-    channels[resolution] = shape(state, "input0.weight", "discriminator")[0]
     rules: list[tuple[str, str | None]] = [
         (r".*filter", None),
         (r"input0\.(.*)", r"from_rgb.\1"),
@@ -140,13 +127,9 @@ def read_discriminator(state: State, options: Options) -> Network:
             (rf"layer{2 * k + 1}\.(.*)", rf"{block}.down.\1"),
             (rf"residual{k}\.(.*)", rf"{block}.skip.\1"),
         ]
-    config = {
-        "resolution": resolution,
-        "channels": channels,
-        "mbstd_group_size": number(options, "mbstd_groups", 4, least=2, most=10_000),
-        "conv_clamp": options.get("conv_clamp"),
-    }
-    return config, rename(state, rules, "the published discriminator")
+    ours = rename(state, rules, "the published discriminator")
+    group_size = number(options, "mbstd_groups", 4, least=2, most=10_000)
+    return discriminator_config(ours, mbstd_group_size=group_size, conv_clamp=options.get("conv_clamp")), ours
 
 
 def read_encoder(state: State, options: Options) -> Network:

@@ -28,8 +28,9 @@ from padinv.checkpoints.formats.state_dicts import (
     State,
     check_filters,
     count,
+    discriminator_config,
+    generator_config,
     rename,
-    shape,
     tensors,
 )
 from padinv.checkpoints.formats.wrapping import Facts, module_state
@@ -178,17 +179,6 @@ def _read_generator(state: State, facts: Facts, class_index: int | None) -> Netw
     if "mapping.embed.weight" in state:
         state = _fix_class(state, class_index)
     mapping_layers = count(state, r"mapping\.fc(\d+)\.")
-    channels = _channels(state, r"synthesis\.b(\d+)\.conv1\.weight")
-    width, z_dim = shape(state, "mapping.fc0.weight", "generator")
-    config: Config = {
-        "resolution": max(channels),
-        "z_dim": z_dim,
-        "w_dim": shape(state, f"mapping.fc{mapping_layers - 1}.weight", "generator")[0],
-        "mapping_layers": mapping_layers,
-        "mapping_width": width,
-        "channels": channels,
-        **options,
-    }
     rules: list[tuple[str, str | None]] = [(r".*resample_filter", None), (r"mapping\.w_avg", "w_avg")]
     rules += [(rf"mapping\.fc{i}\.(.*)", rf"mapping.{i}.\1") for i in range(mapping_layers)]
     rules.append((r"synthesis\.b4\.const", "synthesis.const"))
@@ -205,7 +195,7 @@ def _read_generator(state: State, facts: Facts, class_index: int | None) -> Netw
             ours[key] = tensor[None, None]
         elif key == "synthesis.const":
             ours[key] = tensor[None]
-    return config, ours
+    return generator_config(ours, **options), ours
 
 
 def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> Network:
@@ -216,9 +206,7 @@ def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> 
     state = _scale(state, facts)
     if "mapping.embed.weight" in state:
         state = _fix_projection(state, class_index)
-    channels = {r // 2: width for r, width in _channels(state, r"b(\d+)\.conv1\.weight").items()}
-    resolution = 2 * max(channels)
-    channels[resolution] = shape(state, f"b{resolution}.fromrgb.weight", "discriminator")[0]
+    resolution = max([int(match[1]) for key in state if (match := re.fullmatch(r"b(\d+)\.conv1\.weight", key))] or [4])
     rules: list[tuple[str, str | None]] = [
         (r".*resample_filter", None),
         (rf"b{resolution}\.fromrgb\.(.*)", r"from_rgb.\1"),
@@ -228,14 +216,9 @@ def _read_discriminator(state: State, facts: Facts, class_index: int | None) -> 
     ]
     rules += [(rf"b(\d+)\.{old}\.(.*)", rf"blocks.\1.{new}.\2") for old, new in (("conv0", "conv"), ("conv1", "down"))]
     rules.append((r"b(\d+)\.skip\.(.*)", r"blocks.\1.skip.\2"))
-    width, inputs = shape(state, "b4.conv.weight", "discriminator")[:2]
-    if inputs != width + 1:
-        raise CheckpointError(
-            f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
-        )
     group_size = facts.get("b4.mbstd", {}).get("group_size", 4)  # None is the whole batch
-    config: Config = {"resolution": resolution, "channels": channels, "mbstd_group_size": group_size, **options}
-    return config, rename(state, rules, "StyleGAN2-ADA's discriminator")
+    ours = rename(state, rules, "StyleGAN2-ADA's discriminator")
+    return discriminator_config(ours, mbstd_group_size=group_size, **options), ours
 
 
 def _check_colours(state: State, layer: str, axis: int) -> None:
@@ -256,11 +239,3 @@ def _fix_projection(state: State, class_index: int | None) -> State:
     fixed["b4.out.weight"] = y[None] @ state["b4.out.weight"].float()
     fixed["b4.out.bias"] = y[None] @ state["b4.out.bias"].float()
     return fixed
-
-
-def _channels(state: State, pattern: str) -> dict[int, int]:
-    """The first axis of each weight that matches, by the resolution in the pattern."""
-    found = {int(match[1]): state[key].shape for key in state if (match := re.fullmatch(pattern, key))}
-    if not found or not all(found.values()):
-        raise CheckpointError("It has no convolutions; is this another architecture?")
-    return {r: shape[0] for r, shape in sorted(found.items())}

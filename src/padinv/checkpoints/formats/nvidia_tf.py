@@ -26,7 +26,8 @@ from padinv.checkpoints.formats.state_dicts import (
     State,
     brief,
     count,
-    shape,
+    discriminator_config,
+    generator_config,
 )
 from padinv.checkpoints.pickles.calls import Array
 from padinv.checkpoints.pickles.machine import Inert
@@ -204,21 +205,7 @@ def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
             (f"synthesis/noise{2 * k}", f"{block}.conv.noise", _same),
         ]
     state = _translate(arrays, rules, "StyleGAN2's generator")
-    mapping_layers = count(state, r"mapping\.(\d+)\.")
-    channels = {
-        4 * 2**k: shape(state, f"synthesis.blocks.{4 * 2**k}.conv.weight", "generator")[0] for k in range(blocks + 1)
-    }
-    width, z_dim = shape(state, "mapping.0.weight", "generator")
-    config = {
-        "resolution": max(channels),
-        "z_dim": z_dim,
-        "w_dim": shape(state, f"mapping.{mapping_layers - 1}.weight", "generator")[0],
-        "mapping_layers": mapping_layers,
-        "mapping_width": width,
-        "channels": channels,
-        "conv_clamp": options.get("conv_clamp"),
-    }
-    return config, state
+    return generator_config(state, conv_clamp=options.get("conv_clamp")), state
 
 
 def _without_noise(arrays: Arrays) -> Arrays:
@@ -257,20 +244,5 @@ def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
     state = _translate(
         {name: array for name, array in arrays.items() if not LOD.fullmatch(name)}, rules, "StyleGAN2's discriminator"
     )
-    skips = {int(key.split(".")[1]): tensor for key, tensor in state.items() if key.endswith(".skip.weight")}
-    channels = {r // 2: tensor.shape[0] for r, tensor in sorted(skips.items())}
-    if not channels:
-        raise CheckpointError("It has no skip connections, which the residual architecture has; padinv has no other.")
-    channels[2 * max(channels)] = shape(state, "from_rgb.weight", "discriminator")[0]
-    width, inputs = shape(state, "conv.weight", "discriminator")[:2]
-    if inputs != width + 1:
-        raise CheckpointError(
-            f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
-        )
-    config = {
-        "resolution": max(channels),
-        "channels": channels,
-        "mbstd_group_size": options.get("mbstd_group_size", 4),  # None is the whole batch
-        "conv_clamp": options.get("conv_clamp"),
-    }
-    return config, state
+    group_size = options.get("mbstd_group_size", 4)  # None is the whole batch
+    return discriminator_config(state, mbstd_group_size=group_size, conv_clamp=options.get("conv_clamp")), state

@@ -1,4 +1,4 @@
-"""What a content is, told by nothing else: networks of one of the formats, another architecture, or something else."""
+"""Tells from its content alone what a file is: networks of a known format, another architecture, or neither."""
 
 from __future__ import annotations
 

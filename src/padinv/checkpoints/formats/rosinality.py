@@ -15,7 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from padinv.checkpoints.formats.state_dicts import Network, Readers, State, check_filters, count, rename, shape, tensors
+from padinv.checkpoints.formats.state_dicts import (
+    Network,
+    Readers,
+    State,
+    check_filters,
+    count,
+    discriminator_config,
+    generator_config,
+    rename,
+    tensors,
+)
 from padinv.checkpoints.formats.wrapping import AVERAGED, nearest
 from padinv.checkpoints.pickles.calls import Array
 from padinv.exceptions import CheckpointError
@@ -87,17 +97,6 @@ def read_generator(state: State, latent_avg: Any = None, _: int | None = None) -
     check_filters(state, ".kernel", gain=4)
     blocks = count(state, r"to_rgbs\.(\d+)\.")
     mapping_layers = count(dict.fromkeys(state) | {"style.0.": None}, r"style\.(\d+)\.") - 1
-    channels = {4: shape(state, "conv1.conv.weight", "generator")[1]}
-    channels |= {8 * 2**k: shape(state, f"convs.{2 * k + 1}.conv.weight", "generator")[1] for k in range(blocks)}
-    width, z_dim = shape(state, "style.1.weight", "generator")
-    config = {
-        "resolution": max(channels),
-        "z_dim": z_dim,
-        "w_dim": shape(state, f"style.{mapping_layers}.weight", "generator")[0],
-        "mapping_layers": mapping_layers,
-        "mapping_width": width,
-        "channels": channels,
-    }
     layers = {"conv1": ("blocks.4.conv", 0), "to_rgb1": ("blocks.4.to_rgb", None)}
     for k in range(blocks):
         block = f"blocks.{8 * 2**k}"
@@ -126,7 +125,7 @@ def read_generator(state: State, latent_avg: Any = None, _: int | None = None) -
             ours[key] = tensor.squeeze(0)
         elif key.endswith(("noise_strength", "bias")):
             ours[key] = tensor.squeeze()
-    w_avg = mean_latent(latent_avg)
+    config, w_avg = generator_config(ours), mean_latent(latent_avg)
     return config, ours if w_avg is None else {**ours, "w_avg": w_avg}
 
 
@@ -135,7 +134,6 @@ def read_discriminator(state: State, _: int | None = None) -> Network:
     check_filters(state, ".kernel")
     blocks = count(state, r"convs\.(\d+)\.") - 1
     resolution = 4 * 2**blocks
-    channels = {resolution: shape(state, "convs.0.0.weight", "discriminator")[0]}
     rules: list[tuple[str, str | None]] = [
         (r".*\.kernel", None),
         (r"convs\.0\.0\.weight", "from_rgb.weight"),
@@ -147,7 +145,6 @@ def read_discriminator(state: State, _: int | None = None) -> Network:
     ]
     for k in range(1, blocks + 1):
         block = f"blocks.{resolution // 2 ** (k - 1)}"
-        channels[resolution // 2**k] = shape(state, f"convs.{k}.skip.1.weight", "discriminator")[0]
         rules += [
             (rf"convs\.{k}\.conv1\.0\.weight", f"{block}.conv.weight"),
             (rf"convs\.{k}\.conv1\.1\.bias", f"{block}.conv.bias"),
@@ -155,4 +152,5 @@ def read_discriminator(state: State, _: int | None = None) -> Network:
             (rf"convs\.{k}\.conv2\.2\.bias", f"{block}.down.bias"),
             (rf"convs\.{k}\.skip\.1\.weight", f"{block}.skip.weight"),
         ]
-    return {"resolution": resolution, "channels": channels}, rename(state, rules, "rosinality's discriminator")
+    ours = rename(state, rules, "rosinality's discriminator")
+    return discriminator_config(ours), ours

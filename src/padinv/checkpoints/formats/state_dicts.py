@@ -85,7 +85,7 @@ def shape(state: State, key: str, what: str) -> tuple[int, ...]:
 
 
 def tensors(content: Any, prefix: str = "") -> State | None:
-    """The tensors of a state dict under a prefix, without it; None if there are none, or more than networks have."""
+    """Picks the tensors under a prefix and takes it off; None if there are none, or more than networks have."""
     if not isinstance(content, dict):
         return None
     found = {
@@ -94,6 +94,49 @@ def tensors(content: Any, prefix: str = "") -> State | None:
         if isinstance(value, Tensor) and isinstance(key, str) and key.startswith(prefix)
     }
     return found if 0 < len(found) <= MOST_KEYS else None
+
+
+def generator_config(state: State, **options: Any) -> Config:
+    """The arguments of a generator: sizes from a state dict with our keys, and options that no shape tells.
+
+    Raises:
+        CheckpointError: if it is no generator's.
+    """
+    layers = count(state, r"mapping\.(\d+)\.")
+    width, z_dim = shape(state, "mapping.0.weight", "generator")
+    channels = _widths(state, r"synthesis\.blocks\.(\d+)\.conv\.weight")
+    if not channels:
+        raise CheckpointError("It has no convolutions; is this another architecture?")
+    return {
+        "resolution": max(channels),
+        "z_dim": z_dim,
+        "w_dim": shape(state, f"mapping.{layers - 1}.weight", "generator")[0],
+        "mapping_layers": layers,
+        "mapping_width": width,
+        "channels": channels,
+        **options,
+    }
+
+
+def discriminator_config(state: State, **options: Any) -> Config:
+    """The arguments of a discriminator, as :func:`generator_config` those of a generator."""
+    skips = _widths(state, r"blocks\.(\d+)\.skip\.weight")
+    if not skips:
+        raise CheckpointError("It has no skip connections, which the residual architecture has; padinv has no other.")
+    channels = {r // 2: width for r, width in skips.items()}
+    channels[max(skips)] = shape(state, "from_rgb.weight", "discriminator")[0]
+    width, inputs = shape(state, "conv.weight", "discriminator")[:2]
+    if inputs != width + 1:
+        raise CheckpointError(
+            f"Its minibatch statistic has {inputs - width} channels; that of padinv's networks has one."
+        )
+    return {"resolution": max(skips), "channels": channels, **options}
+
+
+def _widths(state: State, pattern: str) -> dict[int, int]:
+    """The first axis of each weight that matches, by the resolution in the pattern."""
+    found = {int(match[1]): tensor.shape for key, tensor in state.items() if (match := re.fullmatch(pattern, key))}
+    return {r: shape[0] for r, shape in sorted(found.items())}
 
 
 def check_filters(state: State, ending: str, gain: float = 1.0) -> None:

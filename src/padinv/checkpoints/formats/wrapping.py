@@ -1,4 +1,4 @@
-"""What tools lay around a state dict, taken off for the readers of all formats.
+"""Takes off what tools lay around a state dict, for the readers of all formats.
 
 DataParallel and torch.compile put ``module.`` and ``_orig_mod.`` into keys. Trainers put state dicts into dictionaries
 (``state_dict``, ``params_ema``), Lightning puts the name of a network before its keys (``generator.``), and some save

@@ -1,4 +1,4 @@
-"""The names in a pickle that stand for data, and padinv's own code for each: tensors, arrays, containers."""
+"""What a pickle may call: padinv's own code for tensors, arrays and containers, by the names that files have for it."""
 
 from __future__ import annotations
 

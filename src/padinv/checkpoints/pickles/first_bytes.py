@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint, told by its first bytes, with the mend: most are downloads that went wrong."""
+"""Tells by its first bytes what a file is that is no checkpoint, and what to do: most are downloads that went wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 LOOKED_AT = 1024
-"""How many bytes :func:`kind_of` wants."""
+"""How many bytes :func:`kind_of` looks at: a tar archive has its mark behind 257 of them."""
 
 PAGE = (
     "a web page, not the file itself, as drives and sites show before a download or a login: open the link in a "
