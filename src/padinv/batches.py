@@ -1,7 +1,7 @@
-"""Images as networks take them, (B, 3, H, W) in [-1, 1]; of anything else a sentence says what it is, and the mend.
+"""Checks that images are (B, 3, H, W) in [-1, 1]; the error for anything else says what it is and how to mend it.
 
 Most loaders make something else: torchvision's ToTensor [0, 1], pil_to_tensor bytes, ImageFolder pairs with a label.
-Networks compute with all of it, and what comes out is wrong without a word.
+Networks would compute with all of these and silently give wrong results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from padinv.exceptions import DataError
 
 REACH = 8.0
-"""How far values may reach from 0: what a generator makes of an odd code overshoots, but bytes go beyond this."""
+"""The largest magnitude of a value: a generator may overshoot for odd codes, but bytes are larger."""
 
 OVERSHOOT = 0.01
 """How far images without a value below 0 may reach beyond 1 and still look like [0, 1]."""
@@ -26,14 +26,14 @@ class ImageRangeWarning(UserWarning):
 
 
 def batch_images(batch: Any, values: bool = True) -> Tensor:
-    """The images of a batch as :class:`padinv.ImageDataModule` makes it, {"image": (B, 3, H, W), "name": [...]}.
+    """Takes the images out of a batch of :class:`padinv.ImageDataModule`, {"image": (B, 3, H, W), "name": [...]}.
 
     Args:
-        batch: what a data loader gives.
-        values: whether to look at the values, too, which waits for the device.
+        batch: of a data loader.
+        values: whether to check values, too, which waits for the device.
 
     Raises:
-        DataError: if it is no such mapping, or its images are none (:func:`check_images`).
+        DataError: if it is no such mapping, or its images fail :func:`check_images`.
 
     >>> import torch
     >>> batch_images({"image": -torch.ones(2, 3, 8, 8)}).shape
@@ -53,13 +53,13 @@ def batch_images(batch: Any, values: bool = True) -> Tensor:
 
 
 def check_images(images: Any, what: str = "The images", values: bool = True) -> None:
-    """Makes sure that these are images (B, 3, H, W) of floating-point numbers in [-1, 1], but for what overshoots.
+    """Checks that these are images (B, 3, H, W) of floating-point numbers in [-1, 1], where some may overshoot.
 
-    Warns with :class:`ImageRangeWarning` if no value of them all is below 0, as in [0, 1].
+    Warns with :class:`ImageRangeWarning` if no value is below 0, as in [0, 1].
 
     Args:
         images: to check.
-        what: they are called in the message.
+        what: their name in the message.
         values: whether to look at the values, too.
 
     Raises:
@@ -73,7 +73,7 @@ def check_images(images: Any, what: str = "The images", values: bool = True) -> 
 
 
 def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bool = True) -> None:
-    """The part of :func:`check_images` that concerns numbers, of tensors of any shape taken together."""
+    """The part of :func:`check_images` that concerns numbers, for tensors of any shape together."""
     for tensor in tensors:
         if not tensor.is_floating_point():
             raise DataError(f"{what} must be floating-point numbers in [-1, 1], not {tensor.dtype}: x / 127.5 - 1.")

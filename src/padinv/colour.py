@@ -1,7 +1,7 @@
-"""What the numbers of a picture mean: from its own colour profile to sRGB, in which the networks see, and back.
+"""Colour profiles: from a picture's own to sRGB, which the networks see, and back.
 
 Telephones write Display P3, cameras AdobeRGB, printers CMYK, and say so in an ICC profile; PNG has numbers of its own
-for it (gAMA and cHRM), and cameras a mark in EXIF. Who says nothing means sRGB.
+for it (gAMA and cHRM), and cameras a mark in EXIF. A picture without any of these is in sRGB.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 """White, red, green and blue as (x, y), in the order of PNG's cHRM."""
 
 ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
-"""The same of AdobeRGB (1998), whose exponent is 563 / 256."""
+"""White, red, green and blue of AdobeRGB (1998), whose exponent is 563 / 256."""
 
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
-"""The colour space of a profile → the mode of Pillow's images that it is for."""
+"""The colour space of a profile → the mode of Pillow images that it is for."""
 
 
 def profile_of(image: Image.Image) -> bytes | None:
-    """The ICC profile of an opened picture: embedded, or made from what it says otherwise; None if that is sRGB.
+    """The ICC profile of an opened picture: embedded, or made from its other marks; None for sRGB.
 
     Args:
         image: as Pillow has opened it.
 
     Raises:
-        DataError: if there is a profile, which is cut off or damaged; gives the reason only.
+        DataError: if the profile is cut off or damaged; gives the reason only.
     """
     if "icc_profile" in image.info:
         profile = image.info["icc_profile"]
-        if not profile:  # what Pillow leaves of one that it could not put together or unpack
+        if not profile:  # what Pillow leaves of a profile that it could not join or unpack
             raise DataError("it is cut off or damaged")
         if not isinstance(profile, bytes) or len(profile) > MAX_PROFILE_BYTES:
             raise DataError(f"it is no profile, or larger than {MAX_PROFILE_BYTES >> 20} MiB")
@@ -70,15 +70,15 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
     """Whether EXIF marks it as AdobeRGB, as cameras do that embed no profile (DCF 2.0, "R03")."""
     try:
         return image.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
-    except Exception:  # damaged EXIF raises nearly anything
+    except Exception:  # damaged EXIF raises nearly any error
         return False
 
 
 def rgb_of_grey(profile: bytes) -> bytes | None:
-    """A grey profile for three equal channels, into which a face can be laid; None if it has no simple curve.
+    """Makes an RGB profile of a grey one, so that a face can be pasted; None if the grey profile has no simple curve.
 
     Args:
-        profile: in which grey images are (:func:`mode_of` is "L").
+        profile: of a grey image (:func:`mode_of` is "L").
     """
     count = min(int.from_bytes(profile[128:132], "big"), (len(profile) - 132) // 12)
     tags = struct.iter_unpack(">4s2I", profile[132 : 132 + 12 * count])
@@ -155,11 +155,11 @@ def mode_of(profile: bytes) -> str:
 
 @lru_cache(maxsize=32)
 def _transform(source: bytes | None, target: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
-    """From the numbers of one profile, in a mode, to the RGB of another; None is sRGB, or CIELAB for that mode."""
-    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC  # what both spaces have is kept as it is; the rest is cut
+    """Makes a transform from one profile, in a mode, to another's RGB; None is sRGB, or CIELAB for that mode."""
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC  # colours in both spaces stay exact; others are clipped
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
     if mode == "L":
-        flags |= ImageCms.Flags.NOOPTIMIZE  # its shortcut for a single curve is off by more than a level
+        flags |= ImageCms.Flags.NOOPTIMIZE  # the shortcut for a single curve is off by more than a level
     try:
         opened = _open(source, "LAB" if mode == "LAB" else "sRGB")
         return ImageCms.buildTransform(opened, _open(target, "sRGB"), mode, "RGB", intent, flags)
@@ -173,7 +173,7 @@ def _open(profile: bytes | None, default: Literal["LAB", "sRGB"]) -> ImageCms.Im
 
 @lru_cache(maxsize=32)
 def is_srgb(profile: bytes) -> bool:
-    """Whether an RGB profile is that of sRGB, but for one level of 255: pixels then stay as they are."""
+    """Whether an RGB profile agrees with sRGB within one level of 255, so that pixels can stay as they are."""
     steps = np.array([0, 2, 5, 10, 18, 28, 40, 56, 76, 98, 122, 148, 175, 202, 229, 255], np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3)
     seen = np.asarray(convert(Image.fromarray(colours), profile, None))
@@ -181,7 +181,7 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def convert(image: Image.Image, source: bytes | None, target: bytes | None) -> Image.Image:
-    """The same colours in the numbers of another profile, as RGB.
+    """Converts an image to another profile, as RGB.
 
     Args:
         image: in the mode of the profile (:func:`mode_of`).
@@ -189,7 +189,7 @@ def convert(image: Image.Image, source: bytes | None, target: bytes | None) -> I
         target: an RGB profile; None for sRGB.
 
     Returns:
-        A new image that knows no profile.
+        A new image without a profile in its info.
 
     Raises:
         DataError: if a profile is damaged, or has no way into this direction; gives the reason only.

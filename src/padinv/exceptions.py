@@ -12,10 +12,10 @@ JOINERS = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    r"""Text of a file or of its name as a terminal may show it: what could steer the terminal is written as an escape.
+    r"""Makes text from a file, or its name, safe to print: what could control the terminal becomes an escape.
 
-    Escaped are control characters, line breaks among them, what turns the direction of writing, and bytes of a file's
-    name that are no UTF-8. Letters of every script stay.
+    It escapes control characters, line breaks, marks of writing direction, and bytes of a name that are not UTF-8.
+    Letters of every script stay.
 
     >>> print(printable("naïve \x1b[2J\n"))
     naïve \x1b[2J\n
@@ -57,10 +57,10 @@ class NonFiniteLossError(PadInvError, ArithmeticError):
 
 
 def reason(error: BaseException | None) -> PadInvError | None:
-    """The error of ours behind one of jsonargparse's; None if there is none.
+    """Finds padinv's own error behind one of jsonargparse's; None if there is none.
 
-    It tries every alternative of a type (a module, or None) and chains only the first that failed to the error it
-    raises; the others are left in the frame that raised it.
+    jsonargparse tries every alternative of a type (a module, or None) and chains only the first failure to its error;
+    the others are in the frame that raised it.
     """
     if error is None or isinstance(error, PadInvError):
         return error

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: each is written beside its place, and moves there once it is on the disk."""
+"""Writes files that are whole or absent: each is written beside its place, and moved there once it is on the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from padinv.exceptions import CheckpointError, PadInvError
 from padinv.typing import PathLike
 
 UNFINISHED = ".part-"
-"""What the names of folders begin with in which a file is being written; a killed process leaves one behind."""
+"""Prefix of the folders in which files are being written; a killed process leaves one behind."""
 
 
 @contextmanager
@@ -27,13 +27,13 @@ def writing(
     durable: bool = True,
     scratch: Path | None = None,
 ) -> Iterator[Path]:
-    """Gives a path to write to, and in the end moves the file that is then there to its place.
+    """Gives a path to write to, and moves the written file to its place at the end.
 
-    The path has the same name, in a folder of its own beside the target: on the same disk, and nobody else's to enter.
-    What else is written into this folder moves along, before the file itself. Its mode is what the umask leaves, or
-    that of the file which it replaces, whatever the writer made of it. After an error nothing has changed.
+    The path has the target's name, in a private folder beside the target, on the same disk. What else is written into
+    this folder moves along, before the file itself. The file gets the mode of the file that it replaces, or what the
+    umask allows, whatever the writer set. After an error nothing has changed.
 
-    For everything that padinv writes: ``torch.save``, safetensors, Pillow and others are given the path.
+    Everything that padinv writes goes through here: ``torch.save``, safetensors, Pillow and others get the path.
 
     Args:
         path: the file.
@@ -87,7 +87,7 @@ def writing(
 
 
 def clear_unfinished(folder: PathLike) -> None:
-    """Removes what killed processes were writing into a folder; for whoever knows that nobody writes there now."""
+    """Removes what killed processes left in a folder; call it only if nobody is writing there."""
     for left in Path(folder).glob(f"{UNFINISHED}*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -107,7 +107,7 @@ def _mode_of(target: Path) -> int | None:
 
 
 def _mode_of_new(folder: Path) -> int:
-    """The permissions that a new file has; the umask itself cannot be asked for without being changed."""
+    """The permissions that a new file gets; the umask itself cannot be read without changing it."""
     probe = folder / "mode"
     os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     mode = stat.S_IMODE(probe.stat().st_mode)

@@ -1,4 +1,4 @@
-"""Drawing what the library does: sheets of images, and padding rings as heat maps."""
+"""Draws what the library does: sheets of images, and padding rings as heat maps."""
 
 from __future__ import annotations
 

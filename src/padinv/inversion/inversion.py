@@ -1,4 +1,4 @@
-"""What the inversion of photographs gives, and its file."""
+"""The result of inverting photographs, and its file."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from padinv.typing import PathLike
 METADATA_KEY = "padinv_inversion"
 
 MOST_SHOWN = 8
-"""How many images a notebook shows side by side."""
+"""The number of images that a notebook shows side by side."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Inversion:
-    """The codes of B faces or other squares of photographs, and what the generator makes of them.
+    """The codes of B faces or other squares of photographs, and the generator's images of them.
 
     Args:
         code: latents and padding.
-        images: the reconstructions (B, 3, H, W), in [-1, 1] but for what overshoots.
-        crop: for each the place in its photograph.
+        images: the reconstructions (B, 3, H, W), in [-1, 1] except where they overshoot.
+        crop: the place of each in its photograph.
         names: of the photographs, one for each image; several faces of a photograph share its name.
         generator: fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
         aligned: whether the squares follow the faces, or are the middle of the photographs.
         targets: those squares themselves, (B, 3, H, W) in [-1, 1]; they are not saved.
 
     Raises:
-        ConfigError: if these are not of one number of images.
+        ConfigError: if their numbers of images differ.
     """
 
     code: InversionCode
@@ -89,7 +89,7 @@ class Inversion:
         return f"Inversion({len(self)} {kind}, images {tuple(self.images.shape)}, {self.code}, for {self.generator})"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the first squares, and their reconstructions below."""
+        """The picture for notebooks: the first squares, and their reconstructions below."""
         from torchvision.utils import save_image
 
         file = io.BytesIO()
@@ -123,8 +123,8 @@ class Inversion:
 
         Args:
             photograph: (3, H, W) in [-1, 1], or a Pillow image, which keeps its colour profile and transparency
-                (:func:`~padinv.inversion.paste_into`). All images of this inversion go into it, as those of several
-                faces do; select those of one photograph before, such as ``inversion[0]``.
+                (:func:`~padinv.inversion.paste_into`). All images of this inversion go into it, as for several faces;
+                select those of one photograph first, for instance ``inversion[0]``.
             images: (B, 3, R, R), for instance edited; the reconstructions if not given.
             feather: width of the fading, as a part of the square's side.
 
@@ -149,7 +149,7 @@ class Inversion:
         """Draws the squares of the photographs, and below each its reconstruction.
 
         Args:
-            path: the file, a PNG or whatever else its name ends in. Without ``targets``, as after :meth:`load`, it
+            path: the file; its ending says of what kind, such as PNG. Without ``targets``, as after :meth:`load`, it
                 shows reconstructions alone.
             tile: smallest height of an image in pixels.
 
@@ -163,17 +163,17 @@ class Inversion:
 
         try:
             save_image(self._sheet(tile), Path(path))
-        except (OSError, ValueError) as error:  # the latter of an ending that is no picture's
+        except (OSError, ValueError) as error:  # ValueError is Pillow's for an ending that is no picture's
             raise ConfigError(f"{os.fspath(path)} cannot be written ({error}).") from error
         return Path(path)
 
     def save(self, path: PathLike, images: bool = True) -> Path:
-        """Writes a safetensors file: the tensors, and in the metadata all that is needed to trust and to place them.
+        """Writes a safetensors file: the tensors, and in the metadata everything needed to check and to place them.
 
         Args:
             path: the file.
             images: whether the reconstructions go into it, too. Without them it takes a fraction of the space, and
-                loading makes them anew, the same but for rounding.
+                loading generates them again, the same except for rounding.
 
         Returns:
             The path.
@@ -210,7 +210,7 @@ class Inversion:
 
 
 def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
-    """:meth:`Inversion.load` for a generator whose fingerprint is known: reading many files takes it only once."""
+    """:meth:`Inversion.load` for a generator whose fingerprint is known, so that many files need it computed once."""
     path = os.fspath(path)
     if path.lower().endswith(LATENT_SUFFIXES):
         return _from_latents(path, generator, expected)
@@ -219,7 +219,7 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from error
     text = metadata.get(METADATA_KEY)
-    # Copied to where torch puts tensors itself: products of matrices depend on the alignment in the last bit.
+    # Copied to memory that torch has aligned: the last bit of matrix products depends on the alignment.
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file, but holds no inversion: give one that padinv has saved.")
@@ -239,14 +239,14 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
 
 
 def _from_latents(path: str, generator: Generator, expected: str) -> Inversion:
-    """Latents of other tools as an inversion: of whole images, and for this generator, as nothing says for which."""
+    """Makes an inversion of other tools' latents, taken to be for whole images and for this generator."""
     code, names = read_latents(path, generator)
     square = centre_square((generator.resolution, generator.resolution))
     return Inversion(code, synthesize(generator, code), (square,) * len(code), names, expected)
 
 
 def synthesize(generator: Generator, code: InversionCode) -> Tensor:
-    """The images of codes, one after another: bit for bit the same whatever others are in the batch."""
+    """Generates images one at a time, so that they do not depend, to the bit, on what else is in the batch."""
     with torch.no_grad():
         return torch.cat([generator.synthesis(*one.parts) for one in code])
 

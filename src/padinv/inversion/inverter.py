@@ -46,9 +46,9 @@ Network = TypeVar("Network", bound=nn.Module)
 class Inverter:
     """Inverts photographs: finds the code from which the generator makes them again.
 
-    It works on copies of the networks, in evaluation mode and without gradients. What comes out does not depend on what
-    else is in a batch but for rounding: in float32, codes and images differ by less than 1e-5 of their largest value,
-    an 8-bit pixel now and then by 1. With ``batch_size=1`` they are the same bit for bit.
+    It works on copies of the networks, in evaluation mode and without gradients. Results depend on what else is in a
+    batch only by rounding: in float32, codes and images differ by less than 1e-5 of their largest value, an 8-bit pixel
+    now and then by 1. With ``batch_size=1`` they are the same bit for bit.
 
     Args:
         encoder: a :class:`~padinv.PadInvEncoder`, or any module with a ``resolution`` that maps images (B, 3, R, R) in
@@ -57,10 +57,10 @@ class Inverter:
         device: where to compute; if not given a CUDA device if there is one, else the CPU.
         batch_size: images that go through the networks at once.
         recipe: how faces are cropped with ``align=True``: as the generator's training images were.
-        detector: finds the faces then; :class:`FaceDetector()` if not given, made when it is first needed.
+        detector: finds the faces for ``align=True``; :class:`FaceDetector()` if not given, made when first needed.
         backend: what runs the networks; refinement, which needs gradients, is always torch's. "onnxruntime" exports
             them first (:class:`padinv.export.ExportedPair`), which takes a while.
-        exported: folder for those files, to be found there the next time; one in padinv's cache if not given.
+        exported: folder that keeps those files for the next time; one in padinv's cache if not given.
         keep_memory: whether this process keeps the memory that it frees, if the device is a CPU, which is faster
             (:func:`padinv.cpu.keep_freed_memory`).
         compile: whether to compile the networks with ``torch.compile``, which takes a minute or two at the first batch
@@ -386,7 +386,7 @@ def find_device(device: torch.device | str | None = None) -> torch.device:
 
 def _prepare(network: Network, device: torch.device) -> Network:
     """A copy for inference alone, in the layout in which convolutions are fastest."""
-    with torch.inference_mode(False):  # otherwise refinement could not differentiate through it
+    with torch.inference_mode(False):  # refinement differentiates through it
         return copy.deepcopy(network).requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
 
 
@@ -407,7 +407,7 @@ def _check(encoder: nn.Module, generator: Generator, batch_size: int) -> None:
 
 
 def _shape(shape: CodeShape, encoder: PadInvEncoder) -> str:
-    """That part of a code's shape which counts for an encoder: published ones know only their own part."""
+    """The part of a code's shape that matters to an encoder: published encoders know only their own part."""
     channels = {r: shape.channels.get(r) for r in encoder.padded_resolutions}
     return f"{shape.num_layers} latents of {shape.w_dim}" + (f" and rings of channels {channels}" if channels else "")
 
@@ -453,6 +453,6 @@ class _Bar:
             self.bar.set_postfix(loss=f"{lowest.mean():.4f}")
 
     def finish(self, images: int) -> None:
-        """So many images are done, whether or not all their steps were needed."""
+        """Counts images as done, even if they did not need all their steps."""
         if self.bar is not None:
             self.bar.update(images * self.unit - self.bar.n)

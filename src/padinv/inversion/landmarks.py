@@ -34,7 +34,7 @@ Detector: TypeAlias = Callable[[Tensor], Tensor]
 """Finds faces: (3, H, W) in [-1, 1] to (N, 5, 2), N = 0 if there are none."""
 
 SLENDEREST = 64
-"""A photograph longer than so many times its width is not searched: scaled for the detector, it would vanish."""
+"""Longer photographs, length by width, are not searched: scaled for the detector, they would vanish."""
 
 
 class FaceDetector:
@@ -45,7 +45,7 @@ class FaceDetector:
     Args:
         weights: a detector (``.onnx``), a folder that holds one, or the name of an InsightFace pack, which is looked
             for in ``~/.insightface/models`` and fetched into it when it is not there.
-        threshold: the score, in (0, 1), from which on something is a face.
+        threshold: the least score of a face, in (0, 1).
         sizes: the photograph is searched at each of these sizes of its longer side, in pixels, multiples of 32: a small
             one finds the face that fills the picture, a large one those in the background. A detector whose input has
             a fixed size searches at that alone, and a warning is logged.
@@ -106,20 +106,20 @@ def _find_detector(path: Path, providers: list[str]) -> Any:
         from insightface.model_zoo import get_model
     except ImportError as error:
         raise MissingPackageError("Finding faces needs insightface: pip install insightface") from error
-    # Packs hold larger files than the detector; where it has its usual name, these are not opened.
+    # Packs hold larger files than the detector: if one has the detector's usual name, the others are not opened.
     files = sorted(path.rglob("*.onnx"), key=lambda file: (not file.name.startswith(("det", "scrfd")), file.name))
     for file in files if path.is_dir() else [path]:
         try:
             model = get_model(str(file), providers=providers)
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise CheckpointError(f"{file} is not an ONNX file, or is damaged: fetch it again ({error}).") from error
-        if getattr(model, "use_kps", False):  # SCRFD's alone; without it, it has boxes and no points
+        if getattr(model, "use_kps", False):  # only SCRFD with landmarks has these outputs
             return model
     raise CheckpointError(f"{path} has no face detector with landmarks (SCRFD): give a file such as det_10g.onnx.")
 
 
 def find_landmarks(photograph: Tensor, detector: Detector, name: str = "the photograph") -> Tensor:
-    """Finds the faces in a photograph, of which there must be one.
+    """Finds the faces in a photograph, which must have one or more.
 
     Args:
         photograph: (3, H, W) in [-1, 1].
@@ -168,7 +168,7 @@ def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the p
 
 
 def _extent(landmarks: Tensor) -> Tensor:
-    """How large the faces are, (N,): the spread of their points, which does not depend on how a head is turned."""
+    """The sizes of faces, (N,): the spread of their points, which does not depend on how a head is turned."""
     return (landmarks - landmarks.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
 
 
@@ -202,8 +202,8 @@ def load_landmarks(path: PathLike) -> Table[Points]:
         path: of the file. Each entry holds the five points of one face, or a list of such fives.
 
     Returns:
-        File name → points, as they are: what is wrong with an entry, such as the empty one of a photograph in which
-        somebody found no face, is said when it is needed.
+        File name → points, unchecked. A wrong entry, such as the empty one of a photograph without a face, is an error
+        only when it is needed.
 
     Raises:
         DataError: if the file cannot be read, or is not of this form.
@@ -223,7 +223,7 @@ def load_landmarks(path: PathLike) -> Table[Points]:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, of which a name that comes twice is not silently the last."""
+    """Builds a JSON object and refuses a name that comes twice."""
     entries: dict[str, Any] = {}
     for name, value in pairs:
         if entries.setdefault(name, value) != value:
@@ -234,7 +234,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def given_landmarks(
     landmarks: PathLike | Mapping[str, Points] | Points, names: Sequence[str], faces: Faces = "largest"
 ) -> list[Tensor]:
-    """The landmarks that a caller gives, for each photograph.
+    """Looks up the landmarks that a caller gives for each photograph.
 
     Args:
         landmarks: a JSON file (:func:`load_landmarks`) or a mapping from names to landmarks, in which a photograph is

@@ -20,7 +20,7 @@ from padinv.networks import Generator
 from padinv.typing import PathLike
 
 KEYS = ("w_plus", "w", "latents", "latent", "latent_codes", "projected_w", "code")
-"""What dictionaries call latents; without one of these, each entry is that of a photograph."""
+"""Keys of latents in dictionaries; without one of these, each entry is that of a photograph."""
 
 
 def read_latents(path: PathLike, generator: Generator) -> tuple[InversionCode, tuple[str, ...]]:
@@ -28,8 +28,9 @@ def read_latents(path: PathLike, generator: Generator) -> tuple[InversionCode, t
 
     Args:
         path: the file.
-        generator: they are for; such files do not say so. Its shapes tell what an array is: (L, w_dim), (1, L, w_dim)
-            or (B, L, w_dim) in W+; (w_dim,), (1, w_dim), (B, w_dim) or (B, 1, w_dim) in W, the same for all layers.
+        generator: that they are for, which such files do not say. Its shapes tell what an array is: (L, w_dim), (1, L,
+            w_dim) or (B, L, w_dim) in W+; (w_dim,), (1, w_dim), (B, w_dim) or (B, 1, w_dim) in W, the same for all
+            layers.
 
     Returns:
         The code of B images, and their names, by the file or by the keys of its dictionary.
@@ -68,7 +69,7 @@ def _find(content: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from _find(known, name)
             return
         for key, value in content.items():
-            # Of a list of steps the last is the result.
+            # the last of a list of steps is the result
             yield from _find(value[-1] if isinstance(value, list) and value else value, Path(str(key)).stem)
     elif isinstance(content, list):
         for i, value in enumerate(content):
@@ -76,7 +77,7 @@ def _find(content: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _in_w_plus(latents: Tensor, generator: Generator) -> Tensor | None:
-    """The same as (B, L, w_dim) in float32, or None if the shape fits nothing."""
+    """Converts latents to (B, L, w_dim) in float32; None if the shape fits nothing."""
     num_layers, w_dim = generator.num_layers, generator.code_shape.w_dim
     latents = latents.float()
     while latents.ndim > 3 and len(latents) == 1:

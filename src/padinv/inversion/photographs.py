@@ -1,4 +1,4 @@
-"""Whatever holds a photograph, as a tensor and a name."""
+"""Reads photographs from whatever holds them, as tensors and names."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Photographs: TypeAlias = PathLike | Image.Image | NDArray[Any] | Tensor | Sequen
 """A photograph, a batch as one tensor, what holds several, or a list of these: see :func:`read_photographs`."""
 
 Pixels: TypeAlias = Image.Image | Tensor
-"""A photograph that was read: 8-bit sRGB, or what has other numbers as a tensor (3, H, W) in [-1, 1]."""
+"""A photograph that was read: 8-bit sRGB, or a tensor (3, H, W) in [-1, 1] if its numbers are others."""
 
 SMALLEST = 8
-"""Shortest side of a photograph in pixels: there is nothing to invert in less."""
+"""Shortest side of a photograph in pixels; a smaller one shows nothing to invert."""
 
 TOLERANCE = 1e-3
-"""How far a tensor may reach beyond [-1, 1]: as far as the rounding of 16-bit floats takes it."""
+"""How far a tensor may reach beyond [-1, 1]: the rounding of 16-bit floats."""
 
 
 def read_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[Tensor], list[str]]:
@@ -45,7 +45,7 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
       floating-point numbers in [0, 1]; what is transparent is laid on white.
     - A tensor (3, H, W) or (B, 3, H, W), or with one channel, which is grey: floating-point numbers in [-1, 1]. It
       stays on its device, and gradients reach it.
-    - A list of these, mixed as you like.
+    - A list of these, of any mixture.
 
     Args:
         images: the photographs.
@@ -87,7 +87,7 @@ def open_photographs(images: Photographs, names: Sequence[str] | None = None) ->
 
 
 def _split(image: Any) -> Iterator[tuple[str, Any]]:
-    """The photographs behind one argument: the name, empty if it has none, and what to read, of files their reading."""
+    """The photographs of one argument: the name, empty if it has none, and the image, or a function that reads it."""
     if isinstance(image, Tensor) and image.ndim == 4:
         yield from (("", one) for one in image)
     elif isinstance(image, str | os.PathLike):
@@ -147,7 +147,7 @@ def _from_pillow(image: Image.Image, remark: Remark) -> Image.Image:
         return upright_rgb(image, remark)
     except DataError:
         raise
-    except Exception as error:  # what was opened is decoded only now, and decoders raise nearly anything
+    except Exception as error:  # Pillow decodes only now, and decoders raise nearly any error
         raise DataError(str(error) or type(error).__name__) from error
 
 

@@ -1,9 +1,9 @@
 """From the encoder's code to a better one: per-image optimization of latents and padding against the frozen generator.
 
-Each image is a problem of its own: its own loss, its own state of Adam (Kingma & Ba 2015), its own end. A batch is only
-how they go through the generator together. The step size rises over the first 5 % of the steps and falls over the last
-25 %, as in StyleGAN2's projection (Karras et al. 2019, appendix D). An image whose loss no longer falls goes into this
-last phase at once.
+Each image is optimized by itself, with its own loss, its own state of Adam (Kingma & Ba 2015) and its own end. A batch
+only lets them go through the generator together. The step size rises over the first 5 % of the steps and falls over the
+last 25 %, as in StyleGAN2's projection (Karras et al. 2019, appendix D). An image whose loss no longer falls enters
+this last phase at once.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def refine(
     """Optimizes latents and padding together, so that the generator's images come nearer to their targets.
 
     For each image it minimises  Σ λ·loss(G(w, p), x) + regularization·mean((w - w₀)²),  with w₀ the given latents. The
-    result is the best code met on the way, the given one included, and but for rounding the same whatever other images
-    are in the batch.
+    result is the best code on the way, the given one included. It depends on the other images in the batch only by
+    rounding.
 
     Args:
         code: where to start, of B images, as the encoder predicts it; it is not written to. If it has no padding,
             latents alone are optimized.
         generator: the network; neither its weights nor their gradients are written to.
         targets: (B, 3, H, W) in [-1, 1]. Larger images of the generator are pooled to their size.
-        steps: at most so many for each image; 0 gives back the code.
+        steps: the largest number of steps for each image; 0 returns the code.
         losses: pairs (λ, loss), each loss called for one image at a time; the mean squared error if not given.
         regularization: how strongly the latents are kept near the encoder's, which keeps them editable.
         rate: step size.
@@ -65,7 +65,7 @@ def refine(
     if steps == 0:
         return code
     terms = [(1.0, PixelLoss())] if losses is None else losses
-    # trainer.predict runs in inference mode, whose tensors no gradient can pass; their clones out of it are normal.
+    # trainer.predict runs in inference mode, whose tensors pass no gradients; clones made outside of it do.
     with torch.inference_mode(False), torch.enable_grad():
         code, targets = code.detach().clone(), targets.detach().clone()
         layout = _Layout(code)
@@ -77,7 +77,7 @@ def refine(
                 images = F.adaptive_avg_pool2d(images, (targets.shape[2], targets.shape[3]))
             values = regularization * (moved.w_plus - code.w_plus[search.going]).square().mean(dim=(1, 2))
             for weight, loss in terms:
-                # One at a time: a loss is the mean over a batch, but each image needs its own.
+                # One at a time, since a loss is the mean over a batch and each image needs its own.
                 pairs = zip(images, targets[search.going], strict=True)
                 values = values + weight * torch.stack([loss(image[None], target[None]) for image, target in pairs])
             search.record(step, values.detach())
@@ -85,13 +85,13 @@ def refine(
                 on_step(step, search.lowest.clone())
             if (search.ends[search.going] <= step).all():
                 break
-            # Not backward(), which would write gradients into a generator that somebody may be training.
+            # Not backward(), which would write gradients into a generator that is perhaps being trained.
             search.move(step, *torch.autograd.grad(values.sum(), points))
         return layout.unflatten(search.best)
 
 
 class _Layout:
-    """How a code is laid out in one row of numbers, all its parts one behind another."""
+    """The layout of a code as one row of numbers, its parts concatenated."""
 
     def __init__(self, code: InversionCode) -> None:
         self.shapes = {name: tensor.shape[1:] for name, tensor in code.named_tensors().items()}
@@ -108,9 +108,9 @@ class _Layout:
 
 
 class _Search:
-    """Adam for each row of ``points``, and when it is done.
+    """Adam for each row of ``points``, with an end for each.
 
-    It is not torch's Adam, whose import alone takes seconds, and whose parameters have one step size.
+    torch's Adam would take seconds to import, and gives all rows of a parameter one step size.
 
     Attributes:
         going: numbers (A,) of the images that are not yet done, which the rows of ``points`` belong to.
@@ -126,7 +126,10 @@ class _Search:
         self.mean, self.square = torch.zeros_like(points), torch.zeros_like(points)
         self.going = torch.arange(len(points), device=points.device)
         self.lowest = points.new_full((len(points),), torch.inf)
-        self.marks, self.marked = self.lowest.clone(), torch.zeros_like(self.going)  # the last good step, and when
+        self.marks, self.marked = (
+            self.lowest.clone(),
+            torch.zeros_like(self.going),
+        )  # the loss that counts as progress, and its step
         self.ends = torch.full_like(self.going, steps)
         self.steps, self.rate, self.tolerance, self.patience = steps, rate, tolerance, patience
 

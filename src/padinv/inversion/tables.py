@@ -1,4 +1,4 @@
-"""What a table has for each photograph: found by the end of its path, and refused where that could be another's."""
+"""Tables with entries for photographs, found by the ends of paths and refused where the end is ambiguous."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Value = TypeVar("Value")
 
 Parts: TypeAlias = tuple[str, ...]
 Rank: TypeAlias = tuple[bool, int, bool]
-"""Whether the file's name is the same and not only its stem; how many parts are; whether that is all of the entry."""
+"""How well an entry fits: whether the file's whole name agrees, not only its stem; how many parts of the path do;
+whether these are all of the entry."""
 
 MOST_LISTED = 3
-"""So many names are in a message."""
+"""The number of names in a message."""
 
 
 class Table(Mapping[str, Value], Generic[Value]):
@@ -26,15 +27,15 @@ class Table(Mapping[str, Value], Generic[Value]):
 
     A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
     ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same; the entry
-    may leave out its suffix. An entry that names the whole of what they have in common goes before one that names other
-    folders. Where two entries fit equally well, or an entry two photographs, nothing is taken. Accents may be written
-    in either way (NFC, NFD), and folders be told by ``\`` or ``/``.
+    may leave out its suffix. An entry without further folders goes before one that names others. If two entries fit
+    equally well, or one entry fits two photographs, nothing is taken. Accents may be written in either way (NFC, NFD),
+    and folders be told by ``\`` or ``/``.
 
     Args:
         entries: the entries.
         source: what the table is called in messages.
-        names: of all photographs that there are, if more than one is looked up; this is how an entry that is
-            another's is told. Saved codes are found by the names of their photographs, without the suffix.
+        names: of all photographs that are looked up, so that an entry that belongs to another one is recognised. Saved
+            codes are found by the names of their photographs, without the suffix.
 
     >>> table = Table({"one/1.jpg": 1, "two/1.jpg": 0}, "labels.csv", ["/d/one/1.jpg", "/d/two/1.jpg"])
     >>> table.find("/d/one/1.jpg"), table.find("/d/two/1.jpg"), table.find("/d/one/2.jpg")
@@ -86,7 +87,7 @@ class Table(Mapping[str, Value], Generic[Value]):
         key, rank = best[0]
         most, owners = self._owners.get(key, (rank, {}))
         if most > rank:
-            return None  # it is another's, of which the table says more
+            return None  # it belongs to another photograph, which it fits better
         own = _parts(name)
         if rivals := [other for parts, other in owners.items() if parts != own] if most == rank else []:
             raise DataError(
@@ -110,7 +111,7 @@ class Table(Mapping[str, Value], Generic[Value]):
         own = _parts(name)
         if not own:
             return []
-        # A code stands for its photograph, of whatever kind; the entry of a photograph may leave out its kind.
+        # A code stands for a photograph of any kind; the entry of a photograph may leave out its suffix.
         other = (False, own) if is_code(name) else (True, (*own[:-1], _stem(own[-1])))
         for exact, (same, parts) in ((True, (True, own)), (False, other)):
             if same not in self._ends:
@@ -122,7 +123,7 @@ class Table(Mapping[str, Value], Generic[Value]):
         return []
 
     def _index(self, same: bool) -> dict[tuple[Parts, bool], list[str]]:
-        """Each end of a key, and whether that is all of it, to the keys: all that matter, and so many as are listed."""
+        """Maps each end of a key, and whether it is the whole key, to the keys with it, as many as a message lists."""
         ends: dict[tuple[Parts, bool], list[str]] = {}
         for key in self._entries:
             if parts := _parts(key):
@@ -135,7 +136,7 @@ class Table(Mapping[str, Value], Generic[Value]):
 
 
 def _parts(name: str) -> Parts:
-    """The parts of a path, in one spelling; of a saved code those of its photograph, without a suffix."""
+    """The parts of a path in one spelling; for a saved code the path of its photograph, without a suffix."""
     parts = unicodedata.normalize("NFC", os.fspath(name).strip()).replace("\\", "/").split("/")
     named = tuple(part for part in parts if part not in ("", ".", ".."))
     if named and is_code(named[-1]):
