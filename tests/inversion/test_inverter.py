@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from argparse import Namespace
 from collections.abc import Callable
@@ -499,3 +500,14 @@ def test_what_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inverter, "_encode", lambda images: code)
     with pytest.raises(DataError, match=r"^b\.png: the networks give NaN or infinite numbers"):
         inverter.invert([torch.zeros(3, 64, 64)] * 2, names=["a.png", "b.png"])
+
+
+def test_options_of_from_pretrained_are_those_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = list(inspect.signature(Inverter).parameters.values())[2:]
+    types = {name: hint.__forward_arg__ for name, hint in module.InverterOptions.__annotations__.items()}
+    assert {parameter.name: parameter.annotation for parameter in parameters} == types
+    monkeypatch.setattr(module, "load_pair", None)  # it is not asked
+    with pytest.raises(TypeError, match="batchsize"):
+        Inverter.from_pretrained("congress64", batchsize=2)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="device must be"):
+        Inverter.from_pretrained("congress64", device="tpu9000")

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,27 @@ from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike, Precision
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from padinv.export import ExportedPair
 
 Backend: TypeAlias = Literal["torch", "onnxruntime"]
 HALF = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class InverterOptions(TypedDict, total=False):
+    """The options of an :class:`Inverter`, which says what they are."""
+
+    device: torch.device | str | None
+    batch_size: int
+    recipe: Recipe
+    detector: Detector | None
+    backend: Backend
+    exported: PathLike | None
+    keep_memory: bool
+    compile: bool
+    precision: Precision
 
 
 class Inverter:
@@ -133,16 +148,7 @@ class Inverter:
         source: PathLike,
         generator: PathLike | Generator | None = None,
         sha256: str | None = None,
-        *,
-        device: torch.device | str | None = None,
-        batch_size: int = 16,
-        recipe: Recipe = PORTRAIT,
-        detector: Detector | None = None,
-        backend: Backend = "torch",
-        exported: PathLike | None = None,
-        keep_memory: bool = True,
-        compile: bool = False,
-        precision: Precision = "32",
+        **options: Unpack[InverterOptions],
     ) -> Self:
         """Loads an encoder and its generator.
 
@@ -153,15 +159,7 @@ class Inverter:
             generator: the generator, or where to load it from. Needed with a file of an encoder alone, unless it was
                 trained for a bundled generator, and says so.
             sha256: what the SHA-256 of ``source`` must be, hexadecimal; ``https://`` does not do without.
-            device: as for the class.
-            batch_size: as for the class.
-            recipe: as for the class.
-            detector: as for the class.
-            backend: as for the class.
-            exported: as for the class.
-            keep_memory: as for the class.
-            compile: as for the class.
-            precision: as for the class.
+            **options: those of the class.
 
         Raises:
             CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
@@ -169,20 +167,9 @@ class Inverter:
             WeightsNotFoundError: if a file cannot be fetched.
             ConfigError: if encoder and generator do not fit each other.
         """
-        device = find_device(device)  # before networks are read
-        pair = load_pair(source, generator, sha256)
-        return cls(
-            *pair,
-            device=device,
-            batch_size=batch_size,
-            recipe=recipe,
-            detector=detector,
-            backend=backend,
-            exported=exported,
-            keep_memory=keep_memory,
-            compile=compile,
-            precision=precision,
-        )
+        signature(cls).bind(None, None, **options)  # an option that there is none is told before networks are read,
+        options["device"] = find_device(options.get("device"))  # and so is a device
+        return cls(*load_pair(source, generator, sha256), **options)
 
     def __repr__(self) -> str:
         sides = f"{type(self.encoder).__name__} {self.resolution} px, Generator {self.generator.resolution} px"
