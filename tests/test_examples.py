@@ -48,8 +48,10 @@ def test_training_with_parts_of_ones_own(
     import wandb
 
     monkeypatch.setenv("WANDB_SILENT", "true")
-    assert main(["fit", "--config", str(EXAMPLES / "custom.yaml"), *options]) == 0
-    wandb.finish()
+    try:
+        assert main(["fit", "--config", str(EXAMPLES / "custom.yaml"), *options]) == 0
+    finally:
+        wandb.finish()
     assert "to go on from" in capsys.readouterr().out
     assert "lambda_adv: 0.01" in next(folder.rglob("hparams.yaml")).read_text()
     checkpoint = next(folder.rglob("last.ckpt"))

@@ -42,6 +42,16 @@ from padinv.training.mistakes import given, nearest, one_line
         ("--keep_memory perhaps", "--keep_memory must be true or false, not 'perhaps'."),
         ("--trainer.precision bf16_mixed", "or null, not 'bf16_mixed'"),
         ("--data.train", "--data.train: expected one argument."),
+        ("--model.encoder my.Encoder", "--model.encoder: there is no module 'my' to import; its folder must be in PY"),
+        ("--model.optimizer_d.lr 1", "--model.optimizer_d.lr: optimizer_d has no class yet that takes 'lr'; name it,"),
+        ("--model.pixel_loss.epsilon 1", "--model.pixel_loss.epsilon: pixel_loss has no class yet that takes 'epsi"),
+        ("--model.pixel_loss ReconstructionLoss", "--model.pixel_loss: that class is abstract; name one that is made"),
+        (
+            "--model.scheduler_e StepLR",
+            "--model.scheduler_e: torch.optim.lr_scheduler.StepLR cannot be made: the follo",
+        ),
+        ("--model.scheduler_e ReduceLROnPlateau", "name one of torch.optim.lr_scheduler.ReduceLROnPlateau, pytorch_li"),
+        ("--schedule.images 1e3", "--schedule.images must be an integer, not '1000.0'."),
         ("--config nosuch.yaml", "nosuch.yaml"),
     ],
 )
@@ -78,6 +88,10 @@ def test_option(options: str, message: str, capsys: pytest.CaptureFixture[str]) 
             "trainer.callbacks.0.init_args.monitr in my.yaml: there is no option 'monitr' here; the nearest is 'moni",
         ),
         ("a: 1\nschedule: [", "my.yaml is no YAML: "),
+        (
+            "model: {init_args: {encoder: {class_path: custom.Encoder, init_args: {width: 3}}}}",
+            "model.init_args.encoder.class_path in my.yaml: there is no module 'custom' to import; its folder must be",
+        ),
     ],
 )
 def test_config(
@@ -91,6 +105,18 @@ def test_config(
     assert message in lines[0]
 
 
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", "schedule: {}".encode("utf-16"), b"PK\0\0"])
+def test_what_is_no_config(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my.yaml").write_bytes(content)
+    assert main(["fit", "--config", str(tmp_path / "my.yaml")]) == 1
+    assert capsys.readouterr().err.endswith("my.yaml is no config: that would be YAML, written in UTF-8.\n")
+
+
+def test_a_misspelt_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--confg", "quickstart"]) == 1
+    assert capsys.readouterr().err == "padinv: There is no option --confg; the nearest is --config.\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -101,6 +127,9 @@ def test_config(
         ("--trainer.devices 0 --trainer.accelerator cpu", "The Trainer refuses this: `Trainer(devices='0')`"),
         ("--trainer.profiler nosuch", "The Trainer refuses this: When passing string value for the `profiler`"),
         ("--trainer.logger MLFlowLogger", "MLFlowLogger cannot be made: Requirement 'mlflow"),
+        ("--trainer.callbacks+=BackboneFinetuning", "BackboneFinetuning has no effect on networks that take turns"),
+        ("--model.optimizer_e.lr -1", "optimizer_e cannot be made with these options: Invalid learning rate: -1.0"),
+        ("--model.lambda_pix -1", "lambda_pix must be 0 or more, not -1.0."),
         ("--trainer.callbacks+=RichProgressBar --trainer.enable_progress_bar false", "but found `RichProgressBar`"),
     ],
 )
@@ -127,3 +156,12 @@ def test_words() -> None:
     assert nearest("adam", ["Adam", "SGD"]) == "; the nearest is 'Adam'"
     assert nearest("zzz", ["Adam", "SGD"]) == ""
     assert one_line("Two\n  - lines") == "Two lines."
+
+
+def test_a_metric_that_nobody_measures(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told before training; in the end Lightning's callback cannot go on."""
+    options = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/msee"]
+    with pytest.warns(UserWarning, match="EarlyStopping waits for val/msee, but validation measures val/"):
+        assert run("fit", *options) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("padinv: The Trainer refuses this: Early stopping conditioned on metric `val/msee` which")

@@ -28,7 +28,7 @@ from padinv.gan.regularization import mix_styles, path_lengths
 from padinv.losses import AdversarialLoss
 from padinv.metrics import FrechetDistance
 from padinv.networks import Discriminator, Generator
-from padinv.training.alternating import AlternatingModule, average_decay, update_average
+from padinv.training.alternating import AlternatingModule, average_decay, made, update_average
 from padinv.training.distributed import allow_unused_parameters
 
 W_AVG_DECAY = 0.998  # a step, as published
@@ -257,8 +257,12 @@ class StyleGAN2Module(AlternatingModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer for the generator, one for what is not frozen of the discriminator."""
         return [
-            make([parameter for parameter in network.parameters() if parameter.requires_grad])
-            for network, make in zip((self.generator, self.discriminator), self.optimizer_callables, strict=True)
+            made(
+                f"optimizer_{name}", make, [parameter for parameter in network.parameters() if parameter.requires_grad]
+            )
+            for name, network, make in zip(
+                "gd", (self.generator, self.discriminator), self.optimizer_callables, strict=True
+            )
         ]
 
     def setup(self, stage: str) -> None:

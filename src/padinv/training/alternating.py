@@ -14,10 +14,13 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from pytorch_lightning import Callback, LightningModule
 from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
     BatchSizeFinder,
+    EarlyStopping,
     GradientAccumulationScheduler,
     LearningRateFinder,
     LearningRateMonitor,
+    ModelCheckpoint,
     StochasticWeightAveraging,
 )
 from pytorch_lightning.cli import SaveConfigCallback
@@ -45,6 +48,7 @@ UNFIT_CALLBACKS: dict[type[Callback], str] = {
     GradientAccumulationScheduler: "set model.accumulate",
     LearningRateFinder: "give the learning rate",
     BatchSizeFinder: "give data.batch_size",
+    BackboneFinetuning: "freeze parameters in an encoder of your own",
 }
 """Callbacks that Lightning runs, or would, only where it steps the optimizer, and what to do instead."""
 
@@ -162,6 +166,18 @@ class AlternatingModule(LightningModule):
         """Stops before validation, pictures and files of networks if the run has diverged."""
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.check_weights()
+
+    def on_validation_end(self) -> None:
+        """Warns, before training, of callbacks that wait for a metric which that validation did not measure."""
+        measured = list(self.trainer.callback_metrics) if self.trainer.sanity_checking else []
+        for callback in self.trainer.callbacks if measured else ():  # type: ignore[attr-defined]  # set by a connector
+            monitor = callback.monitor if isinstance(callback, EarlyStopping | ModelCheckpoint) else None
+            if monitor and monitor.startswith("val") and monitor not in measured:
+                names = ", ".join(name for name in measured if name.startswith("val"))
+                rank_zero_warn(
+                    f"{type(callback).__name__} waits for {monitor}, but validation measures {names}.",
+                    category=UserWarning,
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets no run that has diverged replace its last good checkpoint."""
@@ -360,6 +376,18 @@ class AlternatingModule(LightningModule):
     def _no_sync(self) -> AbstractContextManager[None]:
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+def made(name: str, make: Callable[..., Any], learner: Any) -> Any:
+    """An optimizer of parameters, or a schedule of an optimizer.
+
+    Raises:
+        ConfigError: if its class refuses the options it was given.
+    """
+    try:
+        return make(learner)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} cannot be made with these options: {error}") from error
 
 
 def _same(one: Any, other: Any) -> bool:

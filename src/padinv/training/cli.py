@@ -7,6 +7,7 @@ given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5
 from __future__ import annotations
 
 import argparse
+import difflib
 import shlex
 import signal
 import sys
@@ -68,11 +69,26 @@ def resolve_presets(args: Sequence[str], folder: str = "presets") -> list[str]:
 
 
 def _preset(name: str, known: dict[str, Path]) -> str:
-    if Path(name).is_file() or not name.replace("_", "").replace("-", "").isalnum():
+    if Path(name).is_file():
+        _check_text(name)
+        return name
+    if not name.replace("_", "").replace("-", "").isalnum():
         return name
     if name not in known:
         raise ConfigError(f"There is no config file {name!r}, nor a preset of that name: they are {', '.join(known)}.")
     return str(known[name])
+
+
+def _check_text(config: str) -> None:
+    try:
+        with Path(config).open(encoding="utf-8") as file:
+            if "\0" not in file.read(1_000_000):
+                return
+    except UnicodeDecodeError:
+        pass
+    except OSError as error:
+        raise ConfigError(f"The config {config} cannot be read ({error.strerror}).") from error
+    raise ConfigError(f"{config} is no config: that would be YAML, written in UTF-8.")
 
 
 NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
@@ -288,6 +304,9 @@ class PadInvCLI(LightningCLI):
         """Raises ConfigError if nothing at all says what is to be trained, on what."""
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
+            for word in self.words:
+                if word.startswith("--") and (near := difflib.get_close_matches(word.partition("=")[0], asks, n=1)):
+                    raise ConfigError(f"There is no option {word.partition('=')[0]}; the nearest is {near[0]}.")
             raise ConfigError(
                 f"{self._command} has to be told what to do: give --config and a preset "
                 f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "
@@ -465,9 +484,19 @@ class PadInvCLI(LightningCLI):
             saved = next((c for c in self.trainer.callbacks if isinstance(c, RunConfigCallback)), None)  # type: ignore[attr-defined]
             if saved is not None and is_new and not saved.worked:
                 discard_run(self.trainer)
-            if isinstance(error, MisconfigurationException):
+            if isinstance(error, Exception) and _lightning_says_it_all(error):
                 raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
             raise
+
+
+def _lightning_says_it_all(error: Exception) -> bool:
+    """Whether it is of Lightning's checks, a package that a callback lacks, or a metric that there is not."""
+    text = str(error)
+    return (
+        isinstance(error, MisconfigurationException)
+        or (isinstance(error, ModuleNotFoundError) and "pip install" in text)
+        or (isinstance(error, RuntimeError) and text.startswith("Early stopping conditioned on metric"))
+    )
 
 
 def _replaces(kind: type, callback: Callback) -> bool:

@@ -125,10 +125,27 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
         broken = next((file for file in files if _parse(Path(file).read_text(encoding="utf-8")) is None), "A config")
         return f"{broken} is no YAML: {cause.problem} in line {cause.problem_mark.line + 1}."
     key, reason = _innermost_reason(message)
+    if match := re.search(r"(?s)(?:must include a class_path|is abstract).*NestedArg\(key='([^']+)'", reason):
+        option = _place(wrote, f"{key}.{match[1]}")
+        return (
+            f"{option}: {key} has no class yet that takes {match[1]!r}; name it, too: {option[: -len(match[1]) - 1]}."
+        )
+    if match := re.search(r"Expected an instantiatable class.* is abstract", reason):
+        return f"{_place(wrote, key)}: that class is abstract; name one that is made of it."
+    if match := re.search(r"No module named '([^']+)'.*class_path='([^']+)'", reason):
+        return _about_class(match[2], f"class_path '{match[2]}': {match[0]}", wrote)
+    if match := re.search(r"Multiple subclasses with name (\w+)\..*?: (.+?)\.?$", reason, re.MULTILINE):
+        return f"{_place(wrote, key, match[1])}: there are several classes {match[1]!r}; name one of {match[2]}."
+    if match := re.search(r"(the following arguments are required: .+)", reason):
+        name = re.search(r"class_path='([^']+)'", reason)
+        cannot = f"{name[1]} cannot be made" if name else "it cannot be made"
+        return f"{_place(wrote, key, name[1] if name else None)}: {cannot}: {one_line(match[1])}"
     if match := re.search(r"Expected a dot import path string: (.+)|Problem with given class_path '([^']+)'", reason):
         return _about_class((match[1] or match[2]).strip(), reason, wrote)
     if match := re.search(r"(?:module|type object) '([^']+)' has no attribute '([^']+)'", reason):
         return _about_class(f"{match[1]}.{match[2]}", reason, wrote)
+    if match := re.search(r"Expected a path but (\S+\.\S+) either not accessible or invalid", reason):
+        return _about_class(match[1], "", wrote)
     if expected := re.findall(r"Expected an? ([^\n]+?)(?:\. Got value: .*)?$", reason, re.MULTILINE):
         value = (
             match[1]
@@ -228,9 +245,10 @@ def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
     def fits(entry: Given) -> bool:
         key = entry.key.replace(".init_args.", ".").replace(".dict_kwargs.", ".")
         named = not name or key == name or key.endswith(f".{name}") or name.endswith(f".{key}")
-        return named and (value is None or str(entry.value) == value)
+        values = (value, value.rpartition(".")[2]) if value is not None else ()  # classes may go by their short names
+        return named and (value is None or str(entry.value) in values)
 
-    found = next(filter(fits, wrote), None)
+    found = next(filter(fits, reversed(wrote)), None)  # what is written later counts
     if found is None and value is not None and name:
         return _place(wrote, name)
     return found.place if found else name

@@ -36,7 +36,7 @@ from padinv.losses import (
 )
 from padinv.metrics import reconstruction_metrics
 from padinv.networks import Discriminator, Generator, PadInvEncoder
-from padinv.training.alternating import AlternatingModule, average_decay, moving_average
+from padinv.training.alternating import AlternatingModule, average_decay, made, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
@@ -138,12 +138,16 @@ class PadInvModule(AlternatingModule):
         self.keep_hyperparameters()  # under LightningCLI all are plain, classes as their paths
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
+        lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
+        for name, weight in lambdas.items():
+            if not weight >= 0:  # nor NaN
+                raise ConfigError(f"lambda_{name} must be 0 or more, not {weight}.")
         if lambda_adv > 0 and discriminator is None:
             raise ConfigError(
                 f"lambda_adv is {lambda_adv}, but there is no discriminator: give one (discriminator: congress64, or a "
                 "checkpoint), or set lambda_adv to 0."
             )
-        self.lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
+        self.lambdas = lambdas
         self.optimizer_callables = (optimizer_e, optimizer_d)
         self.scheduler_callables = (scheduler_e, scheduler_d)
         self.scheduler_images = scheduler_images
@@ -363,13 +367,13 @@ class PadInvModule(AlternatingModule):
             ConfigError: if a schedule waits for a metric that there is not.
         """
         optimizers, schedulers = [], []
-        for network, make, schedule in zip(
-            (self.encoder, self.discriminator), self.optimizer_callables, self.scheduler_callables, strict=True
+        for name, network, make, schedule in zip(
+            "ed", (self.encoder, self.discriminator), self.optimizer_callables, self.scheduler_callables, strict=True
         ):
             if network is not None:
-                optimizers.append(make(network.parameters()))
+                optimizers.append(made(f"optimizer_{name}", make, network.parameters()))
                 if schedule is not None:
-                    schedulers.append(schedule(optimizers[-1]))
+                    schedulers.append(made(f"scheduler_{name}", schedule, optimizers[-1]))
                     self._check_plateau(schedulers[-1])
         return optimizers, schedulers
 
