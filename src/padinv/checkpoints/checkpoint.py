@@ -21,11 +21,11 @@ from padinv.checkpoints.building import (
     draw_noise,
     estimate_w_avg,
 )
-from padinv.checkpoints.formats.recognition import describe, find, refused
 from padinv.checkpoints.formats.state_dicts import KINDS, Kind, Readers, State
 from padinv.checkpoints.formats.wrapping import unwrap
 from padinv.checkpoints.native import fingerprint, is_safetensors, read_described, stored
 from padinv.checkpoints.pickles.torch_files import read_pickle
+from padinv.checkpoints.recognition import describe, find, refused
 from padinv.checkpoints.sources import resolve_all, resolve_source
 from padinv.exceptions import CheckpointError, ConfigError, PadInvError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
