@@ -141,6 +141,7 @@ def numbered(name: str, vectors: np.ndarray) -> dict[str, np.ndarray]:
         ("smile.NPY", VECTORS, {"smile": VECTORS}, "imported"),
         ("smile.npy", {"boundary": VECTORS[:1], "intercept": -0.5}, {"smile": VECTORS[:1]}, "imported"),
         ("all.pt", AGES, AGES, "imported"),
+        ("one.npy", {"age": VECTORS[:1]}, {"age": VECTORS[:1]}, "imported"),
         ("a.npy", VECTORS[:, None], numbered("a", VECTORS), "imported"),
         ("a.npz", GANSPACE, numbered("ganspace", STEPS), "ganspace"),
         ("a.pkl", GANSPACE, numbered("ganspace", STEPS), "ganspace"),

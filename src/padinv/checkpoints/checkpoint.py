@@ -23,7 +23,7 @@ from padinv.checkpoints.building import (
 )
 from padinv.checkpoints.formats.state_dicts import KINDS, Kind, Readers, State
 from padinv.checkpoints.formats.wrapping import unwrap
-from padinv.checkpoints.native import fingerprint, is_safetensors, read_described, stored
+from padinv.checkpoints.native import fingerprint, is_ours, is_safetensors, read_described, read_tensors, stored
 from padinv.checkpoints.pickles.torch_files import read_pickle
 from padinv.checkpoints.recognition import describe, find, refused
 from padinv.checkpoints.sources import resolve_all, resolve_source
@@ -166,7 +166,7 @@ def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
         source: the name of a bundled model ("congress64"), a path, ``https://…`` (with ``sha256``), or
             ``hf://owner/repository/file`` for a file on the Hugging Face Hub. The file is our safetensors, the
             checkpoint of one of our runs, or of PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt),
-            NVIDIA's StyleGAN2-ADA or StyleGAN2 for TensorFlow (.pkl).
+            NVIDIA's StyleGAN2-ADA or StyleGAN2 for TensorFlow (.pkl), or such tensors as safetensors.
         sha256: what the file's SHA-256 must be, hexadecimal.
 
     Raises:
@@ -192,14 +192,15 @@ def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads one file, as :func:`open_checkpoint` does."""
     try:
-        if is_safetensors(path):
+        safetensors = is_safetensors(path)
+        if safetensors and is_ours(path):
             description, state = read_described(path)
             readers = {
                 kind: stored(description["config"], state) for kind in KINDS if kind.__name__ == description["network"]
             }
             other = None if readers else description["network"]
             return Checkpoint(path, "padinv (.safetensors)", readers, 0, description["generator"], other)
-        content = unwrap(read_pickle(path))
+        content = unwrap(read_tensors(path)[1] if safetensors else read_pickle(path))
         architecture = refused(content)
         if architecture is None and (found := find(content)):
             return Checkpoint(path, *found)

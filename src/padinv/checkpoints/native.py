@@ -153,14 +153,35 @@ def read_described(path: Path) -> tuple[dict[str, Any], State]:
     return description, state
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a safetensors file says that padinv wrote it; others have a network's tensors alone.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    with _reading(path) as file:
+        return not {METADATA_KEY, *OTHER_KEYS}.isdisjoint(file.metadata() or {})
+
+
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads any safetensors file: its metadata, and its tensors by name.
 
-    The header may take a sixteenth of the file, and what small files need, so that many empty tensors, each a few bytes
-    in the file and a thousand in memory, cannot be claimed.
-
     Raises:
         CheckpointError: if it is damaged, or claims more than networks and codes have.
+    """
+    with _reading(path) as file:
+        names = list(file.keys())
+        if len(names) > MOST_KEYS:
+            raise CheckpointError(f"{path} cannot be read: its {len(names)} tensors are more than any network has.")
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Opens a safetensors file, and says what is wrong with it.
+
+    The header may take a sixteenth of the file, and what small files need, so that many empty tensors, each a few bytes
+    in the file and a thousand in memory, cannot be claimed.
     """
     size = path.stat().st_size
     with path.open("rb") as start:
@@ -171,10 +192,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(f"{path} cannot be read: its header of {header} bytes is more than its tensors need.")
     try:
         with opened(path) as file:
-            names = list(file.keys())
-            if len(names) > MOST_KEYS:
-                raise CheckpointError(f"{path} cannot be read: its {len(names)} tensors are more than any network has.")
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+            yield file
     except SafetensorError as error:
         short = "incomplete" in str(error).lower()  # the sizes of the tensors are not the file's
         problem = "it ends early" if short else "its header makes no sense"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import Tensor
+
 from padinv.checkpoints.formats import genforce, hammer, nvidia_ada, nvidia_tf, psp, rosinality
 from padinv.checkpoints.formats.nvidia_tf import variables
 from padinv.checkpoints.formats.state_dicts import MOST_KEYS, Kind, Readers
@@ -124,7 +126,8 @@ def describe(content: Any) -> str:
             f"{str(key)[:100]}{' (empty)' if value is None and isinstance(key, str) else ''}"
             for key, value in content.items()
         )
-        parts.append(str(sorted(names)[:5]))
+        shown = sorted(names)
+        parts.append(f"the entries {', '.join(map(repr, shown[:5]))}{' and others' if len(shown) > 5 else ''}")
     if objects:
         parts.append(
             f"{objects[0]}, which padinv neither imports nor runs: save the state_dict() of its networks instead"
@@ -137,4 +140,6 @@ def describe(content: Any) -> str:
         if isinstance(key, str) and "." in key and isinstance(weight, Inert)
     ]:
         parts.append(f"{weights[0][0][:100]!r} is {weights[0][1]} in place of a tensor")
-    return ", and ".join(parts) or type(content).__name__
+    if isinstance(content, Tensor):
+        return f"a single tensor of shape {tuple(content.shape)}"
+    return ", and ".join(parts) or ("nothing at all" if not content else f"a {type(content).__name__}")

@@ -24,6 +24,9 @@ from padinv.typing import PathLike
 COMPONENTS = {"lat_comp": "lat_stdev", "comp": "std", "act_comp": "act_stdev"}
 """What GANSpace calls its components, and their standard deviations; the second as e4e took them over."""
 
+NAMELESS = ("arr_0", "boundary", "coef", "coef_", "data", "direction", "latent", "normal", "vector", "w", "w_plus")
+"""What a file calls its only direction that is no name of it."""
+
 MOST_LAYERS = 64
 """Numbers of latents in a file of factors are below this."""
 
@@ -40,7 +43,7 @@ def import_directions(path: PathLike) -> list[Direction]:
               strength 1;
             - a dictionary of SeFa's eigenvectors, one in each row of ``eigen_vectors`` or ``boundaries``, or in each
               column of ``eigvec``, as rosinality has them; with or without ``eigen_values`` and ``layers``;
-            - a dictionary of directions by name, or of one and its ``intercept``.
+            - a dictionary of directions by name, or of one, called ``boundary`` or so, and its ``intercept``.
 
     Returns:
         The directions. Strength 1 is the length of the vector in the file, but for GANSpace's.
@@ -146,13 +149,13 @@ def _factors(content: Mapping[Any, Any], key: str) -> Iterator[Direction]:
 
 
 def _named(content: Mapping[Any, Any], name: str) -> Iterator[Direction]:
-    """Directions by name; a single one has that of the file, and the number beside it is its intercept."""
+    """Directions by name; a single one may have an intercept beside it, and no name but that of the file."""
     numbers = {key: value for key, value in content.items() if not isinstance(value, Tensor) or value.numel() == 1}
     vectors = {key: value for key, value in content.items() if key not in numbers and isinstance(value, Tensor)}
     if len(vectors) == 1:
         intercept = next((float(numbers[key]) for key in ("intercept", "bias") if numbers.get(key) is not None), None)
-        (vector,) = vectors.values()
-        for direction in _plain(vector, name):
+        ((key, vector),) = vectors.items()
+        for direction in _plain(vector, name if key in NAMELESS else str(key)):
             yield replace(direction, intercept=intercept)
         return
     for key, value in vectors.items():

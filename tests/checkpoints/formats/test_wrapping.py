@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import formats
@@ -88,6 +89,17 @@ def test_the_generator_comes_out(tmp_path: Path, form: str, wrapper: str) -> Non
     state = STATES[form]()
     plain = load_generator(save(state, tmp_path / "plain.pt"))
     assert same(load_generator(save(WRAPPERS[wrapper](state), tmp_path / "wrapped.pt")), plain)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "g_ema."])
+def test_tensors_alone_as_safetensors(tmp_path: Path, prefix: str) -> None:
+    state = formats.small_rosinality()
+    save_file(prefixed(state, prefix), tmp_path / "a.safetensors", {"format": "pt"})
+    expected = load_generator(save(state, tmp_path / "a.pt"))
+    assert same(load_generator(tmp_path / "a.safetensors"), expected)
+    save_file({"weight": torch.ones(2)}, tmp_path / "b.safetensors")
+    with pytest.raises(CheckpointError, match=r"b\.safetensors holds no Generator.* but the entries 'weight'"):
+        load_generator(tmp_path / "b.safetensors")
 
 
 def test_discriminator_and_encoder_come_out(tmp_path: Path) -> None:

@@ -191,18 +191,18 @@ def test_what_a_reader_may_ask_of_an_inert_object() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": Slots, "epoch": 1}, r"\['epoch', 'model'\]\.$"),
+        ({"model": Slots, "epoch": 1}, r"but the entries 'epoch', 'model'\.$"),
         (
             {"models": {"generator": Network}},
-            r"\['models'\], and an object of their_project\.Network, which padinv neither",
+            r"the entries 'models', and an object of their_project\.Network, which padinv neither",
         ),
         (
             {"epoch": 1, "model": Network},
-            r"\['epoch', 'model'\], and an object of their_project\.Network, which padinv",
+            r"the entries 'epoch', 'model', and an object of their_project\.Network, which padinv",
         ),
         (
             {"models": {"generator": {"synthesis.layer0.weight": quantized}}},
-            r"\['models'\], and 'synthesis.layer0.weight' is an object of torch._utils._rebuild_qtensor in place",
+            r"the entries 'models', and 'synthesis.layer0.weight' is an object of torch._utils._rebuild_qtensor in",
         ),
         (Network, "but an object of their_project.Network, which padinv neither imports nor runs: save the state_dict"),
     ],
