@@ -11,8 +11,7 @@ from PIL import Image
 
 from command_files import Command, files, pixels
 from padinv import InversionCode, Inverter
-from padinv.commands.animation import enlarged, write_gif
-from padinv.commands.interpolate import frames
+from padinv.commands.interpolate import enlarged, frames, write_gif
 
 
 def test_gif(padinv: Command, photographs: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from padinv.bulk.options import BulkOptions
 from padinv.bulk.task import Task
-from padinv.commands.edit import check_directions, identify
-from padinv.commands.invert import Invert
+from padinv.commands.photographs import Invert, check_directions, identify
 from padinv.exceptions import ConfigError, DataError, printable
 from padinv.options import from_namespace, number, option, whole_number
 

@@ -25,7 +25,7 @@ import formats
 from padinv import Discriminator, Generator, PadInvEncoder, load_discriminator, load_encoder, load_generator
 from padinv.checkpoints import open_checkpoint
 from padinv.codes import CodeShape
-from padinv.commands.inspect import describe
+from padinv.commands.checkpoints import describe
 from padinv.exceptions import CheckpointError
 from padinv.networks.discriminator import minibatch_stddev
 from padinv.ops import map_to_ring

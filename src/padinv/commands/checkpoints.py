@@ -1,4 +1,4 @@
-"""``padinv inspect FILE``: the format of a checkpoint, its networks, their sizes, and what can be loaded from it."""
+"""What a checkpoint holds, and its networks as files of ours."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from padinv.checkpoints import load_discriminator, load_encoder, load_generator, open_checkpoint
+from padinv.checkpoints import load_discriminator, load_encoder, load_generator, open_checkpoint, save_network
 from padinv.checkpoints.building import NOISE
 from padinv.checkpoints.formats.state_dicts import Kind, State
 from padinv.checkpoints.sources import resolve_all
-from padinv.exceptions import PadInvError, printable
+from padinv.exceptions import CheckpointError, PadInvError, printable
+from padinv.files import writing
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.options import Command, option
 
+NETWORKS: dict[str, Kind] = {"generator": Generator, "discriminator": Discriminator, "encoder": PadInvEncoder}
 LOADERS: dict[Kind, Callable[..., nn.Module]] = {
     Generator: load_generator,
     Discriminator: load_discriminator,
@@ -101,3 +103,36 @@ def _facts(network: nn.Module, state: State) -> str:
     if average.endswith("missing"):
         average += " (estimated when loaded)" if kind is Generator else " (give it to load_encoder as w_avg)"
     return f"{family}, {sizes}, {million:.2f} M numbers{average}"
+
+
+@dataclass
+class Convert(Command):
+    """Write a network of any readable checkpoint as safetensors.
+
+    Args:
+        source: a path, https://… with --sha256, or hf://owner/repository/file.
+        target: the file to write.
+        network: which network.
+        sha256: what the SHA-256 of IN must be.
+        class_index: the class of a conditional generator or discriminator.
+    """
+
+    source: str = option(metavar="IN")
+    target: Path = option(read=Path, metavar="OUT.safetensors")
+    network: str = option("generator", choices=tuple(NETWORKS))
+    sha256: str | None = option(None)
+    class_index: int | None = option(None, int)
+
+    def run(self) -> int:
+        """Writes the file, and tells its size."""
+        if self.target.suffix != ".safetensors":
+            raise CheckpointError(f"{self.target} must end in .safetensors, the only format that padinv writes.")
+        checkpoint = open_checkpoint(self.source, self.sha256)
+        kind = NETWORKS[self.network]
+        network = checkpoint.load(kind, class_index=self.class_index)
+        trained_for = checkpoint.trained_for if kind is PadInvEncoder else None
+        with writing(self.target, parents=True) as part:
+            save_network(network, part, generator=trained_for)
+        told = f"{self.target}: {type(network).__name__}, {self.target.stat().st_size / 1e6:.1f} MB"
+        print(printable(told))
+        return 0

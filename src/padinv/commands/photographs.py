@@ -1,21 +1,30 @@
-"""``padinv edit PHOTO… --direction NAME --strength S -o OUT``: codes moved along directions."""
+"""What is done to the codes of photographs: nothing, edits, blends, transfers, and pictures of what they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from padinv.bulk.task import Task
+from padinv.bulk.task import Task, reference
 from padinv.exceptions import CheckpointError, ConfigError
-from padinv.options import number, option
+from padinv.options import number, option, resolutions, whole_number
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from padinv.bulk.options import BulkOptions
     from padinv.codes import InversionCode
     from padinv.editing import Direction
     from padinv.networks import Generator
+
+FARTHEST = 4.0
+"""Beyond so many times the difference between two pictures a user is told so."""
+
+
+class Invert(Task):
+    """Find the codes from which the generator makes photographs again."""
 
 
 @dataclass
@@ -120,3 +129,122 @@ def check_directions(directions: Sequence[Direction], generator: Generator) -> N
                 f"The direction {direction.name!r} is for the generator {direction.generator}, not for {own}: find "
                 "directions of this generator with padinv directions."
             )
+
+
+@dataclass
+class Blend(Task):
+    """Give photographs the layout of another: its padding, their latents.
+
+    Args:
+        rings: resolutions whose ring is the contour's (default: all).
+        const: whether the constant is the contour's (default: yes).
+        layers: which latents are the details' (default: all).
+    """
+
+    metavar: ClassVar = "DETAILS"
+    contour: str = reference()
+    rings: list[int] | None = option(None, resolutions, metavar="4,8|none", group="blend")
+    const: bool = option(True, group="blend")
+    layers: str | None = option(None, metavar="4-", group="blend")
+
+    def check(self, generator: Generator) -> list[str]:
+        """Checks that there are such layers.
+
+        Raises:
+            ConfigError: if there are not.
+        """
+        from padinv.editing import parse_layers
+
+        parse_layers(self.layers, generator.num_layers)
+        return []
+
+    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
+        """Remembers the contour, and checks that it has such rings.
+
+        Raises:
+            ConfigError: if there are not.
+        """
+        import torch
+
+        (self.code,) = references
+        self.apply(self.code)
+        with torch.inference_mode():
+            self.picture = generator.synthesis(*self.code.parts)[0].float()
+
+    def apply(self, code: InversionCode) -> InversionCode:
+        """Blends the contour with each."""
+        from padinv.codes import InversionCode
+        from padinv.editing import blend, mix
+
+        w_plus = code.w_plus if self.layers is None else mix(self.code, code, self.layers).w_plus
+        return blend(self.code, InversionCode(w_plus, code.padding), rings=self.rings, const=self.const)
+
+    def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
+        """The contour, then the row."""
+        import torch
+
+        from padinv.pictures import contact_sheet
+
+        return contact_sheet([torch.stack([self.picture, *row])])
+
+
+@dataclass
+class Transfer(Task):
+    """Do to photographs what was done between two others.
+
+    Args:
+        strength: of the edit.
+        padding_strength: of its padding (default: --strength).
+    """
+
+    metavar: ClassVar = "TARGET"
+    before: str = reference()
+    after: str = reference()
+    strength: float = option(1.0, number(), metavar="S", group="transfer")
+    padding_strength: float | None = option(None, number(), metavar="S", group="transfer")
+
+    def check(self, generator: Generator) -> list[str]:
+        """Tells of strengths that lead far beyond the pair."""
+        strengths = (self.strength, self.strength if self.padding_strength is None else self.padding_strength)
+        far = [strength for strength in strengths if abs(strength) > FARTHEST]
+        return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
+
+    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
+        """Remembers the pair."""
+        import torch
+
+        self.pair = references
+        with torch.inference_mode():
+            self.pictures = [generator.synthesis(*code.parts)[0].float() for code in references]
+
+    def apply(self, code: InversionCode) -> InversionCode:
+        """Edits each as the pair was."""
+        from padinv.editing import transfer
+
+        before, after = self.pair
+        return transfer(before, after, code, self.strength, self.padding_strength)
+
+    def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
+        """The pair, then the row."""
+        import torch
+
+        from padinv.pictures import contact_sheet
+
+        return contact_sheet([torch.stack([*self.pictures, *row])])
+
+
+@dataclass
+class Show(Task):
+    """Draw codes: the padding rings around the generator's feature maps.
+
+    Args:
+        tile: height of a picture.
+    """
+
+    tile: int = option(256, whole_number(64, 4096), metavar="PX")  # a ring around 32 px has 34 places
+
+    def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
+        """The row, then the constant and the rings of the code."""
+        from padinv.feature_maps import draw_code
+
+        return draw_code(generator, code, [image[None] for image in row], self.tile)
