@@ -39,6 +39,7 @@ class BulkOptions:
         output: folder for the results.
         model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
         generator: the generator, if the model is an encoder alone, such as a run's checkpoint.
+        sha256: of the model's file, which https://… needs.
         align: find the face, and paste the result back.
         landmarks: align by these, and look for none.
         detector: what finds faces: a model pack of InsightFace, a folder, or an .onnx file.
@@ -61,6 +62,7 @@ class BulkOptions:
     output: Path = option(read=folder, flags=("-o", "--output"), metavar="OUT", group="results")
     model: str = option("congress64", group="model")
     generator: str | None = option(None, metavar="FILE", group="model")
+    sha256: str | None = option(None, metavar="HEX", group="model")
     align: bool = option(False, group="faces")
     landmarks: Path | None = option(None, Path, metavar="JSON", group="faces")
     detector: str = option("buffalo_l", metavar="PACK", group="faces")

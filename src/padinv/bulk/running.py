@@ -110,7 +110,7 @@ def run(
     with folder.alone(f"padinv {task.name}") if trainer.is_global_zero else nullcontext():
         landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
         detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
-        encoder, generator = load_pair(options.model, options.generator)
+        encoder, generator = load_pair(options.model, options.generator, options.sha256)
         for remark in task.check(generator):
             if trainer.is_global_zero:
                 print(f"padinv: {remark}", file=sys.stderr)

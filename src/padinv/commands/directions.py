@@ -104,7 +104,7 @@ class Directions(Task):
         from padinv.editing import ganspace, load_directions, sefa
 
         known = [] if self.find else list(load_directions(self.directions or options.model).values())
-        generator = load_pair(options.model, options.generator)[1]
+        generator = load_pair(options.model, options.generator, options.sha256)[1]
         if self.find:
             find = sefa if self.find == "sefa" else ganspace
             known = find(generator, count=self.count, layers=self.layers)
