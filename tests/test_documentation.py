@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import pkgutil
 import re
 import shlex
 from importlib import import_module
@@ -72,3 +73,18 @@ def test_the_navigation_has_every_page() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES[1:]:
         assert f" {page.relative_to(ROOT / 'docs').as_posix()}\n" in navigation, page
+
+
+def mentions(pattern: str) -> list[str]:
+    """What matches in the pages, each once."""
+    return sorted({match for page in PAGES for match in re.findall(pattern, page.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("name", mentions(r"(?:`|::: )(padinv(?:\.\w+)+)"))
+def test_documented_name_exists(name: str) -> None:
+    pkgutil.resolve_name(name)
+
+
+def test_documented_files_exist() -> None:
+    named = mentions(r"\b((?:tests|benchmarks|examples|tools|docs)/[\w/-]+\.\w+)")
+    assert [file for file in named if not (ROOT / file).exists()] == []
