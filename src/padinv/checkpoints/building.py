@@ -1,4 +1,4 @@
-"""Builds a network from a configuration and a state dict, within what the state dict allows: files claim anything.
+"""Builds a network from a configuration and a state dict, and never a larger one than the state dict is for.
 
 Networks are float32 and on the CPU, whatever torch's defaults are.
 """
@@ -20,7 +20,7 @@ from padinv.networks import Generator
 Network = TypeVar("Network", bound=nn.Module)
 
 NOISE = ".noise"
-"""With which keys of noise images end."""
+"""The endings of keys of noise images."""
 
 FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
 
@@ -38,14 +38,14 @@ class Plain(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def count(self, size: Sequence[int]) -> None:
-        """Is told of each tensor before it is made."""
+        """Called before each tensor is made."""
 
 
 class _Allowance(Plain):
-    """Stops the making of tensors once they are more than a state dict has: configurations can claim anything."""
+    """Raises once a network makes more tensors than its state dict has: a file's configuration can claim any size."""
 
     def __init__(self, state: State) -> None:
-        # What several keys share is there once. Noise images that the file lacks are 3 million numbers at 1024 px.
+        # Shared tensors count once. Noise images, which a file may lack, are 3 million numbers at 1024 px.
         own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
         self.left = 2**22 + sum(own.values())
         self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
@@ -68,8 +68,8 @@ def build(kind: type[Network], config: Config, state: State, source: str) -> Net
         source: where they come from, for messages.
 
     Raises:
-        CheckpointError: if the configuration and the state do not belong together, or there are no finite numbers.
-        Exception: of many kinds, if the configuration makes no sense.
+        CheckpointError: if the configuration and the state do not belong together, or numbers are not finite.
+        Exception: of any class, if the configuration makes no sense.
     """
     _check_size(config, state)
     with _Allowance(state):
@@ -86,7 +86,7 @@ def build(kind: type[Network], config: Config, state: State, source: str) -> Net
 
 
 def _check_size(config: Config, state: State) -> None:
-    """Raises CheckpointError if the configuration speaks of more layers, or wider latents, than there can be."""
+    """Raises CheckpointError if the configuration has more layers, or wider latents, than any network."""
     code = config.get("code") or {}
     numbers = [config.get("mapping_layers"), code.get("num_layers"), *(config.get("latents_per_level") or [])]
     if any(number is not None and not 0 <= int(number) <= MOST_LAYERS for number in numbers):
@@ -99,7 +99,7 @@ def _check_size(config: Config, state: State) -> None:
 
 
 def check_finite(state: State, source: str) -> None:
-    """Raises CheckpointError, naming the first such key, if there are numbers that are no finite float32."""
+    """Raises CheckpointError, naming the first such key, if numbers are not finite in float32."""
     largest = torch.finfo(torch.float32).max
     for key, tensor in state.items():
         if tensor.numel() and not all(abs(end) <= largest for end in map(float, tensor.aminmax())):
@@ -136,7 +136,7 @@ def draw_noise(network: nn.Module) -> State:
 
 
 def estimate_w_avg(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tensor:
-    """The mean latent as the mean of mapped samples, (w_dim,)."""
+    """Estimates the mean latent (w_dim,) as the mean of mapped samples."""
     random = torch.Generator().manual_seed(seed)
     with torch.inference_mode(), Plain():
         z = torch.randn(samples, generator.config["z_dim"], generator=random)

@@ -46,16 +46,16 @@ def cache_folder() -> Path:
 def fetch(url: str, sha256: str) -> Path:
     """Fetches a file into the cache, unless it is there.
 
-    What has come so far is kept beside it as ``….part``, to go on from; the file gets its name in one move, once all of
-    it has come and has the right SHA-256. Of several processes that want it one fetches, and the others wait.
+    An unfinished download stays beside it as ``….part``, to be resumed. The file gets its name in one move, once it is
+    complete and has the right SHA-256. If several processes want it, one fetches and the others wait.
 
     Args:
         url: where it is.
         sha256: what its SHA-256 must be, in lower case; part of its name in the cache.
 
     Raises:
-        CheckpointError: if what comes is another file.
-        WeightsNotFoundError: if it cannot be fetched, or not be kept.
+        CheckpointError: if the server sends another file.
+        WeightsNotFoundError: if it cannot be fetched or stored.
     """
     try:
         name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "checkpoint"
@@ -72,7 +72,7 @@ def fetch(url: str, sha256: str) -> Path:
                 return path
             begun = part.is_file()
             _download(url, part)
-            if begun and hash_file(part) != sha256:  # what lay there was something else
+            if begun and hash_file(part) != sha256:  # the file that was there is another one
                 part.unlink()
                 _download(url, part)
             actual = hash_file(part)
@@ -102,7 +102,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block; on systems without such locks it does not."""
+    """Waits until no other process is in such a block; on systems without file locks it does not wait."""
     try:
         import fcntl
     except ImportError:
@@ -113,14 +113,14 @@ def _alone(lock: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)  # who waits for it looks for the file before fetching
+            lock.unlink(missing_ok=True)  # those who wait look for the file before fetching
 
 
 def _download(url: str, part: Path) -> None:
-    """Appends to a file what it lacks, or starts anew where the server cannot go on from the middle.
+    """Appends to a file what it lacks, or starts again if the server cannot resume.
 
     Raises:
-        OSError: if it cannot be had, or does not end: it is larger, takes longer or comes slower than any checkpoint.
+        OSError: if the download fails, or is larger, longer or slower than that of any checkpoint.
     """
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -128,7 +128,7 @@ def _download(url: str, part: Path) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if have and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is lacking; the SHA-256 tells whether it is right
+            return  # the file is complete; the SHA-256 tells whether it is right
         raise
     started = time.monotonic()
     with response, part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file:
@@ -169,7 +169,7 @@ def fetch_from_hub(source: str) -> Path:
         if revision:
             return Path(hf_hub_download(f"{owner}/{repository}", file, revision=revision))
         return Path(hf_hub_download(f"{owner}/{repository}", file))
-    except Exception as error:  # its own errors are of many kinds, those of its HTTP library among them
+    except Exception as error:  # it raises errors of many classes, also those of its HTTP library
         raise WeightsNotFoundError(
             f"{source} could not be fetched ({reason(error)}), and is not in its cache: "
             "try again when there is a network, mend its name, or download it elsewhere and give its path."

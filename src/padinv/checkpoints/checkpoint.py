@@ -37,7 +37,7 @@ logger = logging.getLogger("padinv")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, or the files of a bundled model. It keeps the tensors: loading reads no file again.
+    """The content of a file, or of a bundled model's files. It keeps the tensors, so that loading reads no file again.
 
     Attributes:
         path: of the file; of a bundled model, the folder of its files.
@@ -45,7 +45,7 @@ class Checkpoint:
         classes: how many classes its networks are conditioned on; 0 if they are unconditional.
         trained_for: :func:`~padinv.checkpoints.fingerprint` of the generator that the encoder was trained for; None if
             the file does not say.
-        other: what a file of padinv's holds in place of networks, such as Directions.
+        other: the kind of content of a padinv file without networks, such as Directions.
     """
 
     path: Path
@@ -143,7 +143,7 @@ class Checkpoint:
             if str(self.path) in str(error):
                 raise
             raise CheckpointError(f"{self.path} is of another architecture: {error}") from error
-        except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+        except Exception as error:  # a damaged or malicious file can break any step in any way
             raise CheckpointError(
                 f"{self.path} is damaged or of another architecture: its {kind.__name__} makes no sense "
                 f"({type(error).__name__})."
@@ -210,7 +210,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     except PermissionError as error:
         raise CheckpointError(f"{path} may not be read by this user ({error.strerror}).") from error
-    except Exception as error:  # a damaged file, or one made to do harm, can break any step in any way
+    except Exception as error:  # a damaged or malicious file can break any step in any way
         raise CheckpointError(
             f"{path} cannot be read: it is damaged, or no checkpoint; copy or download it again."
         ) from error

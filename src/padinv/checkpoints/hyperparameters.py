@@ -1,4 +1,4 @@
-"""What a run's checkpoint may say of how the run was made: plain values, and classes from a list that is ours.
+"""The arguments that a run's checkpoint may hold: plain values, and classes from padinv's own list.
 
 Lightning saves a module's arguments in its checkpoint, a class as ``{"class_path": …, "init_args": …}``, and gives them
 to jsonargparse when the module is loaded again. That imports whatever the file names and calls it with whatever the
@@ -18,25 +18,25 @@ from typing import IO, Any, Literal, get_args, get_origin, get_type_hints
 from padinv.exceptions import CheckpointError
 
 OURS = ("padinv.gan", "padinv.losses", "padinv.metrics", "padinv.networks")
-"""Whose public classes a checkpoint may ask for. A layer above this one is only named: it asks for itself."""
+"""Modules whose public classes a checkpoint may ask for. Layers above this one are only named, not imported here."""
 
 SINGLE = {
     "padinv.training": ("PadInvModule",),
     "padinv.training.module": ("default_optimizer_e", "default_optimizer_d"),
     "padinv.gan.module": ("default_optimizer",),
 }
-"""Others of ours; the functions stand for an argument that was not given."""
+"""Further names of padinv's; the functions stand for an argument that was not given."""
 
 TORCH = {"torch.optim": "Optimizer", "torch.optim.lr_scheduler": "LRScheduler"}
-"""Modules of PyTorch, and of which class those have to be that may be asked for."""
+"""Modules of PyTorch, with the base class that their allowed classes have."""
 
 DEEPEST = 20
-"""Levels of nested arguments; ours have four."""
+"""The most levels of nested arguments; padinv's own have four."""
 
 
 @cache
 def known_classes() -> dict[str, Callable[..., Any]]:
-    """All that a checkpoint may have called, by every name that it has.
+    """Everything that a checkpoint may have called, by every name that it has.
 
     >>> sorted(name for name in known_classes() if "FrechetDistance" in name)
     ['padinv.metrics.FrechetDistance', 'padinv.metrics.fid.FrechetDistance']
@@ -58,14 +58,14 @@ def known_classes() -> dict[str, Callable[..., Any]]:
 
 
 def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> Any:
-    """What a checkpoint says a module's arguments were.
+    """Reads the arguments of a module from a checkpoint.
 
     Args:
-        key: under which it has them.
+        key: of the arguments in the checkpoint.
         checkpoint: a file's path or address, or an open one.
         weights_only: as for ``torch.load``.
     """
-    from lightning_fabric.utilities.cloud_io import _load  # reads whatever Lightning reads, addresses too
+    from lightning_fabric.utilities.cloud_io import _load  # reads what Lightning reads, also addresses
 
     start = None if isinstance(checkpoint, str | Path) else checkpoint.tell()
     content = _load(checkpoint, "cpu", weights_only)
@@ -75,7 +75,7 @@ def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: 
 
 
 def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] = ()) -> dict[str, Any]:
-    """Makes a module's arguments of what a checkpoint says they were.
+    """Builds a module's arguments from a checkpoint's description of them.
 
     Args:
         saved: the checkpoint's "hyper_parameters".
@@ -104,7 +104,7 @@ def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] 
 
 
 def _arguments(function: Callable[..., Any], given: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
-    """Vets and builds the arguments of one call; those of whole modules that have gone since are left out."""
+    """Checks and builds the arguments of one call; it leaves out arguments that modules no longer have."""
     parameters = inspect.signature(function).parameters
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -172,9 +172,9 @@ def _takes_text(hint: Any) -> bool:
 
 
 def forget_foreign_paths(checkpoint: Mapping[str, Any]) -> None:
-    """Takes from the state of callbacks, in place, all paths outside the folder that the state says is theirs.
+    """Removes, in place, all paths from the state of callbacks that are outside of the folder in that state.
 
-    ModelCheckpoint deletes the files of its last best ones: a checkpoint must not choose which.
+    ModelCheckpoint deletes the files of its earlier best checkpoints, and a checkpoint must not choose them.
     """
     callbacks = checkpoint.get("callbacks")
     for state in callbacks.values() if isinstance(callbacks, Mapping) else ():

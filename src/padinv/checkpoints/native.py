@@ -37,27 +37,27 @@ from padinv.typing import PathLike
 METADATA_KEY = "padinv"
 
 UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_group_size": 4, "first_for_all": False}
-"""Options that change what a network computes and that no tensor's shape tells, with the values they had before they
-were options."""
+"""Options that change what a network computes without changing a tensor's shape, with the values from before they were
+options."""
 
 FIRST_NAMES = {"mbstd_group_size": "mbstd_groups"}
-"""What options were called at first: fingerprints stay what they were."""
+"""The first names of options, which fingerprints still use, so that they stay the same."""
 
 OTHER_KEYS = {"padinv_inversion": "of codes of photographs, not of a network"}
-"""Other safetensors files of ours, by the key of their metadata."""
+"""padinv's other safetensors files, by the key of their metadata."""
 
 LIGHTNING_KEY = "padinv"
-"""Where a Lightning checkpoint of PadInvModule or StyleGAN2Module keeps the configuration of its networks."""
+"""The key under which a checkpoint of PadInvModule or StyleGAN2Module keeps the configurations of its networks."""
 
 PREFIXES: dict[Kind, tuple[str, ...]] = {
     PadInvEncoder: ("encoder_ema.", "encoder."),
     Generator: ("generator_ema.",),
     Discriminator: ("discriminator.",),
 }
-"""For each network: where it is in a run's state, the moving average of a run that kept one first."""
+"""For each network, its places in a run's state; the moving average comes first, if the run kept one."""
 
 MOST_VALUES = 100_000
-"""Of a description in JSON; that of the codes of a thousand faces has 30,000."""
+"""The most values in a JSON description; that of a thousand faces' codes has 30,000."""
 
 
 def save_network(
@@ -68,9 +68,9 @@ def save_network(
     Args:
         network: what to write.
         path: the file, usually ending in .safetensors.
-        dtype: to store floating point numbers in, for instance ``torch.float16`` for half the size; as they are if not
+        dtype: of the stored floating-point numbers, for instance ``torch.float16`` for half the size; unchanged if not
             given. Loading always gives float32.
-        generator: of an encoder, the :func:`fingerprint` of the generator that it was trained for.
+        generator: for an encoder, the :func:`fingerprint` of the generator that it was trained for.
 
     Returns:
         The path.
@@ -89,7 +89,7 @@ def save_network(
 def save_tensors(
     tensors: Mapping[str, Tensor], path: PathLike, description: Mapping[str, Any], key: str = METADATA_KEY
 ) -> Path:
-    """Writes tensors, and what they are as JSON, such that the file is there as a whole or not at all.
+    """Writes tensors and a description in JSON; the file is there as a whole or not at all.
 
     Args:
         tensors: by name, from any device.
@@ -107,7 +107,7 @@ def save_tensors(
     with writing(path) as part:
         try:
             save_file(stored, str(part), metadata={key: json.dumps(description)})
-        except SafetensorError as error:  # its words for a full disk
+        except SafetensorError as error:  # safetensors' message for a full disk
             code = re.search(r"os error (\d+)", str(error))
             raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))) from error
     return Path(path).expanduser()
@@ -115,7 +115,7 @@ def save_tensors(
 
 @contextmanager
 def opened(path: PathLike) -> Iterator[Any]:
-    """Opens a safetensors file to read from, whatever it is called: safetensors itself takes names in UTF-8 alone."""
+    """Opens a safetensors file of any name to read from it: safetensors itself only takes names in UTF-8."""
     text = os.fspath(path)
     with ExitStack() as stack:
         if not text.isascii() and text != text.encode(errors="replace").decode():
@@ -127,18 +127,18 @@ def is_safetensors(path: Path) -> bool:
     """Whether a file starts like safetensors: the length of a JSON object, then its brace."""
     with path.open("rb") as file:
         start = file.read(9)
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would say much more
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would give a much larger length
 
 
 def read_described(path: Path) -> tuple[dict[str, Any], State]:
-    """Reads a safetensors file of ours.
+    """Reads a safetensors file that padinv wrote.
 
     Returns:
         {"network": the name of its class, "config": its configuration, "generator": what it was trained for, or None},
         and its tensors as stored.
 
     Raises:
-        CheckpointError: if the file is damaged, or is safetensors of somebody else.
+        CheckpointError: if the file is damaged, or padinv did not write it.
     """
     metadata, state = read_tensors(path)
     if METADATA_KEY not in metadata:
@@ -194,7 +194,7 @@ def _reading(path: Path) -> Iterator[Any]:
         with opened(path) as file:
             yield file
     except SafetensorError as error:
-        short = "incomplete" in str(error).lower()  # the sizes of the tensors are not the file's
+        short = "incomplete" in str(error).lower()  # the tensors' sizes do not agree with the file's
         problem = "it ends early" if short else "its header makes no sense"
         raise CheckpointError(
             f"{path} cannot be read: it is damaged ({problem}); copy or download it again."
@@ -202,12 +202,12 @@ def _reading(path: Path) -> Iterator[Any]:
 
 
 def parse_description(text: str, path: PathLike) -> dict[Any, Any]:
-    """Parses the JSON object that tells what a file of ours holds; keys that are numbers become numbers.
+    """Parses the JSON object that describes a padinv file; keys that are numbers become numbers.
 
     Raises:
         CheckpointError: if it is no JSON object, is nested deeply, or is more than a description has.
     """
-    # A list or an object of two or three characters takes a hundred bytes.
+    # A list or object takes two or three characters in the file, and a hundred bytes in memory.
     if sum(map(text.count, "[{,")) <= MOST_VALUES:
         try:
             description = json.loads(text, object_pairs_hook=_restore_int_keys)
@@ -219,7 +219,7 @@ def parse_description(text: str, path: PathLike) -> dict[Any, Any]:
 
 
 def _restore_int_keys(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
-    """JSON has string keys only; a resolution is a number. Long ones stay text: a file could choose their hashes."""
+    """Makes keys numbers again, as resolutions are. Long ones stay text: a file could choose their hashes."""
     return {int(key) if len(key) <= 9 and key.isdecimal() else key: value for key, value in pairs}
 
 
@@ -237,14 +237,14 @@ def find_in_run(content: Any) -> Readers:
 
 
 def trained_for(content: Any) -> str | None:
-    """The fingerprint of the generator that a run's encoder was trained for; None for what is no such run."""
+    """The fingerprint of the generator that a run's encoder was trained for; None if this is no such run."""
     run = content.get(LIGHTNING_KEY) if isinstance(content, dict) else None
     generator = run.get("generator") if isinstance(run, dict) else None
     return generator if isinstance(generator, str) else None
 
 
 def stored(config: Config, state: State) -> Reader:
-    """A reader of what needs no translation."""
+    """Makes a reader for networks that need no translation."""
     return lambda _: (config, dict(state))
 
 

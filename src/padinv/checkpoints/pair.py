@@ -1,4 +1,4 @@
-"""Finds an encoder, and the generator that it was trained for, behind a name, a folder or a file."""
+"""Loads an encoder and the generator that it was trained for, from a name, a folder or a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
 FILES = {"generator": "generator.safetensors", "encoder": "encoder.safetensors"}
-"""What a folder with a model holds."""
+"""The files in a model's folder."""
 
 
 def load_pair(
@@ -22,13 +22,13 @@ def load_pair(
 
     Args:
         source: the name of a bundled model; a folder of :data:`FILES`; or whatever ``load_encoder`` reads.
-        generator: the generator, or where to load it from. If not given, it is the folder's; or in the encoder's file,
-            as those of pSp and PadInv; or the bundled one on which the encoder was trained, as its file says.
+        generator: the generator, or where to load it from. If not given, it is taken from the folder; or from the
+            encoder's file, as pSp's and PadInv's hold it; or it is the bundled one that the encoder's file names.
         sha256: what the SHA-256 of the encoder's file must be; ``https://`` does not do without.
 
     Raises:
-        CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
-            which the encoder was trained for.
+        CheckpointError: if one of them cannot be read, no generator is found, or the encoder was trained for another
+            one.
         WeightsNotFoundError: if a file cannot be fetched.
     """
     folder = Path(source).expanduser()
@@ -46,7 +46,7 @@ def load_pair(
 
 
 def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generator:
-    """The generator from a source, or else from the encoder's checkpoint, or the bundled one that this names."""
+    """Loads the generator from a source, from the encoder's checkpoint, or the bundled one that this names."""
     if source is not None:
         path = resolve_source(source, Generator)
         return (checkpoint if path == checkpoint.path else read_checkpoint(path)).load(Generator)

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a path, a bundled name, ``https://`` with a SHA-256, or ``hf://owner/repository/file``."""
+"""Sources of checkpoints: a path, a bundled name, ``https://`` with a SHA-256, or ``hf://owner/repository/file``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def resolve_source(source: PathLike, kind: Kind | None = None, sha256: str | Non
 
     Args:
         source: a path, the name of a bundled model, ``https://…`` or ``hf://owner/repository/file``.
-        kind: the network that is wanted; of a bundled model, whose networks have a file each, the generator if not
-            given.
+        kind: the network that is wanted of a bundled model, which has a file for each; the generator if not given.
         sha256: what the file's SHA-256 must be; ``https://`` does not do without.
 
     Raises:
@@ -68,7 +67,7 @@ def resolve_all(source: PathLike, sha256: str | None = None) -> list[Path]:
 
 
 def is_bundled(source: PathLike) -> bool:
-    """Whether a source is the name of a bundled model; a file of that name goes first."""
+    """Whether a source is the name of a bundled model, and not of a file, which goes first."""
     return os.fspath(source) in BUNDLED and not Path(source).is_file()
 
 
@@ -95,7 +94,7 @@ def _find(source: PathLike, kind: Kind | None) -> Path:
 
 
 def _describe_place(path: Path) -> str:
-    """What a path is that is no file, with the mend."""
+    """Says what is at a path that is no file, and the mend."""
     if not path.is_dir():
         return "no regular file: copy it to one"
     if (path / ".metadata").exists() or any(path.glob("*.distcp")):

@@ -1,4 +1,4 @@
-"""Pretrained weights of other projects as typed values: their source, hash, licence, and what images they take."""
+"""Pretrained weights of other projects as typed values: source, hash, licence, and the images they take."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from padinv.typing import PathLike
 class Weights:
     """A file of weights that PyTorch's own downloader keeps in its cache, ``$TORCH_HOME/hub/checkpoints``.
 
-    A file found in the cache is used as it is: it got there in one move, once its hash was checked, or from the user.
+    A file found in the cache is not checked again: it got there after a check of its hash, in one move, or from the
+    user.
 
     Attributes:
         filename: its name in the cache.
         url: where it is fetched from.
         hash_prefix: first hexadecimal digits of its SHA-256; None if its publisher states none.
-        licence: on which terms it may be used.
+        licence: the terms of its use.
         input_range: of the images that the network takes.
         input_size: of these images in pixels, the smallest if there is a choice.
-        instead: the option with which training does without the file, for the error message.
+        instead: the option that does without the file, for the error message.
     """
 
     filename: str
@@ -46,14 +47,14 @@ class Weights:
 
     @property
     def folder(self) -> Path:
-        """Where the file is looked for."""
+        """The folder that should hold the file."""
         return Path(torch.hub.get_dir()) / "checkpoints"
 
     def resolve(self, override: PathLike | None = None) -> Path:
         """Finds the file, or fetches it.
 
         Args:
-            override: a file or folder that the user has put somewhere; it is taken instead, nothing is fetched.
+            override: the user's own file or folder, which is taken instead; nothing is fetched.
 
         Returns:
             A path that exists.
@@ -84,9 +85,9 @@ class Weights:
 
 
 def reason(error: BaseException, most: int = 100) -> str:
-    """Why something could not be fetched, in a few words: those of the system, if it is behind the error.
+    """Says in a few words why something could not be fetched, in the system's words if it raised the error.
 
-    Libraries of the network wrap its word, such as "Name or service not known", in a paragraph of their own.
+    Network libraries wrap those words, such as "Name or service not known", in a paragraph of their own.
 
     >>> reason(RuntimeError("<urlopen error [Errno -2] …>")), reason(OSError(28, "No space left"))
     ('<urlopen error [Errno -2] …>', 'No space left')
@@ -108,7 +109,7 @@ class FacePack(Weights):
 
     @property
     def folder(self) -> Path:
-        """Where the pack is looked for."""
+        """The folder that should hold the pack."""
         return Path("~/.insightface/models").expanduser()
 
     def _fetch(self, path: Path) -> None:
@@ -116,7 +117,7 @@ class FacePack(Weights):
             from insightface.utils.storage import ensure_available
         except ImportError as error:
             raise MissingPackageError(f"Fetching {self.filename} needs insightface: pip install insightface") from error
-        # InsightFace unpacks in place: another process, or a second try, would take half a pack for a whole one.
+        # InsightFace unpacks in place, and another process or a second try would take half a pack for a whole one.
         # It prints its folders; its progress bar, on the error stream, stays.
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch, redirect_stdout(io.StringIO()):
             fetched = ensure_available("models", self.filename, root=scratch)
@@ -138,7 +139,7 @@ def lpips_backbone(net: str) -> Weights:
     """
     from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
 
-    # The smallest images are what the last feature map still needs; torchvision's own numbers include the classifier.
+    # The smallest images that leave a last feature map; torchvision's own numbers include the classifier.
     sizes = {
         "alex": (AlexNet_Weights.IMAGENET1K_V1, 31),
         "vgg": (VGG16_Weights.IMAGENET1K_V1, 16),
@@ -153,7 +154,7 @@ def lpips_backbone(net: str) -> Weights:
         url=weights.url,
         hash_prefix=filename.removesuffix(".pth").rpartition("-")[2],  # torch.hub's naming rule
         licence="BSD-3-Clause (torchvision); trained on ImageNet",
-        input_range=(-1.0, 1.0),  # LPIPS normalises
+        input_range=(-1.0, 1.0),  # LPIPS normalises images itself
         input_size=size,
         instead="--model.lambda_per 0 --model.perceptual_loss null, or perceptual_loss: DiscriminatorFeatureLoss",
     )

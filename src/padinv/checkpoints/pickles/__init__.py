@@ -1,1 +1,1 @@
-"""Reading pickles without running them: the machine, what it may call, and the files that pickles are in."""
+"""Reads pickles without running them: the machine, the functions it may call, and the files that hold pickles."""

@@ -25,20 +25,20 @@ from padinv.typing import PathLike
 
 NPY_MAGIC = b"\x93NUMPY"
 INFLATION = 16
-"""How many times its size an ``.npz`` file may unpack to, beyond 64 MiB; numbers of networks hardly shrink at all."""
+"""How many times its size an ``.npz`` file may unpack to, beyond 64 MiB: weights hardly compress at all."""
 
 DEEPEST = 16
-"""How deep dictionaries and lists may lie in one another."""
+"""How deeply dictionaries and lists may be nested."""
 
 
 def read_arrays(path: PathLike) -> Any:
-    """Reads a file of arrays, told by its content; nothing in it is run.
+    """Reads a file of arrays, whose content tells its format; nothing in it is run.
 
     Args:
         path: a file of ``torch.save``, ``numpy.save``, ``numpy.savez`` or ``pickle``.
 
     Returns:
-        A tensor, or what they lie in: dictionaries, lists, text, numbers. Other objects are None.
+        A tensor, or the containers of tensors: dictionaries, lists, text, numbers. Other objects are None.
 
     Raises:
         CheckpointError: if there is no such file, it is damaged, holds no arrays, or more than its size allows.
@@ -71,7 +71,7 @@ def read_arrays(path: PathLike) -> Any:
 def _read_npy(data: bytes, budget: Budget) -> Any:
     file = io.BytesIO(data)
     version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):  # 3.0 is for records with names that are not ASCII
+    if version not in ((1, 0), (2, 0)):  # version 3.0 is only for records whose names are not ASCII
         raise CheckpointError("it holds records, not plain numbers")
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, columns_first, dtype = read_header(file)
@@ -102,7 +102,7 @@ def _read_npz(path: Path, members: list[zipfile.ZipInfo], budget: Budget) -> dic
 
 
 def _plain(content: Any, budget: Budget, depth: int = 0) -> Any:
-    """Arrays as tensors in memory of their own, containers of plain values, and None for all else."""
+    """Converts arrays to tensors with memory of their own, keeps plain values and containers; the rest is None."""
     budget.spend("steps")
     if depth > DEEPEST:
         raise CheckpointError(f"its dictionaries are more than {DEEPEST} deep in one another")

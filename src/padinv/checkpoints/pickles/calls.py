@@ -1,4 +1,4 @@
-"""What a pickle may call: padinv's own code for tensors, arrays and containers, by the names that files have for it."""
+"""The calls that a pickle may make: padinv's own code for tensors, arrays and containers, under the names in files."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ STORAGES = {
     "BoolStorage": torch.bool,
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
-    "QInt8Storage": torch.int8,  # of quantized tensors, which stay inert
+    "QInt8Storage": torch.int8,  # quantized types, which stay inert
     "QUInt8Storage": torch.uint8,
     "QInt32Storage": torch.int32,
 }
 
 
 def find(name: str) -> Symbol:
-    """Looks a name up: what stands in for calling it if that makes data, otherwise a name whose objects are inert."""
+    """Looks a name up: one that makes data gets a stand-in to call, any other stays inert."""
     return Symbol(name, CALLS.get(name))
 
 
@@ -45,8 +45,8 @@ class Storage:
     """A tensor's memory.
 
     Attributes:
-        flat: all of it, one-dimensional.
-        views: the tensors that show it, by offset, size and strides: what two networks share is there once.
+        flat: the whole memory, one-dimensional.
+        views: its tensors, by offset, size and strides, so that two networks share what they share in the file.
     """
 
     flat: Tensor
@@ -62,7 +62,7 @@ def storage_type(symbol: Any) -> torch.dtype:
 
 
 def check_shape(shape: Any) -> tuple[int, ...]:
-    """Returns a shape, or strides: at most eight numbers, none negative."""
+    """Checks and returns a shape, or strides: at most eight numbers, none negative."""
     if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
         raise CheckpointError("it has a tensor without a proper shape")
     return shape
@@ -79,7 +79,7 @@ def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: An
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if prod(size) and last >= len(storage.flat):
         raise CheckpointError(f"it has a tensor of shape {size} in a storage of {len(storage.flat)} numbers")
-    # Strides may show the same number many times: what counts is what a copy of the tensor would take.
+    # Strides may repeat numbers, so that the size of a copy counts, not of the storage.
     budget.spend("tensors", prod(size) * storage.flat.element_size())
     budget.spend("steps", 4)  # even an empty one takes most of a thousand bytes
     storage.views[view] = storage.flat.as_strided(size, stride, offset)
@@ -92,7 +92,7 @@ def _parameter(_: Budget, data: Tensor, *__: Any) -> Tensor:
 
 
 def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any) -> Any:
-    """``torch._tensor._rebuild_from_type_v2``: a tensor of a subclass, or with attributes; a plain one does."""
+    """``torch._tensor._rebuild_from_type_v2``: a tensor of a subclass, or with attributes, becomes a plain one."""
     if isinstance(function, Symbol) and function.call in (_tensor, _parameter) and isinstance(args, tuple):
         return function.call(budget, *args)
     budget.spend("steps")
@@ -103,7 +103,7 @@ class _DType:
     """``numpy.dtype``: a number's kind and size; its byte order comes as the state.
 
     Attributes:
-        dtype: None for text, times, records and objects, of which no weights are made.
+        dtype: None for text, times, records and objects, which are never weights.
     """
 
     def __init__(self, _: Budget, code: Any = None, *__: Any) -> None:
@@ -121,11 +121,11 @@ class _DType:
 
 
 class Array:
-    """An array of numpy's.
+    """A NumPy array.
 
     Attributes:
-        value: what it is; empty if it is not of plain numbers.
-        objects: what it holds instead of numbers.
+        value: the array; empty if it is not of plain numbers.
+        objects: its elements, if they are not numbers.
         shape: of the objects.
     """
 
@@ -238,4 +238,4 @@ CALLS: dict[str, Callable[..., Any]] = {
     **{f"numpy.{core}.numeric._frombuffer": _array for core in ("core", "_core")},
     "numpy.ndarray": lambda *_: Array(),
 }
-"""Functions and classes that a function of ours stands in for; the budget comes first."""
+"""Functions and classes, with padinv's stand-ins; each takes the budget as its first argument."""

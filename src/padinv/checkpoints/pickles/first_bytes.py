@@ -1,4 +1,4 @@
-"""Tells by its first bytes what a file is that is no checkpoint, and what to do: most are downloads that went wrong."""
+"""Tells by its first bytes what a file is if it is no checkpoint, and what to do: most are failed downloads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 LOOKED_AT = 1024
-"""How many bytes :func:`kind_of` looks at: a tar archive has its mark behind 257 of them."""
+"""The number of bytes that :func:`kind_of` needs: a tar archive has its mark behind 257 of them."""
 
 PAGE = (
     "a web page, not the file itself, as drives and sites show before a download or a login: open the link in a "
@@ -60,7 +60,7 @@ MEMBERS: tuple[tuple[str, str], ...] = (
 
 
 def kind_of(start: bytes) -> str | None:
-    """What a file is that begins with these bytes, with the mend; None if it may be a checkpoint.
+    """Names the kind of file that begins with these bytes, and the mend; None if it may be a checkpoint.
 
     >>> kind_of(b"GIF89a")
     'an image (GIF), which is no checkpoint: give the file of a network'
@@ -70,7 +70,7 @@ def kind_of(start: bytes) -> str | None:
 
 
 def kind_of_archive(names: Iterable[str]) -> str | None:
-    """What a zip archive is that has members of these names; None if that is not known."""
+    """Names the kind of zip archive that has members of these names; None if unknown."""
     names = list(names)
     return next((what for pattern, what in MEMBERS if any(re.fullmatch(pattern, name) for name in names)), None)
 

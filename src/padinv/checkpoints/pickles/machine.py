@@ -1,10 +1,9 @@
 """A pickle machine that runs nothing: it builds plain containers, tensors and arrays, and inert stand-ins for the rest.
 
-Python's own unpickler imports whatever a file names, and calls it. This one imports nothing: it has its own code for
-the names of tensor and array reconstruction, and whatever else a file names, training scripts' options, losses,
-schedulers, becomes :class:`Inert`, which is only looked at where a reader needs it. Nor can a file claim a length
-without having the bytes, or choose its keys' hashes (keys are small numbers and text); for everything else there is a
-budget.
+Python's own unpickler imports whatever a file names, and calls it. This one imports nothing. It has its own code for
+the functions that rebuild tensors and arrays. Everything else that a file names (options, losses, schedulers) becomes
+:class:`Inert`, which a reader looks at only if it needs it. A file cannot claim a length without having the bytes, nor
+choose its keys' hashes (keys are small numbers and text); a budget limits everything else.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
 class Budget:
-    """What reading a file may cost, in proportion to its size: a small file cannot make large objects.
+    """The cost that reading a file may have, in proportion to its size: a small file cannot make large objects.
 
-    Every part of the reading of one file draws on the same allowances.
+    All steps of reading one file draw on the same allowances.
 
     Args:
         size: of the file in bytes.
@@ -38,7 +37,7 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        # A step makes an object of about 200 bytes at most, so that all of them stay under four times the file;
+        # A step makes an object of at most about 200 bytes, so that all objects stay under four times the file;
         # networks need a few dozen steps for each tensor. Text may take four bytes a character.
         self.left = {
             "steps": 100_000 + size // 128,
@@ -51,7 +50,7 @@ class Budget:
         """Draws on an allowance: "steps" of a pickle, bytes of "text", of "storage", or of "tensors" made from it.
 
         Raises:
-            CheckpointError: if nothing is left of it.
+            CheckpointError: if the allowance is used up.
 
         >>> Budget(1000).spend("storage", 1001)
         Traceback (most recent call last):
@@ -64,12 +63,12 @@ class Budget:
 
 
 class Inert(dict[Any, Any]):
-    """Stands in for an object whose class is never imported: its items, and what else the file says of it.
+    """Stands in for an object whose class is never imported, and keeps what the file says of it.
 
     Attributes:
         name: of the class or function, with its module.
-        args: that it would have been called with.
-        state: that it would have been given, usually its ``__dict__``.
+        args: of the call that the file asks for.
+        state: that the file gives it, usually its ``__dict__``.
     """
 
     __slots__ = ("args", "name", "state")
@@ -88,7 +87,7 @@ class Inert(dict[Any, Any]):
 
     @property
     def fields(self) -> dict[Any, Any]:
-        """What a dictionary or a namespace of options holds: its items, or else its attributes."""
+        """The entries of a dictionary or a namespace of options: its items, or else its attributes."""
         state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state  # attributes and slots
         return self if self or not isinstance(state, dict) else state
 
@@ -110,14 +109,14 @@ class Symbol:
 
 
 class Stateful(Protocol):
-    """A reconstruction in two steps: an object that the file gives its state later."""
+    """An object that is built in two steps: the file gives its state later."""
 
     def set_state(self, budget: Budget, state: Any) -> None:
         """Takes the state."""
 
 
 class File(Protocol):
-    """What is read: an open file, ``io.BytesIO`` or ``mmap.mmap``."""
+    """Something to read from: an open file, ``io.BytesIO`` or ``mmap.mmap``."""
 
     def read(self, n: int, /) -> bytes:
         """Reads up to n bytes."""
@@ -127,7 +126,7 @@ class File(Protocol):
 
 
 class _Limited:
-    """A file that refuses arguments longer than it is, and long text, before they take memory."""
+    """A file that refuses long text, and arguments longer than the file, before they take memory."""
 
     def __init__(self, file: File, budget: Budget) -> None:
         self.file, self.budget, self.large = file, budget, False
@@ -172,7 +171,7 @@ class Unpickler:
         """Reads the pickle.
 
         Raises:
-            CheckpointError: if it is no pickle of this kind, or takes more than its file can hold.
+            CheckpointError: if it is no pickle, or makes more than its file can hold.
             Exception: of many kinds, if it is damaged.
         """
         while True:
@@ -286,7 +285,7 @@ class Unpickler:
         top = self.stack[-1]
         if not isinstance(top, kind | Inert):
             raise CheckpointError(f"it treats a {type(top).__name__} as a {kind.__name__}")
-        return top if isinstance(top, kind) else kind()  # members of a list of an unknown class: no reader needs them
+        return top if isinstance(top, kind) else kind()  # members of an unknown kind of list, which no reader needs
 
     # Memory ----------------------------------------------------------------------------------------------------------
 
@@ -329,7 +328,7 @@ class Unpickler:
 
     def _newobj_ex(self, _: None) -> None:
         keywords = self.stack.pop()
-        if keywords and isinstance(self.stack[-2], Symbol):  # none of the functions that we have takes any
+        if keywords and isinstance(self.stack[-2], Symbol):  # none of the stand-ins takes keyword arguments
             self.stack[-2] = Symbol(self.stack[-2].name)
         self._reduce(None)
 
@@ -360,7 +359,7 @@ class Unpickler:
 
 
 def make_key(key: Any) -> Any:
-    """Returns a key of a dictionary, a member of a set; one whose hash a file could choose comes boxed."""
+    """Makes a key of a dictionary, or a member of a set; it boxes those whose hash a file could choose."""
     if isinstance(key, str | bytes | bool | None | Inert | Symbol) or (isinstance(key, int) and abs(key) < 2**60):
         return key
     return Inert(f"builtins.{type(key).__name__}", (key,))

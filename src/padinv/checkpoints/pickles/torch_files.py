@@ -33,14 +33,14 @@ OTHER_MAGIC = re.compile(  # the same in the other protocols, from the fourth on
 ENTRY_MAGIC = b"PK\x01\x02"
 
 FILE_INSIDE = "torch.storage._load_from_bytes"
-"""What pickle.dumps writes for the memory of a tensor: the call of a function with a torch.save file."""
+"""The name that pickle.dumps writes for a tensor's memory: a function that is called with a torch.save file."""
 
 
 def read_pickle(path: Path) -> Any:
     """Reads a pickle, or a file of ``torch.save`` of either kind.
 
     Raises:
-        CheckpointError: if it is something else, which the message says; without the name of the file.
+        CheckpointError: if it is something else; the message says what, without the file's name.
         Exception: of many kinds, if it is damaged.
     """
     size = path.stat().st_size
@@ -60,7 +60,7 @@ def read_pickle(path: Path) -> Any:
         except zipfile.BadZipFile as error:
             raise CheckpointError("it ends early, or is damaged; copy or download it again") from error
         except Exception as error:
-            # Pickles may be text, too, but end with a dot, and break further on.
+            # A pickle may also look like text, but it ends with a dot, and fails later.
             if is_text(start) and last != b"." and mapped.tell() < 2**16:
                 raise CheckpointError("it is text, such as a configuration or a log, not a checkpoint") from error
             if mapped.tell() >= size and not isinstance(error, PadInvError):
@@ -81,9 +81,9 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
     Args:
         file: the archive.
         budget: of the file.
-        find_bytes: where in the file, from a position on, some bytes are; -1 if nowhere.
+        find_bytes: finds some bytes in the file from a position on; -1 if they are not there.
     """
-    # Python keeps some 600 bytes for each entry of the table of contents, which may be 47 bytes in the file.
+    # Each entry of the table of contents takes 600 bytes of memory, but perhaps only 47 in the file.
     entries = at = 0
     while (at := find_bytes(ENTRY_MAGIC, at) + 1) > 0:
         entries += 1
@@ -92,7 +92,7 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         folder = names[0].removesuffix("data.pkl") if len(names) == 1 else None
-        if folder is None or f"{folder}constants.pkl" in archive.namelist():  # which TorchScript has beside it
+        if folder is None or f"{folder}constants.pkl" in archive.namelist():  # TorchScript has it beside data.pkl
             what = kind_of_archive(archive.namelist())
             raise CheckpointError(f"it is a zip archive, but not of torch.save{f', {what}' if what else ''}")
 
@@ -167,7 +167,7 @@ def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol]) -> An
 
 
 def find(name: str) -> Symbol:
-    """Looks a name up: what stands in for calling it, which may be reading a file inside of this one.
+    """Looks a name up, as :func:`.calls.find`; for a nested torch.save file the stand-in reads that file.
 
     >>> find("collections.OrderedDict").call is None, find("os.system").call is None
     (False, True)
