@@ -78,6 +78,9 @@ def test_exif_rotation_is_applied(orientation: int, where: tuple[int, int]) -> N
     [
         (b"", "the file is empty"),
         (b"this is a text\n" * 20, "it is not an image"),
+        (b"\n<!DOCTYPE html><title>", "it is a web page, not the image itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "run git lfs pull"),
+        (b'{"error": "not found"}', "the error of a server"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is a HEIC or AVIF image"),
         (encode(noise((64, 64)), "JPEG")[:-500], "truncated"),
         (encode(noise((64, 64)))[:-500], "truncated"),
@@ -86,7 +89,7 @@ def test_exif_rotation_is_applied(orientation: int, where: tuple[int, int]) -> N
         (png_header(12_000, 8_000), "larger than the limit"),  # Pillow only warns of this one
         (encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "floating-point"),
     ],
-    ids=["empty", "text", "heic", "cut jpeg", "cut png", "cut webp", "bomb", "small bomb", "float"],
+    ids=["empty", "text", "page", "pointer", "error", "heic", "cut jpeg", "cut png", "cut webp", "bomb", "small bomb", "float"],
 )
 def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):

@@ -69,6 +69,14 @@ OTHER_FORMATS = {
 }
 """How pictures begin that are not read."""
 
+NO_PICTURES = {
+    rb"\s*<(!doctype html|html|head|body)\b": "a web page, not the image itself; open the link in a browser, "
+    "and save the image there",
+    rb"version https://git-lfs\.": "a Git LFS pointer, not the file itself; run git lfs pull",
+    rb"\s*(<\?xml|[{\[])": "text, such as the error of a server, not the image itself; download it again",
+}
+"""How files begin that come in place of an image."""
+
 Remark: TypeAlias = Callable[[str], object]
 """Called with a remark on an image that is used nevertheless; the remark has no full stop."""
 
@@ -148,6 +156,7 @@ def decode_original(data: bytes, resolution: int | None = None, remark: Remark =
             if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
                 kind = "a HEIC or AVIF image"
             what = "not an image" if kind is None else f"{kind}, which is not read here; save it as JPEG or PNG"
+            what = next((text for start, text in NO_PICTURES.items() if re.match(start, data, re.IGNORECASE)), what)
             raise DataError(f"it is {what}") from error
         except DataError:
             raise

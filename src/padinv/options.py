@@ -148,6 +148,8 @@ def folder(text: str) -> Path:
     """What an option takes that is a folder of this machine."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
+    if not text:  # as of a variable of the shell that is not set
+        raise argparse.ArgumentTypeError("must be a folder, and is empty; a dot is this one")
     return Path(text)
 
 

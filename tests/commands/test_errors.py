@@ -46,6 +46,7 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         ),
         (["invert", "{photo}", "-o", "s3://b"], "--output must be a folder of this machine, not the URL s3://b"),
         (["invert", "{photo}", "--aling"], "there is no option --aling: did you mean --align; padinv invert --help"),
+        (["invert", "{photo}", "-o", ""], "--output must be a folder, and is empty"),
         (["edit", "{photo}", "--strenth=1", "--output"], "there is no option --strenth: did you mean --strength;"),
         (["invert", "{photo}", "-o", "{photo}"], "Nothing can be written to"),
         (["invert", "{photo}", "-o", "{photo}/out"], "Nothing can be written to"),

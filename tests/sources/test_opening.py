@@ -181,7 +181,7 @@ def test_a_large_zip_says_so_in_other_places(tmp_path: Path) -> None:
 def test_a_zip_that_ends_early(tmp_path: Path, cut: int) -> None:
     path = write_zip(tmp_path / "a.zip", {"a.png": b"123"})
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(DataError, match="is not a readable zip file"):
+    with pytest.raises(DataError, match=r"is not a readable zip file \(it (is none, or it ends early|is cut off)"):
         open_source(path)
 
 
@@ -289,6 +289,9 @@ def test_a_database_that_is_cut_off(tmp_path: Path, left: float) -> None:
         open_source(path)
     with pytest.raises(DataError, match="it is cut off"):
         source.read(199)
+    os.truncate(database, 0)
+    with pytest.raises(DataError, match=r"data\.mdb is empty"):
+        open_source(path)
 
 
 def test_a_damaged_lmdb(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from padinv._version import __version__
 from padinv.checkpoints import fingerprint
 from padinv.checkpoints.native import parse_description, read_tensors, save_tensors
 from padinv.codes import InversionCode
-from padinv.exceptions import CheckpointError, ConfigError
+from padinv.exceptions import CheckpointError, ConfigError, PadInvError
 from padinv.images import to_array
 from padinv.inversion.alignment import Crop, centre_square
 from padinv.inversion.latents import read_latents
@@ -235,7 +235,8 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # ours among them: what does not fit together
         if path in str(error):
             raise
-        raise CheckpointError(f"{path} is damaged: its parts make no sense ({error}).") from error
+        problem = str(error).rstrip(".") if isinstance(error, PadInvError) else "they are not what padinv writes"
+        raise CheckpointError(f"{path} is damaged: its parts make no sense ({problem}).") from error
 
 
 def _from_latents(path: str, generator: Generator, expected: str) -> Inversion:

@@ -107,7 +107,7 @@ def _directory(path: Path) -> Iterator[Member]:
         tail = file.read()
         at = tail.rfind(b"PK\5\6")  # the end, which a comment may follow
         if at < 0 or len(tail) < at + 22:
-            raise DataError("it has no directory")
+            raise DataError("it is none, or it ends early")
         size, start = struct.unpack_from("<2L", tail, at + 12)
         end = length - len(tail) + at
         if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":
@@ -221,6 +221,8 @@ def _check_lmdb(path: Path) -> None:
     """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
+        if not length:
+            raise DataError(f"{path.name} is empty, copy it again")
         first = file.read(META.size)
         page = META.unpack(first)[1] if len(first) == META.size else 0
         file.seek(page)
