@@ -89,7 +89,20 @@ def test_exif_rotation_is_applied(orientation: int, where: tuple[int, int]) -> N
         (png_header(12_000, 8_000), "larger than the limit"),  # Pillow only warns of this one
         (encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "floating-point"),
     ],
-    ids=["empty", "text", "page", "pointer", "error", "heic", "cut jpeg", "cut png", "cut webp", "bomb", "small bomb", "float"],
+    ids=[
+        "empty",
+        "text",
+        "page",
+        "pointer",
+        "error",
+        "heic",
+        "cut jpeg",
+        "cut png",
+        "cut webp",
+        "bomb",
+        "small bomb",
+        "float",
+    ],
 )
 def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):

@@ -137,7 +137,9 @@ def test_metadata_that_make_no_sense(
     path = tmp_path / "code.safetensors"
     tensors = {**inversion.code.named_tensors(), "images": inversion.images.contiguous()}
     save_file(tensors, str(path), {METADATA_KEY: json.dumps(description | change)})
-    with pytest.raises(CheckpointError, match=r"code\.safetensors (is damaged|was made with the generator None)") as error:
+    with pytest.raises(
+        CheckpointError, match=r"code\.safetensors (is damaged|was made with the generator None)"
+    ) as error:
         Inversion.load(path, generator)
     assert "object" not in str(error.value)  # no words of Python's
 
