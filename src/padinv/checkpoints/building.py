@@ -126,7 +126,7 @@ def check_state(network: nn.Module, state: dict[str, Tensor], source: str) -> No
 
 
 def draw_noise(network: nn.Module) -> State:
-    """The noise images of a network, drawn with the seed 0."""
+    """Draws the noise images of a network with the seed 0."""
     random = torch.Generator().manual_seed(0)
     return {
         key: torch.randn(tensor.shape, dtype=torch.float32, generator=random)

@@ -147,7 +147,7 @@ def _download(url: str, part: Path) -> None:
 
 
 def fetch_from_hub(source: str) -> Path:
-    """``hf://owner/repository/file``, by huggingface_hub, which caches, resumes, and moves into place by itself.
+    """Fetches ``hf://owner/repository/file`` by huggingface_hub, which caches, resumes, and moves into place by itself.
 
     ``repository@revision`` names a branch, a tag or a commit.
 

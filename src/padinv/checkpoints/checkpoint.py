@@ -35,13 +35,14 @@ from padinv.typing import PathLike
 logger = logging.getLogger("padinv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The content of a file, or of a bundled model's files. It keeps the tensors, so that loading reads no file again.
 
     Attributes:
         path: of the file; of a bundled model, the folder of its files.
         format: of the file, in words.
+        readers: for each network that is there, what reads it.
         classes: how many classes its networks are conditioned on; 0 if they are unconditional.
         trained_for: :func:`~padinv.checkpoints.fingerprint` of the generator that the encoder was trained for; None if
             the file does not say.
@@ -274,7 +275,7 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
 
 
 def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
-    """Warns of a file from before ``padding_level`` was an option: the level was the nearest to the largest ring."""
+    """Warns if a file is from before ``padding_level`` was an option, when it was the nearest to the largest ring."""
     sizes = pyramid_sizes(encoder.resolution)
     before = min(range(3), key=lambda level: abs(sizes[level] - max([4, *encoder.padded_resolutions])))
     if encoder.padding_head is not None and before != encoder.padding_level:

@@ -82,7 +82,7 @@ def _find_inside(parts: list[View], find_networks: Callable[[Any], Readers], rea
 
 
 def refused(content: Any) -> str | None:
-    """The name of another architecture that a file's content is of, if it is one of those known."""
+    """Names the architecture of a content if it is one of those that padinv has not."""
     keys = list(_keys(content))
     for name, *patterns in REFUSED:
         if all(any(re.match(pattern, key) for key in keys) for pattern in patterns):
@@ -91,7 +91,7 @@ def refused(content: Any) -> str | None:
 
 
 def _keys(content: Any) -> Iterator[str]:
-    """Names of tensors: of a state dict, of one in a dict, of pickled modules, of TensorFlow's networks.
+    """Yields names of tensors: of state dicts, pickled modules, TensorFlow's networks.
 
     Everything is visited once, however often it is referred to: a few bytes in a file can refer to all of it.
     """
@@ -113,7 +113,7 @@ def _keys(content: Any) -> Iterator[str]:
 
 
 def describe(content: Any) -> str:
-    """What an unknown file holds: the first keys, and a class, if it is its objects that the networks may be in."""
+    """Describes an unknown content: its first keys, and a class, if the networks may be in objects of it."""
     if isinstance(content, Symbol):
         return f"{content}, of which nothing was run"
     values = list(content.values()) if isinstance(content, dict) else [content]

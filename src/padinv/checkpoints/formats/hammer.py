@@ -91,7 +91,7 @@ def read_generator(state: State, options: Options) -> Network:
 
 
 def _refuse_other_kinds(state: State, residual: str, skip: str, ours: str) -> None:
-    """Raises CheckpointError unless this network is of our architecture, and of no classes, by its keys."""
+    """Raises CheckpointError unless the keys are those of our architecture, and of an unconditional network."""
     if any(re.match(r"(mapping\.)?(embedding|label_weight)", key) for key in state):
         raise CheckpointError("it is a conditional network of this format, of which padinv reads NVIDIA's alone")
     found = {
@@ -219,7 +219,7 @@ def read_encoder(state: State, options: Options) -> Network:
 
 
 def _add_gates(state: State) -> None:
-    """Gives bottlenecks without squeeze-and-excitation one that changes nothing: a gate of ½, and a norm of twice."""
+    """Adds a squeeze-and-excitation that changes nothing where there is none: a gate of ½, and a norm of twice."""
     for key in [key for key in state if key.endswith(".norm2.weight")]:
         bottleneck = key.removesuffix(".norm2.weight")
         if f"{bottleneck}.se.squeeze.weight" not in state:

@@ -1,8 +1,8 @@
-"""What no shape tells of the published networks: the options in ``model_kwargs_init`` of a runner's checkpoint.
+"""The options in ``model_kwargs_init`` of a runner's checkpoint, which no shape of a weight tells.
 
-A runner saves beside ``models`` with which arguments each was built and is called. Those that change what a network
-computes are applied, by scaling weights or as options of ours, or they are refused in one sentence. A file without them
-is taken for the published defaults, and a warning says which.
+A runner saves beside ``models`` the arguments with which each was built and is called. This module applies those that
+change what a network computes, by scaling weights or as options of ours, or it refuses them in one sentence. It takes a
+file without them for the published defaults, and warns which these are.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ NEUTRAL = re.compile(
 
 
 def find_options(content: dict[Any, Any], group: str, names: Sequence[str]) -> Options | None:
-    """The arguments of a network.
+    """Finds the arguments of a network.
 
     Args:
         content: of the file.
@@ -129,7 +129,7 @@ def _shown(value: Any) -> str:
 
 
 def flag(options: Options, name: str, default: bool = True) -> bool:
-    """An option that is yes or no; raises CheckpointError if it is neither."""
+    """Reads an option that is yes or no; raises CheckpointError if it is neither."""
     value = options.get(name, default)
     if type(value) is not bool and value not in (0, 1):
         raise CheckpointError(f"its option {name} is {_shown(value)} where it must be true or false")
@@ -137,7 +137,7 @@ def flag(options: Options, name: str, default: bool = True) -> bool:
 
 
 def number(options: Options, name: str, default: int, least: int, most: int) -> int:
-    """An option that is a whole number; raises CheckpointError if it is none, or out of its range."""
+    """Reads an option that is a whole number; raises CheckpointError if it is none, or out of its range."""
     value = options.get(name, default)
     if type(value) is not int or not least <= value <= most:
         raise CheckpointError(f"its option {name} is {_shown(value)} where it must be a number from {least} to {most}")

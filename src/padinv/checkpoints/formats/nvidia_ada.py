@@ -63,7 +63,7 @@ def find(content: Any) -> Readers:
 
 
 def classes(content: Any) -> int:
-    """How many classes the networks are conditioned on; 0 if they are unconditional."""
+    """Counts the classes that the networks are conditioned on; 0 if they are unconditional."""
     for state, _ in _networks(content):
         if "mapping.embed.weight" in state and state["mapping.embed.weight"].ndim == 2:
             return int(state["mapping.embed.weight"].shape[1])
@@ -71,7 +71,7 @@ def classes(content: Any) -> int:
 
 
 def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
-    """State dicts and facts of a file's networks, or of the one that it is, the averaged weights first."""
+    """Yields the state dict and the facts of each network in a file, the averaged weights first."""
     named = [content.get(name) for name in ("G_ema", "G", "D")] if isinstance(content, dict) else []
     for network in (*named, content):
         if isinstance(network, Inert):
@@ -81,7 +81,7 @@ def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
 
 
 def _check(facts: Facts, architecture: str) -> Config:
-    """What attributes tell: our options for it; raises CheckpointError if our networks cannot do it.
+    """Reads our options from the attributes; raises CheckpointError if our networks cannot do what these say.
 
     Args:
         facts: of the network's modules.
@@ -140,7 +140,7 @@ def _without_noise(state: State, facts: Facts) -> State:
 
 
 def _embedding(state: State, class_index: int | None, what: str) -> Tensor:
-    """The embedding of a class, scaled to a mean square of 1, (width,)."""
+    """Computes the embedding of a class (width,), scaled to a mean square of 1."""
     embed = state["mapping.embed.weight"]
     if embed.ndim != 2 or state["mapping.embed.bias"].shape != embed.shape[:1]:
         raise CheckpointError(f"'mapping.embed.weight' is no dense layer's; this {what} is of another architecture.")

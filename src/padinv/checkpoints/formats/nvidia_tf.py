@@ -70,7 +70,7 @@ def find(content: Any) -> Readers:
 
 
 def variables(network: Any, seen: set[int] | None = None) -> Arrays:
-    """All variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``.
+    """Collects the variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``.
 
     What was seen before, by its identity, is left out: a list that components share belongs to the first.
     """
@@ -98,7 +98,7 @@ def _is_variable(value: Any) -> bool:
 
 
 def _first_time(values: Any, kind: type[Any], seen: set[int]) -> Any:
-    """The values if they are of that kind and not seen before, otherwise none."""
+    """Returns the values if they are of that kind and not seen before, otherwise an empty one."""
     if not isinstance(values, kind) or id(values) in seen:
         return kind()
     seen.add(id(values))
@@ -106,7 +106,7 @@ def _first_time(values: Any, kind: type[Any], seen: set[int]) -> Any:
 
 
 def _check_options(network: Any, architecture: str) -> dict[Any, Any]:
-    """The static_kwargs, its own before those of its components.
+    """Collects the static_kwargs, the network's own before those of its components.
 
     Raises:
         CheckpointError: if they ask for what our networks cannot do.

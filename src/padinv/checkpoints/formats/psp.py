@@ -61,7 +61,7 @@ def _is_encoder(state: State) -> bool:
 
 
 def _options(content: Any) -> dict[Any, Any]:
-    """The training options, and what else tells how the encoder is used; without ``encoder_type`` if nothing does."""
+    """Collects what tells how the encoder is used: the training options, with ``encoder_type`` if anything tells it."""
     opts = nearest(content, "opts")
     fields = opts.state if isinstance(opts, Inert) and isinstance(opts.state, dict) else {}
     options = {**fields, **opts} if isinstance(opts, dict) else {}
@@ -129,7 +129,7 @@ def read_encoder(
 
 
 def _heads_in_use(opts: dict[Any, Any]) -> int:
-    """How many heads an e4e encoder had when it was saved: training adds them one by one, at ``progressive_steps``."""
+    """Counts the heads that an e4e encoder had when it was saved: training adds them at ``progressive_steps``."""
     steps, now = opts.get("progressive_steps"), opts.get("global_step")
     if opts.get("encoder_type") != "Encoder4Editing" or not isinstance(steps, list | tuple) or type(now) is not int:
         return MOST_LAYERS

@@ -63,7 +63,7 @@ def is_discriminator(state: State) -> bool:
 
 
 def mean_latent(latent_avg: Any) -> Tensor | None:
-    """``latent_avg`` as (w_dim,): a tensor, an array or a list, which pSp stores once for each layer; None for None.
+    """Makes (w_dim,) of ``latent_avg``, a tensor, array or list, which pSp has once a layer; None stays None.
 
     Raises:
         CheckpointError: if it is of another kind, or not the same for all layers.

@@ -54,12 +54,12 @@ def rename(state: State, rules: Rules, what: str) -> State:
 
 
 def brief(key: str) -> str:
-    """A file's own word in a message: in quotes, and not at any length."""
+    """Quotes a file's own word for a message, and cuts it if it is long."""
     return repr(key if len(key) <= 100 else f"{key[:100]}…")
 
 
 def count(state: Mapping[str, Any], pattern: str) -> int:
-    r"""How many consecutive numbers from 0 the pattern's first group takes among the keys.
+    r"""Counts the consecutive numbers, from 0, that the pattern's first group takes among the keys.
 
     Raises:
         CheckpointError: if there are more than any network of ours has.
@@ -74,7 +74,7 @@ def count(state: Mapping[str, Any], pattern: str) -> int:
 
 
 def shape(state: State, key: str, what: str) -> tuple[int, ...]:
-    """The shape of a tensor.
+    """Returns the shape of a tensor.
 
     Raises:
         CheckpointError: if it is missing.
@@ -97,7 +97,7 @@ def tensors(content: Any, prefix: str = "") -> State | None:
 
 
 def generator_config(state: State, **options: Any) -> Config:
-    """The arguments of a generator: sizes from a state dict with our keys, and options that no shape tells.
+    """Reads the sizes of a generator from a state dict with our keys, and adds the options that no shape tells.
 
     Raises:
         CheckpointError: if it is no generator's.
@@ -119,7 +119,7 @@ def generator_config(state: State, **options: Any) -> Config:
 
 
 def discriminator_config(state: State, **options: Any) -> Config:
-    """The arguments of a discriminator, as :func:`generator_config` those of a generator."""
+    """Does for a discriminator what :func:`generator_config` does for a generator."""
     skips = _widths(state, r"blocks\.(\d+)\.skip\.weight")
     if not skips:
         raise CheckpointError("It has no skip connections, which the residual architecture has; padinv has no other.")
@@ -134,7 +134,7 @@ def discriminator_config(state: State, **options: Any) -> Config:
 
 
 def _widths(state: State, pattern: str) -> dict[int, int]:
-    """The first axis of each weight that matches, by the resolution in the pattern."""
+    """Finds the first axis of each weight that matches, by the resolution in the pattern."""
     found = {int(match[1]): tensor.shape for key, tensor in state.items() if (match := re.fullmatch(pattern, key))}
     return {r: shape[0] for r, shape in sorted(found.items())}
 

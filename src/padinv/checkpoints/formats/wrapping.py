@@ -2,7 +2,7 @@
 
 DataParallel and torch.compile put ``module.`` and ``_orig_mod.`` into keys. Trainers put state dicts into dictionaries
 (``state_dict``, ``params_ema``), Lightning puts the name of a network before its keys (``generator.``), and some save
-the whole module. A reader is given the content as it is, and then the parts of it that may be what it knows.
+the whole module. A reader gets the content as it is, and then the parts of it that may be what it knows.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class View(dict[str, Any]):
 
 
 def nearest(content: Any, name: str) -> Any:
-    """The value of a name in a part of a file, or else in what is around it; None if there is none."""
+    """Looks a name up in a part of a file, then in what is around it; None if it is nowhere."""
     while isinstance(content, dict):
         if content.get(name) is not None:
             return content[name]
@@ -80,7 +80,7 @@ def nearest(content: Any, name: str) -> Any:
 
 
 def unwrap(content: Any) -> Any:
-    """The content with keys as a bare module has them, in all of its dictionaries."""
+    """Gives the keys in all dictionaries the form that they have in a bare module."""
     return _unwrap(content, {}, DEEPEST)
 
 
@@ -103,7 +103,7 @@ def _unwrap(content: Any, done: dict[int, Any], depth: int) -> Any:
 
 
 def views(content: Any) -> list[View]:
-    """The parts of an unwrapped content, from which networks may be read: dictionaries, prefixes, whole modules."""
+    """Lists the parts from which networks may be read: dictionaries, prefixes, whole modules."""
     found: list[View] = []
     seen: set[int] = set()
     modules: set[int] = set()
@@ -148,7 +148,7 @@ def _view(value: Any, name: str, around: Any, seen: set[int], facts: Facts | Non
 
 
 def _parts(content: View) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dictionaries and modules inside of a dictionary, and its tensors by the names before their keys."""
+    """Yields what is inside of a dictionary: dictionaries, modules, and tensors by the names before their keys."""
     groups: dict[str, dict[str, Any]] = {}
     for key, value in list(content.items())[:MOST_KEYS]:
         if isinstance(key, str):
@@ -161,7 +161,7 @@ def _parts(content: View) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Facts]:
-    """The state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
+    """Collects the state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
 
     Args:
         module: what stands in for it.

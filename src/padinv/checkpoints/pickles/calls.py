@@ -54,7 +54,7 @@ class Storage:
 
 
 def storage_type(symbol: Any) -> torch.dtype:
-    """The type of a storage's numbers from the name of its class."""
+    """Tells the type of a storage's numbers by the name of its class."""
     name = symbol.name.rpartition(".")[2] if isinstance(symbol, Symbol) else ""
     if name not in STORAGES:
         raise CheckpointError(f"it has a storage of unknown type {name}")
