@@ -19,7 +19,7 @@ from padinv.training.cli import presets
 ROOT = Path(__file__).parents[1]
 CONFIGS = [*ROOT.glob("examples/*.yaml"), *presets().values()]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md")]
-LIGHTNING = ("fit", "fit-gan", "validate", "test", "predict")
+LIGHTNING = ("fit", "fit-gan", "validate", "test")
 
 
 def commands() -> list[str]:

@@ -36,10 +36,10 @@ COMMANDS = {
         "print a script that completes all this in bash or zsh",
     ),
 }
-"""Command → the function that takes the words behind it, imported when it is called, and what it does."""
+"""Command → the function that takes the words behind it, imported when called, and a line of help."""
 
 GONE = {"predict": "give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt -o OUT"}
-"""What commands were before → what does the same now."""
+"""Former commands → those that do the same now."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -71,8 +71,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("padinv: stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who reads what is printed has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains once more when it ends
+    except BrokenPipeError:  # the reader of the output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python would complain once more at its end
         return 141
     except Exception as error:
         if (own := reason(error)) is None:

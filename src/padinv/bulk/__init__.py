@@ -1,6 +1,6 @@
-"""Many photographs at once, on one device or on many: what every command on photographs runs.
+"""Runs every command on photographs: many at once, on one device or on many.
 
-The names are loaded when first used: the help of a command needs none of it.
+Names are loaded when first used, since the help of a command needs none of them.
 """
 
 from __future__ import annotations

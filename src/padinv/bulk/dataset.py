@@ -1,4 +1,4 @@
-"""The photographs of a command as a data set; one that cannot be read is a fact to hand on, not a crash."""
+"""The photographs of a command as a data set; one that cannot be read is reported, not raised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Photograph(NamedTuple):
     path: str
     """Absolute; inside a container, ``container/member``."""
     name: str
-    """Of its results."""
+    """The name of its results."""
     settings: str = ""
     """A digest of the options on which its results depend."""
 
@@ -35,11 +35,11 @@ class Item(NamedTuple):
     image: Image.Image | None = None
     """Upright sRGB; None if it could not be read, and for a saved code, which is read where the generator is."""
     problem: str = ""
-    """A sentence, if it could not be read."""
+    """A sentence that says why, if it could not be read."""
     original: Image.Image | None = None
-    """In its own colours and with its transparency (:func:`padinv.images.original`), if that differs from the image."""
+    """The photograph in its own colours and with its transparency, if that differs (:func:`padinv.images.original`)."""
     remarks: tuple[str, ...] = ()
-    """What else there is to say of it, in sentences."""
+    """Remarks on it, in sentences."""
 
 
 class PhotographDataset(Dataset[Item | None]):
@@ -48,8 +48,7 @@ class PhotographDataset(Dataset[Item | None]):
     Args:
         source: the encoded photographs.
         photographs: which of them.
-        at_least: the length of the data set, if there are fewer; what is beyond is None. Every process of several needs
-            something to do.
+        at_least: the least length of the data set, filled up with None, since each process needs something to do.
     """
 
     def __init__(self, source: Source, photographs: Sequence[Photograph], at_least: int = 1) -> None:
@@ -85,5 +84,5 @@ def read_item(source: Source, photograph: Photograph) -> Item:
 
 
 def collate(items: Sequence[Item | None]) -> list[Item]:
-    """The items that there are, as they are: photographs differ in size."""
+    """Collects the items without stacking them, as photographs differ in size."""
     return [item for item in items if item is not None]

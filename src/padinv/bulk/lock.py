@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder of results: two would lose each other's records."""
+"""Lets one process at a time write into a folder of results: two would lose each other's records."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ LOCK = ".padinv-lock"
 """The file that is locked; while it is there and locked, its holder is in it."""
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""What file systems say that know no locks: without one is better than not at all."""
+"""Errors of file systems that have no locks: there, a command runs without one."""
 
 AT = 1 << 30
-"""Which byte Windows locks: nobody could read a locked one."""
+"""The byte that Windows locks, beyond the content: nobody could read a locked one."""
 
 
 @contextmanager
 def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """Keeps every other process out of a folder that asks in the same way.
+    """Keeps all other processes that call this out of a folder.
 
-    The system frees the lock when the process ends, however that comes about: what a killed one leaves stops nobody.
+    The system frees the lock however the process ends, so that a killed one stops nobody.
 
     Args:
         folder: which must exist.
-        what: runs here, for the message of the others.
+        what: names the command that runs, for the message of the others.
 
     Raises:
         ConfigError: if another process is there, or the folder has been removed or replaced in the meantime.
@@ -46,14 +46,14 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
         if not _is_at(descriptor, path):
             raise ConfigError(f"{folder} was removed while results were written there: give the same command again.")
     finally:
-        with suppress(OSError):  # Windows removes no open file
+        with suppress(OSError):  # Windows cannot remove an open file
             if _is_at(descriptor, path):
                 path.unlink()
         os.close(descriptor)
 
 
 def _acquire(path: Path) -> int:
-    """Opens and locks the file: a descriptor, which is no child's."""
+    """Opens and locks the file: returns a descriptor that child processes do not inherit."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
         try:
@@ -70,11 +70,11 @@ def _acquire(path: Path) -> int:
                 raise ConfigError(f"Another command writes into {path.parent}{holder}: {mend}.") from error
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # its holder has removed it between our opening and locking
+        os.close(descriptor)  # its holder removed it after it was opened here and before it was locked
 
 
 def _lock(descriptor: int) -> None:
-    """Locks an open file, or raises OSError. The lock is this process's alone: no fork holds it on."""
+    """Locks an open file, or raises OSError. The lock is this process's alone: a fork does not keep it."""
     try:
         import fcntl
     except ImportError:

@@ -1,4 +1,4 @@
-"""Inversion, and whatever is then done to the codes, as a LightningModule: ``trainer.predict`` brings it to devices."""
+"""Inversion and a task on the codes, as a LightningModule that ``trainer.predict`` runs on devices."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class BulkInversion(LightningModule):
     Args:
         inverter: on the device of this process.
         task: what to do.
-        references: the photographs or codes that the task asks for.
+        references: the photographs or codes that the task needs.
         align: whether faces are aligned.
-        landmarks: of the photographs, by path or file name; faces are looked for if not given.
+        landmarks: of the photographs, by path or file name; a detector finds faces if not given.
         faces: which of the faces in a photograph.
         refine: steps of optimization for each code.
     """
@@ -79,16 +79,16 @@ class BulkInversion(LightningModule):
         self.metrics = reconstruction_metrics(inverter.resolution)
 
     def on_predict_start(self) -> None:
-        """Inverts what the task asks for.
+        """Inverts the references of the task.
 
         Raises:
-            PadInvError: if that fails: without it there is nothing to do.
+            PadInvError: if that fails, since the task cannot do without.
         """
         codes = [self._invert_one(item)[0].code for item in self.references]
         self.task.prepare(self.inverter.generator, codes)
 
     def predict_step(self, batch: list[Item], batch_idx: int) -> list[Outcome]:
-        """Does all for a batch of photographs; the problem of one of them is not that of the others."""
+        """Inverts a batch of photographs and does the task; a problem with one does not stop the others."""
         start = time.perf_counter()
         outcomes = {item.photograph.path: Outcome(item, problem=item.problem) for item in batch}
         for items, inversion in self._invert([item for item in batch if not item.problem], outcomes):
@@ -97,7 +97,7 @@ class BulkInversion(LightningModule):
         return [replace(outcome, seconds=seconds) for outcome in outcomes.values()]
 
     def _work_on(self, items: Sequence[Item], inversion: Inversion, outcomes: Mapping[str, Outcome]) -> None:
-        """Does the task to an inversion, whose images are of these items; to each alone if that fails."""
+        """Does the task to an inversion of these items, all at once, or to each alone if that fails."""
         try:
             results = list(self._results(inversion))
         except PadInvError as error:
@@ -112,7 +112,7 @@ class BulkInversion(LightningModule):
                 outcomes[item.photograph.path].results.append(result)
 
     def _invert(self, items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[list[Item], Inversion]]:
-        """Inversions, and the item of each of their images; photographs together if that works."""
+        """Inverts items, and says to which each image belongs: all at once, or each alone if that fails."""
         alone = [item for item in items if item.image is None]
         if photographs := [item for item in items if item.image is not None]:
             try:
@@ -134,7 +134,7 @@ class BulkInversion(LightningModule):
         """Inverts a photograph, or reads a saved code.
 
         Raises:
-            PadInvError: if there is no face, or whatever else is wrong; it is named.
+            PadInvError: if there is no face, or anything else is wrong; the photograph is named.
         """
         path = item.photograph.path
         if item.problem:
@@ -171,6 +171,6 @@ class BulkInversion(LightningModule):
     def _measure(self, reconstruction: Tensor, target: Tensor) -> dict[str, float]:
         """Compares one image with another, both (3, H, W), at the encoder's resolution, as validation does."""
         pair = (F.adaptive_avg_pool2d(image[None], self.inverter.resolution) for image in (reconstruction, target))
-        values = self.metrics(*pair)  # of this pair alone: compute() would ask the other processes for theirs
+        values = self.metrics(*pair)  # forward() measures this pair alone; compute() would gather from all processes
         self.metrics.reset()
         return {name: float(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""What the results of each photograph are called: names that every file system takes, and no two of which meet."""
+"""Names the results of each photograph: every file system takes the names, and no two are the same."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from itertools import count
 from pathlib import PurePath
 
 MAX_NAME_BYTES = 200
-"""Of a result's name: file systems allow 255, and a suffix follows."""
+"""The longest name of a result, in bytes: file systems allow 255, and a suffix follows."""
 
 UNFIT = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
-"""What some file system or terminal does not take: Windows' own characters, controls, and bytes that are no UTF-8."""
+"""What some file systems or terminals refuse: characters special to Windows, controls, and bytes that are not UTF-8."""
 
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""Names that mean a device on Windows, whatever ending they have."""
+"""Names of devices on Windows, with any ending."""
 
 RESULT_SUFFIX = re.compile(r"\.(png|safetensors)_*$", re.IGNORECASE)
-"""How the files of results end, or what :func:`names_of_faces` has made of that."""
+"""The endings of files of results, or what :func:`names_of_faces` makes of them."""
 
 
 def output_names(paths: Sequence[str], recorded: Mapping[str, str]) -> dict[str, str]:
@@ -34,8 +34,8 @@ def output_names(paths: Sequence[str], recorded: Mapping[str, str]) -> dict[str,
 
     Args:
         paths: of the photographs, absolute, each once.
-        recorded: path → name of the photographs that already have results in the folder; they keep theirs, and no
-            other gets it. The names of the others do not depend on how many of these paths are recorded.
+        recorded: path → name of photographs that already have results in the folder. They keep their names, and no
+            other photograph gets one of these. The other names do not depend on how many paths are recorded.
 
     Returns:
         path → name, in the order of the paths.
@@ -58,9 +58,9 @@ def output_names(paths: Sequence[str], recorded: Mapping[str, str]) -> dict[str,
 
 
 def names_of_faces(name: str, faces: int) -> list[str]:
-    """What the results of each face of a photograph are called: its own name if there is one, else files in a folder.
+    """Names the results of each face of a photograph: its own name for a single face, otherwise files in a folder.
 
-    That folder never has the name of a file of another photograph's results, which end in a suffix.
+    That folder never has the name of another photograph's file of results, since those end in a suffix.
 
     >>> names_of_faces("us", 1), names_of_faces("us", 2), names_of_faces("us.png", 2)
     (['us'], ['us/1', 'us/2'], ['us.png_/1', 'us.png_/2'])
@@ -72,12 +72,12 @@ def names_of_faces(name: str, faces: int) -> list[str]:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be a name of results: it leads nowhere but to a file in the folder."""
+    """Whether a text can be a name of results, which only leads to a file in the folder."""
     return bool(text) and not text.startswith(".") and not UNFIT.search(text) and len(os.fsencode(text)) < 240
 
 
 def same_file(name: str) -> str:
-    """Equal for names that are one file on a file system that ignores case and how accents are written."""
+    """A key that is equal for names of one file on a file system that ignores case and spellings of accents."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -91,13 +91,13 @@ def _candidates(path: str) -> Iterator[str]:
         yield _clean("-".join([*folders[-depth:], file.stem]))
     whole = "-".join([*folders, file.name])
     yield _clean(whole)
-    for number in count():  # what is left differs in nothing that a name may hold
+    for number in count():  # a number, for paths that differ only in characters that a name cannot have
         text = f"{path}\0{number}" if number else path
         yield _clean(f"{whole}~{sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}")
 
 
 def _clean(name: str) -> str:
-    """What every file system takes: nothing unfit, hidden or reserved, and not too long."""
+    """Cleans a name for every file system: nothing unfit, hidden or reserved, and not too long."""
     name = UNFIT.sub("_", name)
     name = name.encode()[-MAX_NAME_BYTES:].decode(errors="ignore")
     name = re.sub(r"^\.|[. ]$", "_", name)

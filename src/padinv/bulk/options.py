@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from padinv.inversion.landmarks import Faces
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
-"""Our devices, which are torch's, and Lightning's."""
+"""Names of devices here, which are torch's → Lightning's."""
 
 MOST_WORKERS = 8
-"""What is of use for one device: more would only wait."""
+"""The most decoding processes for a device: more of them would only wait."""
 
 
 def read_faces(text: str) -> Faces:
@@ -106,7 +106,7 @@ class BulkOptions:
             raise ConfigError("--precision 16 needs a CUDA device; use bf16 or 32.")
 
     def trainer_arguments(self) -> dict[str, Any]:
-        """What Lightning's Trainer needs to know of it."""
+        """The arguments for Lightning's Trainer."""
         kind, _, number = self.device.partition(":")
         return {
             "accelerator": ACCELERATORS[kind],
@@ -115,7 +115,7 @@ class BulkOptions:
         }
 
     def num_workers(self, photographs: int) -> int:
-        """How many processes decode: none for one batch, since starting them takes longer."""
+        """The number of processes that decode: none for a single batch, since starting them takes longer."""
         if self.workers is not None:
             return self.workers
         cores = (os.cpu_count() or 1) // self.devices - 1

@@ -1,9 +1,9 @@
-"""A folder of results: files that are whole or not there, and a record of what is done.
+"""A folder of results: files that are whole or absent, and a record of the photographs that are done.
 
 ``images/NAME.png``, ``grids/NAME.png``, ``codes/NAME.safetensors``, with alignment ``photographs/NAME.png``, and one
-line of ``metrics.jsonl`` for each photograph. Each process writes its lines to a shard of its own, which is
-``metrics-RANK.jsonl``; the first one merges them when all are through. Whoever opens the folder reads shards that an
-interrupted run left.
+line of ``metrics.jsonl`` for each photograph. Each process writes its lines to a shard of its own,
+``metrics-RANK.jsonl``; the first one merges them when all are done. Opening the folder also reads the shards that an
+interrupted run has left.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": "
 """Kind of result, which is its subfolder → suffix of its files."""
 
 PICTURES = ("grid.png", "directions.png", "interpolation.gif")
-"""Results beside them that could be taken for photographs."""
+"""Other results that could be taken for photographs."""
 
 MOST_FACES = 10_000
-"""In a photograph, as far as a record is believed."""
+"""The most faces in a photograph that a record may have."""
 
 Record: TypeAlias = dict[str, Any]
 """A line of ``metrics.jsonl``: "photograph", then "name", metrics and "settings", or "error"."""
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """Names settings, which must be JSON: what is equal has the same 16 hexadecimal digits.
+    """Names settings, which must be JSON: equal ones have the same 16 hexadecimal digits.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
@@ -52,7 +52,7 @@ class OutputFolder:
     """The results of one command on many photographs.
 
     Args:
-        path: the folder; it is made if it is missing.
+        path: the folder; made if missing.
         kinds: of :data:`SUFFIXES`, the files that each photograph gets.
 
     Raises:
@@ -71,7 +71,7 @@ class OutputFolder:
 
     @contextmanager
     def many_files(self) -> Iterator[None]:
-        """Writes files faster: all in one folder, from which they move to their places."""
+        """Speeds up the writing of many files: one folder holds all until they move to their places."""
         self._check_there()
         self._scratch = Path(mkdtemp(prefix=UNFINISHED, dir=self.path))
         try:
@@ -92,26 +92,26 @@ class OutputFolder:
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
-        """Keeps other commands out, and reads what those before have done (:func:`~padinv.bulk.lock.alone_in`)."""
+        """Keeps other commands out (:func:`~padinv.bulk.lock.alone_in`), and reads the records of earlier ones."""
         with alone_in(self.path, what):
             self.records = read_records(self.path)
             yield
 
     @property
     def names(self) -> dict[str, str]:
-        """Photograph → name, of all that have results here, which are no other's."""
+        """Photograph → name, for all photographs whose results are here, and are not those of another."""
         named = {path: record["name"] for path, record in self.records.items() if "name" in record}
         owners = {same_file(name): path for path, name in reversed(named.items())}
         return {path: name for path, name in named.items() if owners[same_file(name)] == path}
 
     @property
     def names_of_results(self) -> list[str]:
-        """Of all results that are here, sorted by photograph, of several faces in one in their order."""
+        """The names of all results, sorted by photograph and face."""
         done = (self.records[path] for path in sorted(self.names))
         return [name for record in done for name in names_of_faces(record["name"], record["faces"])]
 
     def file(self, kind: str, name: str) -> Path:
-        """Where a result is."""
+        """The path of a result."""
         return self.path / kind / f"{name}{SUFFIXES[kind]}"
 
     def is_done(self, photograph: str, settings: str, name: str | None = None) -> bool:
@@ -131,16 +131,16 @@ class OutputFolder:
         return all(
             self.file(kind, name).is_file()
             for kind in self.kinds
-            if not (kind == "photographs" and is_code(photograph))  # there is none to paste into
+            if not (kind == "photographs" and is_code(photograph))  # a saved code has no photograph to paste into
             for name in names_of_faces(record["name"], 1 if kind == "photographs" else record["faces"])
         )
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
-        """Writes a file by ``write(path)``, such that it is there as a whole or not at all.
+        """Writes a file by ``write(path)``; it is there as a whole or not at all.
 
         Args:
             target: the file, in this folder.
-            write: is given another path, which has the same suffix.
+            write: gets another path with the same suffix.
 
         Returns:
             The target.
@@ -149,18 +149,18 @@ class OutputFolder:
             ConfigError: if it cannot be written.
         """
         self._check_there()
-        # Not durable: a record without its file is no harm.
+        # Not durable: a record without its file does no harm.
         with writing(target, ConfigError, parents=True, durable=False, scratch=self._scratch) as path:
             write(path)
         return target
 
     def remove_other_faces(self, photograph: str, name: str, faces: int) -> None:
-        """Removes what an earlier run made of other faces in a photograph than those that now come.
+        """Removes an earlier run's results of faces that a photograph no longer has.
 
         Args:
             photograph: its path.
             name: of its results.
-            faces: how many come.
+            faces: how many it has now.
         """
         before = self.records.get(photograph, {})
         if before.get("name") == name:
@@ -173,7 +173,7 @@ class OutputFolder:
             raise ConfigError(f"{self.path} was removed while results were written there: give the same command again.")
 
     def shard(self, rank: int) -> Path:
-        """Where a process adds its records."""
+        """The file to which a process adds its records."""
         return self.path / f"metrics-{rank:03d}.jsonl"
 
     def add(self, record: Record, rank: int = 0) -> None:
@@ -186,12 +186,12 @@ class OutputFolder:
         shard = self.shard(rank)
         try:
             with open(shard, "a", encoding="utf-8", opener=_open_no_link) as file:
-                file.write("\n" + _line(record))  # the break first: an interrupted run may have left half a line
+                file.write("\n" + _line(record))  # a line break first: an interrupted run may have left half a line
         except OSError as error:
             raise ConfigError(f"{shard} cannot be written ({error.strerror or error}).") from error
 
     def merge(self) -> None:
-        """Makes one ``metrics.jsonl`` of it and all shards, a line for each photograph, sorted by photograph.
+        """Merges all shards into ``metrics.jsonl``, a line for each photograph, sorted by photograph.
 
         Raises:
             ConfigError: if it cannot be written.
@@ -207,10 +207,10 @@ class OutputFolder:
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """What a folder of results tells of its photographs, by their paths; of two records the later one counts.
+    """Reads the records of a folder of results by the paths of photographs; of two records the later one counts.
 
-    Lines that are no whole record, as a killed process or a full disk leaves them, count for nothing, nor do those
-    whose name leads elsewhere.
+    It ignores incomplete lines, as a killed process or a full disk leaves them, and those whose name leads out of the
+    folder.
     """
     records: dict[str, Record] = {}
     for file in [folder / "metrics.jsonl", *sorted(folder.glob("metrics-*.jsonl"))]:
@@ -219,7 +219,7 @@ def read_records(folder: Path) -> dict[str, Record]:
 
 
 def _line(record: Record) -> str:
-    """JSON, which has no infinity and no NaN."""
+    """A record as a line of JSON, which has no infinity and no NaN."""
     return json.dumps({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()})
 
 
@@ -237,7 +237,7 @@ def _lines(file: Path) -> Iterator[Record]:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a value of JSON tells of a photograph what can be relied on."""
+    """Whether a JSON value is a valid record of a photograph."""
     if not isinstance(value, dict) or not isinstance(value.get("photograph"), str):
         return False
     if "name" not in value:
@@ -253,7 +253,7 @@ def _is_record(value: Any) -> bool:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    """Opens a file of ours, not what a link of that name points to, nor a pipe."""
+    """Opens a regular file, never a link or a pipe of that name."""
     descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -14,9 +14,9 @@ from padinv.bulk.dataset import PhotographDataset
 
 
 class PhotographProgressBar(TQDMProgressBar):
-    """Lightning's bar, but it counts photographs, over all processes.
+    """Lightning's bar, counting photographs over all processes.
 
-    Where there is no terminal, as in a log file, it is a line now and then.
+    Without a terminal, as in a log file, it prints a line from time to time.
 
     Args:
         every: seconds from one line to the next.
@@ -51,7 +51,7 @@ class PhotographProgressBar(TQDMProgressBar):
         """Leaves the bar as it is."""
 
     def show_step(self, step: int, steps: int) -> None:
-        """Tells, every ten steps, how far the refinement of a batch is, which may take minutes."""
+        """Shows every ten steps how far the refinement of a batch is, as that may take minutes."""
         if step % 10 == 0:
             self.predict_progress_bar.set_postfix_str(f"step {step} of {steps}")
 

@@ -1,4 +1,4 @@
-"""One way for one photograph and for thousands, on one device and on many: ``trainer.predict``."""
+"""Inverts one photograph or thousands, on one device or on many, by ``trainer.predict``."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from padinv.sources.opening import Source
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a run.
+    """The results of a run.
 
     Args:
         folder: with the results.
         records: of the photographs, in their order; one that failed has an "error" instead of a "name".
         inverter: with the networks.
-        is_first: whether this is the process, of several, that speaks and goes on.
-        given: paths of the photographs as the user named them, one that came twice twice.
+        is_first: whether this is the first process, which alone prints and goes on.
+        given: paths of the photographs as the user named them; one that was named twice is there twice.
     """
 
     folder: OutputFolder
@@ -55,19 +55,19 @@ class Report:
 
     @property
     def names(self) -> list[str]:
-        """Of the results, in the order of the photographs, of several faces in one in theirs."""
+        """The names of the results, in the order of photographs and faces."""
         done = (record for record in self.records if "name" in record)
         return [name for record in done for name in names_of_faces(record["name"], record["faces"])]
 
     @property
     def names_as_given(self) -> list[str]:
-        """Of the results, in the order in which the photographs were named, of one that came twice twice."""
+        """The names of the results, in the order in which the user named the photographs, repeated ones included."""
         done = {record["photograph"]: record for record in self.records if "name" in record}
         chosen = (done[path] for path in self.given if path in done)
         return [name for record in chosen for name in names_of_faces(record["name"], record["faces"])]
 
     def summary(self) -> str:
-        """What there is to say, in a line: where the results are, how many, and the mean of each metric."""
+        """One line: where the results are, how many, and the mean of each metric."""
         done = [record for record in self.records if "name" in record]
         failed = len(self.records) - len(done)
         parts = [f"{printable(str(self.folder.path))}: {len(done)} photograph{'s' * (len(done) != 1)}"]
@@ -78,7 +78,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 if a photograph failed. Processes but the first leave that to it: launchers take theirs for a crash."""
+        """1 if a photograph failed, in the first process alone: launchers take a 1 of others for a crash."""
         return int(self.is_first and any("error" in record for record in self.records))
 
 
@@ -87,18 +87,18 @@ def run(
     photographs: Sequence[str],
     options: BulkOptions,
 ) -> Report:
-    """Inverts photographs, does a task to their codes, and writes the results; what is done already is left.
+    """Inverts photographs, does a task to their codes, and writes the results; it skips what is already done.
 
     All processes, of which Lightning starts one for each device, call it with the same arguments.
 
     Args:
-        task: what to do.
+        task: to do.
         photographs: what the user named (:func:`~padinv.bulk.find_photographs`).
         options: how, and where to.
 
     Raises:
-        PadInvError: if nothing can be done: no photographs, no model, a folder that cannot be written, or into which
-            another command writes. A photograph that fails is printed and recorded, and the others go on.
+        PadInvError: if nothing can be done: no photographs, no model, or a folder that cannot be written or that
+            another command is using. A photograph that fails is printed and recorded, and the others go on.
     """
     task.begin(photographs, options)
     options.check_device()
@@ -165,17 +165,17 @@ def run(
 def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -> None:
     try:
         trainer.predict(module, loader, return_predictions=False)
-    except SystemExit as stop:  # what Lightning makes of Ctrl+C, and its writer of SIGTERM
+    except SystemExit as stop:  # Lightning raises the one at Ctrl+C, the writer the other at SIGTERM
         print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
         raise SystemExit(1) from stop
 
 
 def _own(landmarks: Table[Points] | None, path: str) -> Any:
-    """What a table of landmarks says of one photograph: what it says of others makes no difference to its results."""
+    """The entry of one photograph in a table of landmarks; its results depend on no other entry."""
     try:
         points = None if landmarks is None else landmarks.find(path)
         return landmarks is not None if points is None else as_landmarks(points).tolist()
-    except DataError as error:  # which is said when the photograph is inverted
+    except DataError as error:  # the error comes when the photograph is inverted
         return str(error)
 
 
@@ -189,10 +189,10 @@ def _loader(source: Source, waiting: Sequence[Photograph], processes: int, optio
 
 
 def _trainer(options: BulkOptions, callbacks: list[Callback]) -> Trainer:
-    # Which devices there are, and that few processes decode, is not worth a line to who inverts a photograph.
+    # Lightning's remarks on devices and workers do not help someone who inverts photographs.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "The 'predict_dataloader' does not have many workers")
-    # Lightning 2.6.6's own affair with torch >= 2.13.
+    # Lightning 2.6.6 itself, with torch >= 2.13
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     return Trainer(
         **options.trainer_arguments(),
@@ -211,7 +211,7 @@ def _content(path: str) -> str:
 
 
 def _read_reference(path: str) -> Item:
-    """One photograph or saved code that must be readable.
+    """Reads one photograph or saved code, which must be readable.
 
     Raises:
         DataError: if it is not, or is several.

@@ -1,4 +1,4 @@
-"""Which of the files that a search finds are photographs to invert, and which are results of this or another run."""
+"""Tells photographs to invert from results of this or another run, among the files that a search finds."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ def search(
 ) -> tuple[Source, list[str]]:
     """Finds the photographs and saved codes that a command line names.
 
-    A folder of results in which nothing else is stands for its codes.
+    A folder with nothing but results stands for its codes.
 
     Args:
         arguments: what the user named (:func:`~padinv.bulk.find_photographs`).
         output: the folder for results, which need not exist.
-        remark: is told what is left out of folders and zip files; if not given, nobody is.
+        remark: called with what is left out of folders and zip files.
 
     Returns:
-        The source of all that was found, and the absolute path of each of its members, "" of one that is not meant:
-        results that lie in a folder around which photographs are searched.
+        The source of everything that was found, and the absolute path of each member; "" for one that is not meant,
+        which is a result inside of a folder that is searched for photographs.
 
     Raises:
         DataError: if there is nothing.
-        ConfigError: if all that there is are the results in ``output``, or what is where they go is the user's own, and
-            would be written over.
+        ConfigError: if only results in ``output`` are found, or results would overwrite the user's own files.
     """
     arguments = [_codes_instead(argument) for argument in arguments]
     source = find_photographs(arguments, codes=True, remark=remark or (lambda _: None))
@@ -52,14 +51,14 @@ def search(
 
 
 def photographs_of(paths: Sequence[str], folder: OutputFolder) -> list[Photograph]:
-    """What is to be done, each once, and what its results are called.
+    """Lists the photographs to do, each once, with the names of their results.
 
     Args:
-        paths: of the members of a source, "" where there is nothing to do.
+        paths: of the members of a source, "" for those to skip.
         folder: where results go.
 
     Raises:
-        ConfigError: if the result of one would be written over another.
+        ConfigError: if a result would overwrite a photograph.
     """
     places = {path: place for place, path in reversed(list(enumerate(paths))) if path}
     names = output_names(sorted(places, key=lambda path: places[path]), folder.names)
@@ -76,7 +75,8 @@ class _Results:
 
     Args:
         output: where results go.
-        arguments: what is searched. Results of another run are meant if their subfolder, or a file in it, is named.
+        arguments: that are searched. Results of another run are meant only if their subfolder, or a file in it, is
+            named.
     """
 
     def __init__(self, output: Path, arguments: Sequence[str]) -> None:
@@ -86,18 +86,18 @@ class _Results:
         self._runs: dict[str, tuple[set[str], set[str]]] = {}
 
     def are_own(self, path: str) -> bool:
-        """Whether a file is where results of this run go."""
+        """Whether a file is in a place for results of this run."""
         return any(folder == self.output and self._made(folder, below, path) for folder, below in self._places(path))
 
     def were_found(self, path: str) -> bool:
-        """Whether a file is a result of another run, and was not named."""
+        """Whether a file is a result of another run that the search found and the user did not name."""
         return any(
             self._made(folder, below, path) and not any(_is_meant(folder, below, named) for named in self.named)
             for folder, below in self._places(path)
         )
 
     def _places(self, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Folders whose results the file could be, by its name, and the rest of its path there."""
+        """The folders whose results the file could be, by its name, and the rest of its path in them."""
         folder, name = os.path.split(path)
         if folder not in self._parts:
             self._parts[folder] = Path(os.path.realpath(folder)).parts
@@ -107,19 +107,19 @@ class _Results:
                 yield os.path.join(*parts[:place]), parts[place:]  # noqa: PTH118 (parts are strings)
 
     def _made(self, folder: str, below: tuple[str, ...], path: str) -> bool:
-        """Whether a run has made the file, which is below its folder of results."""
+        """Whether a run has made the file, according to the records of the folder."""
         if folder not in self._runs:
             records = read_records(Path(folder))
             named = (f"{record['name']}{SUFFIXES['photographs']}" for record in records.values() if "name" in record)
             self._runs[folder] = set(records), set(map(same_file, named))
         photographs, names = self._runs[folder]
-        if below[0] == "photographs":  # as a user may call a folder of his own, which he inverted
+        if below[0] == "photographs":  # a user's own folder may have such a name, and have been inverted
             return path not in photographs and same_file("/".join(below[1:])) in names
         return bool(photographs) or folder == self.output
 
 
 def _codes_instead(argument: str) -> str:
-    """The codes in a folder of results, if nothing else is there; any other argument is itself."""
+    """Replaces a folder that has nothing but results by its codes; returns any other argument unchanged."""
     folder = Path(argument).expanduser()
     if not (folder / "codes").is_dir() or not read_records(folder):
         return argument
@@ -130,12 +130,12 @@ def _codes_instead(argument: str) -> str:
 
 
 def _is_meant(folder: str, below: Sequence[str], named: str) -> bool:
-    """Whether who named this means a file below a folder of results, and not just what is around that folder."""
+    """Whether an argument names a file inside a folder of results, not only a folder around it."""
     return any(named == os.path.join(folder, *below[: depth + 1]) for depth in range(len(below)))  # noqa: PTH118
 
 
 def _fixed_part(argument: str) -> Path:
-    """The folder in which a pattern is searched; any other argument is itself."""
+    """The folder in which a pattern is searched; any other argument unchanged."""
     path = Path(argument).expanduser()
     if path.exists() or not glob.has_magic(argument):
         return path

@@ -1,4 +1,4 @@
-"""One picture of the results of a folder: their grids in columns, each with its name."""
+"""Draws the results of a folder in one picture: their grids in columns, each with its name."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from padinv.bulk.outputs import OutputFolder
 from padinv.exceptions import printable
 
 SIDE = 2048
-"""How wide and how high a sheet gets at most, in pixels."""
+"""The largest width and height of a sheet, in pixels."""
 
 CAPTION = 20
 """Height of a line of text, in pixels."""
 
 GAP = 8
-"""Between grids."""
+"""Pixels between grids."""
 
 
 def write_sheet(folder: OutputFolder) -> None:
-    """Lays the grids of a folder out in columns, in ``grid.png``, those that fit.
+    """Draws the grids of a folder in columns into ``grid.png``, as many as fit.
 
     Args:
         folder: with the results; if there are none, nothing is written.
@@ -35,7 +35,7 @@ def write_sheet(folder: OutputFolder) -> None:
     scale = min(1.0, (SIDE - 2 * GAP) / width, (SIDE - 2 * GAP - 2 * CAPTION) / height)
     width, height = max(1, int(width * scale)), max(1, int(height * scale))
     wide, high = width + GAP, height + CAPTION + GAP
-    # As square as may be, and as few as there are.
+    # as square as possible, with no empty columns
     columns = max(1, min((SIDE - GAP) // wide, math.ceil(math.sqrt(len(names) * high / wide)), len(names)))
     rows = min(max(1, (SIDE - GAP - CAPTION) // high), math.ceil(len(names) / columns))
     chosen = list(islice(_grids(folder, names), columns * rows))
@@ -65,7 +65,7 @@ def _grids(folder: OutputFolder, names: Sequence[str]) -> Iterator[tuple[str, Im
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """A name with its middle left out, as far as it must be to fit."""
+    """Shortens a name in the middle until it fits."""
     name = text = printable(name)
     for kept in range(len(name) - 1, 0, -1):
         if font.getlength(text) <= width:

@@ -1,4 +1,4 @@
-"""What is done to the codes of photographs; a command on photographs is one of these."""
+"""Tasks on the codes of photographs; each command on photographs is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from padinv.bulk.options import BulkOptions
 from padinv.options import Command, OptionParser, add_options, from_namespace, is_positional, option, options_of
 
-if TYPE_CHECKING:  # the help of a command needs no torch
+if TYPE_CHECKING:  # a command's help needs no torch
     from torch import Tensor
 
     from padinv.bulk.running import Report
@@ -33,8 +33,7 @@ class Task(Command):
     is their help, and the results depend on their values.
 
     Attributes:
-        name: results are done already if they are of this name, and of the same settings; that of the class if not
-            given.
+        name: results of the same name and settings count as done; the class's name if not given.
         metavar: what the help calls the photographs.
         output_required: whether photographs and a folder for the results must be given.
     """
@@ -72,13 +71,13 @@ class Task(Command):
         namespace = cls.parser().parse_args(args)
         task, options = from_namespace(cls, namespace), from_namespace(BulkOptions, namespace)
 
-        from padinv.bulk.running import run  # imports torch and Lightning: what is misspelt is told before
+        from padinv.bulk.running import run  # imports torch and Lightning, so that misspelt options are told first
 
         return run(task, namespace.photographs, options).exit_code
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the results depend on, as JSON; results made with other settings are not taken for done."""
+        """The values, as JSON, that results depend on; results of other settings do not count as done."""
         own = options_of(type(self))
         return {each.name: getattr(self, each.name) for each in own if not is_positional(each)}
 
@@ -113,11 +112,11 @@ class Task(Command):
         """
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Makes of the code of B photographs that of B results."""
+        """Turns the code of B photographs into that of B results."""
         return code
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws a result beside what it was made of.
+        """Draws a result beside the images that it was made from.
 
         Args:
             generator: the generator.
@@ -135,4 +134,4 @@ class Task(Command):
         return contact_sheet([torch.stack(list(row))])
 
     def finish(self, report: Report) -> None:
-        """Called by the first process when all is done, before another command may write into the folder."""
+        """Called in the first process when everything is done, before another command may write into the folder."""

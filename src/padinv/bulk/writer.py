@@ -1,4 +1,4 @@
-"""Writes what came of each photograph, as it comes."""
+"""Writes the results of each photograph as soon as they are there."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from padinv.inversion.paste import paste_into
 
 
 class ResultWriter(BasePredictionWriter):
-    """Writes the files of each photograph, then its record: who has a record has all files.
+    """Writes the files of each photograph, then its record, so that a photograph with a record has all files.
 
     Args:
-        folder: where to.
+        folder: for the results.
     """
 
     def __init__(self, folder: OutputFolder) -> None:
@@ -44,11 +44,12 @@ class ResultWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Writes what :meth:`padinv.bulk.BulkInversion.predict_step` returned.
+        """Writes the results of :meth:`padinv.bulk.BulkInversion.predict_step`.
 
         Raises:
             ConfigError: if a file cannot be written.
-            SIGTERMException: if the process is asked to end; Lightning's loop looks only in training and validation.
+            SIGTERMException: if the process was told to end; Lightning's own loop checks only in training and
+                validation.
         """
         for outcome in prediction:
             if outcome.problem:
@@ -91,7 +92,7 @@ class ResultWriter(BasePredictionWriter):
         }
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merges the records, once all processes are through."""
+        """Merges the records, once all processes are done."""
         trainer.strategy.barrier("padinv results")
         if trainer.is_global_zero:
             self.folder.merge()
