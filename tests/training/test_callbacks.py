@@ -341,6 +341,12 @@ def test_the_report_names_what_to_go_on_from_without_validation(
     trainer(tmp_path, ImageSchedule(8), RunReport(), last := LastCheckpoint(), limit_val_batches=0).fit(module, images)
     assert f"to go on from {last.path}" in capsys.readouterr().out
 
+    again = trainer(tmp_path / "again", ImageSchedule(8), RunReport(), LastCheckpoint(), limit_val_batches=0)
+    again.fit(module, images, ckpt_path=last.path)
+    printed = capsys.readouterr().out
+    assert "images        8, all of them before: a larger schedule.images goes on" in printed
+    assert f"to go on from {last.path}" in printed
+
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 @pytest.mark.parametrize("kind", ["csv", "tensorboard", "wandb"])

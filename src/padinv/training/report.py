@@ -23,6 +23,7 @@ class RunReport(Callback):
     def __init__(self) -> None:
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
+        self.start = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes what validation logged."""
@@ -36,6 +37,7 @@ class RunReport(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the metrics before training."""
+        self.start = images_seen(pl_module)
         for logger in trainer.loggers if self.before else []:
             logger.log_metrics(self.before, step=0)
 
@@ -60,6 +62,8 @@ class RunReport(Callback):
         seen = images_seen(trainer.lightning_module)
         schedule = next((c for c in trainer.callbacks if isinstance(c, ImageSchedule)), None)  # type: ignore[attr-defined]
         left = f" of {schedule.images}" if schedule is not None and seen < schedule.images else ""
+        if 0 < seen == self.start:
+            left = ", all of them before: a larger schedule.images goes on"
         lines.append(f"{'images':<14}{seen}{left}")
         for key, value in self.after.items():
             before = f"{self.before[key]:.4f} → " if key in self.before else ""
@@ -67,7 +71,11 @@ class RunReport(Callback):
         checkpoint = trainer.checkpoint_callback
         if isinstance(checkpoint, ModelCheckpoint):
             lines += [f"{'checkpoint':<14}{checkpoint.best_model_path}"] if checkpoint.best_model_path else []
-        return lines + [f"{name:<14}{path}" for name, path in self.files(folder).items() if path.is_file()]
+        files = self.files(folder)
+        last = [files["to go on from"], *(getattr(c, "last_model_path", "") for c in trainer.checkpoint_callbacks)]
+        last += [trainer.ckpt_path or ""]  # of a run that went on and has learned nothing since
+        files["to go on from"] = next((path for path in map(Path, last) if path.is_file()), Path())
+        return lines + [f"{name:<14}{path}" for name, path in files.items() if path.is_file()]
 
     def files(self, folder: Path) -> dict[str, Path]:
         """The files that a run may have written, by what they are."""
