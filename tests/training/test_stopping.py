@@ -72,6 +72,19 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
     assert fit(ImageSchedule(24, validate_every=8), ckpt=last) == 24
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has none")
+def test_the_end_of_a_terminal_ends_the_run_unless_nohup_said_no(fit: Any) -> None:
+    handler = signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(Stopped) as stopped:
+            fit(Send("on_train_batch_end", signal.SIGHUP, 4), ImageSchedule(16))
+        assert stopped.value.code == 129
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert fit(Send("on_train_batch_end", signal.SIGHUP, 4), ImageSchedule(16)) == 16
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+
+
 def test_a_signal_before_anything_was_learned(fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Stopped) as stopped:
         fit(Send("on_sanity_check_start"), num_sanity_val_steps=2)

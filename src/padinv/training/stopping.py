@@ -1,4 +1,4 @@
-"""A run that is told to stop: by Ctrl+C, or by a scheduler's SIGTERM."""
+"""A run that is told to stop: by Ctrl+C, by a scheduler's SIGTERM, or by the end of its terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from padinv.training.alternating import AlternatingModule
 from padinv.training.last_checkpoint import LastCheckpoint
 from padinv.training.schedule import images_seen
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP, which the end of a terminal or of its connection sends."""
 
 
 class Stopped(SystemExit):
@@ -67,7 +68,8 @@ class StopAtSignals(Callback):
 
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
-                signal.signal(signum, note)
+                if signum != getattr(signal, "SIGHUP", None) or signal.getsignal(signum) != signal.SIG_IGN:  # nohup's
+                    signal.signal(signum, note)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
