@@ -68,7 +68,8 @@ def fit(
 
 def padinv_process(*words: str, test_file: str, timeout: int = 400) -> subprocess.CompletedProcess[str]:
     """``padinv`` in processes of its own, which can import callbacks from a file of tests."""
-    path = os.pathsep.join([str(Path(test_file).parent), os.environ.get("PYTHONPATH", "")])
+    folders = (Path(test_file).parent, Path(__file__).parent)
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "padinv", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

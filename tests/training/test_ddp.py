@@ -194,3 +194,21 @@ def test_plain_ddp_is_told_to_expect_unused_parameters(strategy: str, expected: 
     trainer = quiet_trainer(devices=2, strategy=strategy)
     allow_unused_parameters(trainer.strategy)
     assert trainer.strategy._ddp_kwargs["find_unused_parameters"] is expected  # what DDP is made with
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_is_a_sentence_and_leaves_no_folder(
+    generator_file: str, discriminator_file: str, picture_folder: Path, tmp_path: Path
+) -> None:
+    """The ranks fail one after the other, and none waits for another then."""
+    options = ["--config=quickstart", "--trainer.accelerator=cpu", f"--trainer.logger.save_dir={tmp_path}"]
+    options += [f"--model.generator={generator_file}", "--model.encoder.resolution=32", "--model.encoder.width=4"]
+    options += ["--model.perceptual_loss=null", "--model.lambda_per=0", f"--data.train={picture_folder}"]
+    options += ["--data.val=null", "--data.resolution=32", "--trainer.limit_val_batches=0"]
+    trained = padinv_process("fit", *options, "--schedule.images=8", test_file=__file__)
+    assert trained.returncode == 0, trained.stderr
+    other = [f"--model.discriminator={discriminator_file}", "--model.lambda_adv=0.01", "--trainer.devices=2"]
+    failed = padinv_process("fit", *options, *other, "--ckpt_path=last", test_file=__file__)
+    assert failed.returncode != 0
+    assert "padinv: The checkpoint is of another architecture" in failed.stderr
+    assert [folder.name for folder in tmp_path.glob("quickstart/*")] == ["version_0"]

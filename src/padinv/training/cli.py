@@ -482,8 +482,8 @@ class PadInvCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except BaseException as error:
             saved = next((c for c in self.trainer.callbacks if isinstance(c, RunConfigCallback)), None)  # type: ignore[attr-defined]
-            if saved is not None and is_new and not saved.worked:
-                discard_run(self.trainer)
+            if saved is not None and is_new and saved.path.name and not saved.worked:
+                discard_run(self.trainer, saved.path.parent)
             if isinstance(error, Exception) and _lightning_says_it_all(error):
                 raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
             raise

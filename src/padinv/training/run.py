@@ -92,7 +92,7 @@ def check_writable(trainer: Trainer) -> None:
             ) from error
 
 
-def discard_run(trainer: Trainer) -> None:
-    """Removes the folder of a run that has come to nothing, on rank zero: the next run takes its version."""
-    if trainer.is_global_zero and trainer.loggers and not list(run_directory(trainer).glob("checkpoints/*")):
-        shutil.rmtree(run_directory(trainer), ignore_errors=True)
+def discard_run(trainer: Trainer, folder: Path) -> None:
+    """Removes the folder of a run that has come to nothing: the next run takes its version. It waits for no rank."""
+    if trainer.is_global_zero and trainer.loggers and not list(folder.glob("checkpoints/*")):
+        shutil.rmtree(folder, ignore_errors=True)
