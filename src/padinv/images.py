@@ -38,8 +38,8 @@ FORMATS = {
     "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
     "AVIF": (".avif", ".avifs"),
 }
-"""Pillow's formats that are read, and how the names of such files end. Content decides; Pillow knows others, and would
-start Ghostscript for what is PostScript inside, whatever it is called."""
+"""Pillow's formats that are read, and how the names of such files end. Content decides, not the name. Pillow knows
+further formats, and would start Ghostscript for PostScript."""
 
 MAX_PIXELS = 89_478_485
 """The largest image that is decoded, in pixels: Pillow's own limit against decompression bombs."""
@@ -233,7 +233,7 @@ def is_image_file(path: Path) -> bool:
 
 @lru_cache
 def _formats() -> list[str]:
-    """Those that this Pillow has: AVIF came late."""
+    """The formats that this version of Pillow has: older ones lack AVIF."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
@@ -278,13 +278,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _is_whole(kind: bytes, chunk: bytes) -> bool:
-    """Whether a chunk of metadata is to be trusted, and matters."""
+    """Whether a chunk of metadata is undamaged, and matters."""
     length = MEANING_OF_PNG.get(kind, -1)
     return length in (None, len(chunk) - 12) and zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]
 
 
 def _without_metadata(data: bytes) -> bytes | None:
-    """The same picture without what tells of it; None if that cannot be told from the picture."""
+    """The same picture without its metadata; None if they cannot be told from the picture."""
     if data.startswith(PNG):
         chunks = (chunk for kind, chunk in _chunks(data) if kind in PIXELS_OF_PNG or _is_whole(kind, chunk))
         return PNG + b"".join(chunks)
@@ -292,7 +292,7 @@ def _without_metadata(data: bytes) -> bytes | None:
         kept = b"".join(
             segment
             for kind, segment in _segments(data)
-            if not (0xE0 <= kind <= 0xEF or kind == 0xFE)  # but for what tells how colours are stored
+            if not (0xE0 <= kind <= 0xEF or kind == 0xFE)  # except the marks of how colours are stored
             or (kind == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16)
             or (kind == 0xE2 and segment[4:16] == b"ICC_PROFILE\0")
         )

@@ -21,11 +21,11 @@ from padinv.metrics import reconstruction_metrics
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one face, or of the middle of one photograph.
+    """The result for one face, or for the middle of one photograph.
 
     Args:
         inversion: of one image: the code and the image of the result, on the CPU.
-        grid: what it was made of, side by side, (3, H, W) in [0, 1].
+        grid: the images that it was made from, and itself, side by side, (3, H, W) in [0, 1].
         metrics: of the reconstruction; empty if only its code was given.
     """
 
@@ -36,7 +36,7 @@ class Result:
 
 @dataclass
 class Outcome:
-    """What came of one photograph: results, one for each face, or a problem."""
+    """The outcome of one photograph: a result for each face, or a problem."""
 
     item: Item
     results: list[Result] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """Reads a file once, tells what it holds, and loads networks from it.
 
-A file's format is told by its content, and all sizes by its shapes. No code in it is run (:mod:`.pickles.machine`).
+A file's content tells its format, and its shapes tell all sizes. No code in it is run (:mod:`.pickles.machine`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Checkpoint:
 
         Raises:
             CheckpointError: if the network is not there, is of another architecture, or lacks or does not take the
-                class; if the mean latent is nowhere to be had, or the encoder was trained for another generator.
+                class; if no mean latent is found, or the encoder was trained for another generator.
             ConfigError: if ``w_avg`` or ``generator`` are given for another network than an encoder.
         """
         if kind is not PadInvEncoder and not (w_avg is None and generator is None):

@@ -53,7 +53,7 @@ def conv3x3(x: Tensor, weight: Tensor, padding: int = 0, transformed: Tensor | N
         x: (B, I, H, W).
         weight: (O, I, 3, 3).
         padding: zeros laid around the map on all sides.
-        transformed: :func:`transform_weight` of the weight, if it is at hand.
+        transformed: :func:`transform_weight` of the weight, if already computed.
 
     Returns:
         (B, O, H + 2·padding - 2, W + 2·padding - 2). It differs from torch's by some 1e-5 of the largest value.
@@ -100,7 +100,7 @@ def winograd(x: Tensor, weight: Tensor, transformed: Tensor | None = None, paddi
     Args:
         x: (B, I, H + 2 - 2·padding, W + 2 - 2·padding), H and W multiples of 4.
         weight: (O, I, 3, 3).
-        transformed: :func:`transform_weight` of it, if it is at hand.
+        transformed: :func:`transform_weight` of it, if already computed.
         padding: zeros around the map; they are laid around some rows at a time, as they are worked on.
 
     Returns:
@@ -123,7 +123,7 @@ def winograd_input_gradient(g: Tensor, weight: Tensor, transformed: Tensor | Non
     Args:
         g: (B, O, H, W).
         weight: (O, I, 3, 3).
-        transformed: :func:`transform_weight` of it, if it is at hand.
+        transformed: :func:`transform_weight` of it, if already computed.
         padding: zeros around the map.
 
     Returns:

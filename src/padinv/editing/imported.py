@@ -46,7 +46,7 @@ def import_directions(path: PathLike) -> list[Direction]:
             - a dictionary of directions by name, or of one, called ``boundary`` or so, and its ``intercept``.
 
     Returns:
-        The directions. Strength 1 is the length of the vector in the file, but for GANSpace's.
+        The directions. Strength 1 is the length of the vector in the file, except for GANSpace's.
 
     Raises:
         CheckpointError: if the file cannot be read, or holds something else.

@@ -51,8 +51,8 @@ class AdaptiveAugmentation(nn.Module):
 
     Take the penalty R1 at the augmented images, ``gradient_penalty(discriminator, augment(images))``: they are what the
     discriminator sees, and no second derivative of the warp is needed, which not every version and device of torch has.
-    The paper's code takes it at the images before augmentation; both are the same where images are only flipped, turned
-    or moved, but for the pixels that leave the picture.
+    The paper's code takes it at the images before augmentation; if images are only flipped, turned or moved, both are
+    the same, except for pixels that leave the picture.
 
     Args:
         probability: p at the start.

@@ -68,7 +68,8 @@ class StyleGAN2Module(AlternatingModule):
         clip_norm: clips the gradient of each network to this norm; None for no clipping.
         accumulate: parts that each batch is worked through in; same step, less memory.
         channels_last: keeps images and weights in this order, which is faster on many devices.
-        compile: compiles both networks with ``torch.compile``, but for the regularizations, which differentiate twice.
+        compile: compiles both networks with ``torch.compile``, except in the regularizations, which differentiate
+            twice.
         fid: FrechetDistance("random") if not given: its features need no weights. It compares validation images, as
             they are, with samples of the moving average.
         fid_samples: how many samples. Published: 50,000.

@@ -162,8 +162,8 @@ class Inverter:
             **options: those of the class.
 
         Raises:
-            CheckpointError: if one of them cannot be read, the generator is nowhere to be had, or is another than that
-                which the encoder was trained for.
+            CheckpointError: if one of them cannot be read, no generator is found, or the encoder was trained for
+                another one.
             WeightsNotFoundError: if a file cannot be fetched.
             ConfigError: if encoder and generator do not fit each other.
         """
@@ -298,7 +298,7 @@ class Inverter:
         return InversionCode.cat(codes).to(torch.float32)
 
     def reconstruct(self, code: InversionCode) -> Tensor:
-        """Generates the images (B, 3, H, W), in [-1, 1] but for what overshoots, of codes on this device.
+        """Generates the images (B, 3, H, W) of codes on this device, in [-1, 1] except where they overshoot.
 
         Raises:
             ConfigError: if the codes are not for this generator.

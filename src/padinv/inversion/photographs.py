@@ -38,8 +38,8 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
     """Reads photographs of any size into RGB tensors.
 
     - A path: an image file (:func:`padinv.images.decode`: upright, 8 bits, sRGB, what is transparent laid on white).
-    - What stands for several, as for the commands: a folder, which is searched recursively, a zip file, an LMDB
-      directory, a pattern such as ``"photos/**/*.jpg"``, or the name of a bundled data set, ``"congress64-val"``.
+    - A source of several, as for the commands: a folder, which is searched recursively, a zip file, an LMDB directory,
+      a pattern such as ``"photos/**/*.jpg"``, or the name of a bundled data set, ``"congress64-val"``.
     - A Pillow image: likewise; its colour profile is ``image.info["icc_profile"]``.
     - A NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8 in [0, 255], uint16 in [0, 65535], or
       floating-point numbers in [0, 1]; what is transparent is laid on white.

@@ -46,7 +46,7 @@ class LeftOut:
             self.counts[suffix or "without an ending"] += 1
 
     def __str__(self) -> str:
-        """What there is to say: "3 files are left out: 2 .heic, 1 .mov"; empty if there is nothing."""
+        """The remark: "3 files are left out: 2 .heic, 1 .mov"; empty if none are."""
         if not (total := self.counts.total()):
             return ""
         kinds = [f"{count} {kind}" for kind, count in self.counts.most_common(6)]
