@@ -57,7 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
     """Runs the quickstart preset in a temporary folder on the small GAN."""
     monkeypatch.chdir(tmp_path)
     for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
+        monkeypatch.setattr(f"padinv.training.callbacks.process.{name}", bool)
     small = [
         f"--model.generator={generator_file}",
         "--model.encoder.resolution=32",

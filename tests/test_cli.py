@@ -137,8 +137,8 @@ def test_freed_memory_is_kept_unless_told_otherwise(
 ) -> None:
     calls: list[str] = []
     step = PadInvModule.training_step
-    monkeypatch.setattr("padinv.training.memory.set_apart", lambda: calls.append("apart"))
-    monkeypatch.setattr("padinv.training.memory.keep_freed_memory", lambda: calls.append("keep"))
+    monkeypatch.setattr("padinv.training.callbacks.process.set_apart", lambda: calls.append("apart"))
+    monkeypatch.setattr("padinv.training.callbacks.process.keep_freed_memory", lambda: calls.append("keep"))
     monkeypatch.setattr(PadInvModule, "training_step", lambda *args: (calls.append("step"), step(*args))[1])
     assert run(subcommand, "--trainer.accelerator=cpu", "--trainer.fast_dev_run=2", *options) == 0
     assert calls == expected

@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
     for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.memory.{name}", bool)
+        monkeypatch.setattr(f"padinv.training.callbacks.process.{name}", bool)
     return tmp_path
 
 

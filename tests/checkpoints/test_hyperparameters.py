@@ -104,7 +104,7 @@ def test_the_command_line_runs_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("padinv.training.memory.keep_freed_memory", bool)
+    monkeypatch.setattr("padinv.training.callbacks.process.keep_freed_memory", bool)
     saved = {**LIGHTNINGS_OWN, **arguments, **({} if kind == "ours" else {"encoder": evil(command)})}
     path = forge(tmp_path / "forged.ckpt", module, saved)
     options = [f"--ckpt_path={path}", f"--data.{subcommand.replace('validate', 'val')}={picture_folder}"]

@@ -16,8 +16,8 @@ from padinv import ImageDataModule, PaddingCode, PadInvModule
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.pictures import contact_sheet, ring_heat_maps
 from padinv.training import ImageProgressBar, ImageSchedule, LastCheckpoint, ReconstructionPictures, RunReport
-from padinv.training.last_checkpoint import WholeCheckpoints
-from padinv.training.pictures import log_image
+from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
+from padinv.training.callbacks.pictures import log_image
 from padinv.training.run import check_writable, run_directory
 
 

@@ -14,8 +14,8 @@ from padinv.exceptions import ConfigError
 from padinv.gan.module import StyleGAN2Module
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
-from padinv.training.pictures import log_image
-from padinv.training.report import RunReport
+from padinv.training.callbacks.pictures import log_image
+from padinv.training.callbacks.report import RunReport
 from padinv.training.run import make_run_directory
 
 

@@ -1,13 +1,12 @@
 """Training PadInv: the LightningModule, and callbacks that count in images."""
 
+from padinv.training.callbacks.last_checkpoint import LastCheckpoint
+from padinv.training.callbacks.pictures import ReconstructionPictures
+from padinv.training.callbacks.process import StopAtSignals
+from padinv.training.callbacks.report import RunReport
+from padinv.training.callbacks.schedule import ImageProgressBar, ImageSchedule
 from padinv.training.distributed import SyncBatchNorm
-from padinv.training.last_checkpoint import LastCheckpoint
 from padinv.training.module import PadInvModule
-from padinv.training.pictures import ReconstructionPictures
-from padinv.training.progress import ImageProgressBar
-from padinv.training.report import RunReport
-from padinv.training.schedule import ImageSchedule
-from padinv.training.stopping import StopAtSignals
 
 __all__ = [
     "ImageProgressBar",

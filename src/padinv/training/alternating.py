@@ -35,9 +35,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
 from padinv.cpu import fuse_on_cpus
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
+from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.distributed import check_processes
-from padinv.training.last_checkpoint import WholeCheckpoints
-from padinv.training.schedule import ImageSchedule
 
 if TYPE_CHECKING:
     from typing_extensions import Self

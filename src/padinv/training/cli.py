@@ -31,15 +31,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
 from padinv.exceptions import ConfigError, PadInvError, reason
 from padinv.training.alternating import AlternatingModule
+from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
+from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.distributed import check_processes, launched_processes
-from padinv.training.memory import KeepFreedMemory
-from padinv.training.mistakes import about_class, about_trainer
 from padinv.training.module import PadInvModule
-from padinv.training.parser import HelpAll, PadInvParser
+from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint
 from padinv.training.run import NoLogger, check_writable, discard_run, make_run_directory, run_directory
-from padinv.training.schedule import ImageSchedule
-from padinv.training.stopping import StopAtSignals, Stopped
 
 
 def presets(folder: str = "presets") -> dict[str, Path]:

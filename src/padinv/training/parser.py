@@ -1,15 +1,35 @@
-"""The parser of ``padinv fit`` and its kin: a short help first, and mistakes told in one sentence."""
+"""The parser of ``padinv fit`` and its kin: a short help first, and each mistake told in one sentence.
+
+The sentence says where the user wrote an option, and which name is the nearest.
+
+jsonargparse tells the innermost name alone, below all types that were tried. Where it stands is looked up in the words
+of the command line and in the files behind ``--config``.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any, NoReturn
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
+import yaml
+from jsonargparse import ArgumentParser
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.strategies import Strategy, StrategyRegistry
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from padinv.exceptions import ConfigError
-from padinv.training.mistakes import describe
 
 
 class PadInvParser(LightningArgumentParser):
@@ -46,3 +66,280 @@ class HelpAll(argparse.Action):
         parser.summary = None
         parser.print_help()
         parser.exit()
+
+
+ROOTS: tuple[type, ...] = (
+    Callback, Logger, Profiler, Strategy, Optimizer, LRScheduler, LightningModule, LightningDataModule, nn.Module,
+)  # fmt: skip
+"""What the classes of a config are subclasses of."""
+
+REFUSED = r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)|does not accept (?:option|nested key) '([^']+)'"
+"""How jsonargparse 4.39 to 4.53 say that an option is not known."""
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+
+class Given(NamedTuple):
+    """Something that the user wrote: where, under which key ("model.lambda_per"), and its value."""
+
+    place: str
+    key: str
+    value: Any
+
+
+def given(args: Sequence[str]) -> Iterator[Given]:
+    """All that the words of a command line say, and the files behind ``--config``."""
+    words = iter(args)
+    for word in words:
+        if not word.startswith("-"):
+            continue
+        option, equals, value = word.partition("=")
+        if not equals:
+            value = next(words, "")
+        option = option.removesuffix("+")
+        if option in ("--config", "-c"):
+            if (
+                content := _parse(Path(value).read_text(encoding="utf-8")) if Path(value).is_file() else None
+            ) is not None:
+                yield from _walk(content, "", f" in {value}")
+        else:
+            yield Given(option, option.lstrip("-"), value)
+            if isinstance(content := _parse(value), dict | list):
+                yield from (Given(option, found.key, found.value) for found in _walk(content, option.lstrip("-"), ""))
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _walk(content: Any, path: str, suffix: str) -> Iterator[Given]:
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, child in children:
+        key = f"{path}.{name}" if path else str(name)
+        yield Given(key + suffix, key, child)
+        yield from _walk(child, key, suffix)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The nearest of some names, as the end of a sentence; "" if none is near.
+
+    >>> nearest("widht", ["depth", "width"])
+    "; the nearest is 'width'"
+    """
+    lower = {known.lower(): known for known in names}
+    found = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"; the nearest is {lower[found[0]]!r}" if found else ""
+
+
+def describe(message: str, error: BaseException | None, parser: ArgumentParser, args: Sequence[str]) -> str:
+    """Makes one sentence of jsonargparse's message.
+
+    Args:
+        message: what it says.
+        error: what it made that of.
+        parser: of the subcommand.
+        args: the words of the command line, behind ``padinv``.
+    """
+    wrote = list(given(args))
+    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
+        option = match[1].partition("=")[0]
+        return f"There is no option {option}{_nearest_option(option, parser)} ({parser.prog} --help-all lists them)."
+    if match := re.search(REFUSED, message):
+        name = match[1] or match[2]
+        commands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+        of_command = next((choices[args[0]] for choices in commands if args and args[0] in choices), parser)
+        names = {action.dest for action in (_innermost(error, parser) if match[1] else of_command)._actions}
+        if match[1]:
+            names |= _arguments(re.findall(r"class_path'?(?: |=)'([\w.]+)'", message)[-1:])
+        last = name.rpartition(".")[2]
+        near = nearest(name, names) or nearest(last, {known.rpartition(".")[2] for known in names})
+        return f"{_place(wrote, name)}: there is no option {last!r} here{near}."
+    if match := re.search(r"argument (\S+): (expected .*)", message):
+        option = args[-1] if args and args[-1].startswith("--") else match[1]
+        return f"{option}: {match[2]}."
+    if (
+        isinstance(cause := _cause(error, yaml.MarkedYAMLError), yaml.MarkedYAMLError)
+        and cause.problem_mark is not None
+    ):
+        files = [word.partition("=")[2] or word for word in args if Path(word.partition("=")[2] or word).is_file()]
+        broken = next((file for file in files if _parse(Path(file).read_text(encoding="utf-8")) is None), "A config")
+        return f"{broken} is no YAML: {cause.problem} in line {cause.problem_mark.line + 1}."
+    key, reason = _innermost_reason(message)
+    if match := re.search(r"(?s)(?:must include a class_path|is abstract).*NestedArg\(key='([^']+)'", reason):
+        option = _place(wrote, f"{key}.{match[1]}")
+        return (
+            f"{option}: {key} has no class yet that takes {match[1]!r}; name it, too: {option[: -len(match[1]) - 1]}."
+        )
+    if match := re.search(r"Expected an instantiatable class.* is abstract", reason):
+        return f"{_place(wrote, key)}: that class is abstract; name one that is made of it."
+    if match := re.search(r"No module named '([^']+)'.*class_path='([^']+)'", reason):
+        return _about_class(match[2], f"class_path '{match[2]}': {match[0]}", wrote)
+    if match := re.search(r"Multiple subclasses with name (\w+)\..*?: (.+?)\.?$", reason, re.MULTILINE):
+        return f"{_place(wrote, key, match[1])}: there are several classes {match[1]!r}; name one of {match[2]}."
+    if match := re.search(r"(the following arguments are required: .+)", reason):
+        name = re.search(r"class_path='([^']+)'", reason)
+        cannot = f"{name[1]} cannot be made" if name else "it cannot be made"
+        return f"{_place(wrote, key, name[1] if name else None)}: {cannot}: {one_line(match[1])}"
+    if match := re.search(r"Expected a dot import path string: (.+)|Problem with given class_path '([^']+)'", reason):
+        return _about_class((match[1] or match[2]).strip(), reason, wrote)
+    if match := re.search(r"(?:module|type object) '([^']+)' has no attribute '([^']+)'", reason):
+        return _about_class(f"{match[1]}.{match[2]}", reason, wrote)
+    if match := re.search(r"Expected a path but (\S+\.\S+) either not accessible or invalid", reason):
+        return _about_class(match[1], "", wrote)
+    if expected := re.findall(r"Expected an? ([^\n]+?)(?:\. Got value: .*)?$", reason, re.MULTILINE):
+        value = (
+            match[1]
+            if (match := re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value.*)?$", reason, re.M))
+            else ""
+        )
+        value = match[1] if (match := re.fullmatch(r"NestedArg\(key='[^']*', val='(.*)'\)", value)) else value
+        kinds = list(dict.fromkeys(kind for part in expected for kind in _kinds(part)))
+        kinds.sort(key="null".__eq__)  # null last, whatever the order that types were tried in
+        listed = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+        near = nearest(value, kinds) if len(kinds) > 4 else ""
+        return f"{_place(wrote, key, value)} must be {listed}, not {value!r}{near}."
+    place = f"{_place(wrote, key)}: " if key else ""
+    return place + one_line(reason)
+
+
+def _innermost_reason(message: str) -> tuple[str, str]:
+    """The last key that a message names, and the lines that stand below it: outer types were tried in vain."""
+    keys = list(re.finditer(r'(?:Parser key|Key) "([^"]+)":?', message))
+    if not keys:
+        return "", message
+    first, _, rest = message[keys[-1].end() :].partition("\n")
+    lines = rest.splitlines()
+    indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
+    below = [line for line in lines if len(line) - len(line.lstrip()) >= indents[0]] if indents else []
+    return keys[-1][1], "\n".join(filter(None, (first.strip(), *below)))
+
+
+def one_line(message: str) -> str:
+    """A message of several lines as one, without its bullets."""
+    text = " ".join(line.strip().removeprefix("- ").strip() for line in message.strip().splitlines())
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
+    """Makes one sentence of what Lightning's Trainer raised when it was made, or when it began.
+
+    Args:
+        error: of Lightning's.
+        trainer: its options.
+    """
+    accelerator, strategy = trainer.get("accelerator"), trainer.get("strategy")
+    text = one_line(str(error))
+    if "No supported gpu backend" in text or re.search(r"(CUDA|MPS|TPU)\w* ?Accelerator.* can not run", text):
+        return (
+            f"trainer.accelerator is {accelerator!r}, but torch finds no such device here; "
+            "leave it out, which takes what there is, or give cpu."
+        )
+    if "invalid accelerator name" in text:
+        near = nearest(str(accelerator), ACCELERATORS)
+        return f"trainer.accelerator {accelerator!r} is none of {', '.join(ACCELERATORS)}{near}."
+    if "invalid strategy name" in text:
+        known = StrategyRegistry.available_strategies()
+        near = nearest(str(strategy), known)
+        return f"trainer.strategy {strategy!r} is none that Lightning has, such as auto, ddp, fsdp and deepspeed{near}."
+    return f"The Trainer refuses this: {text}"
+
+
+def about_class(error: Exception, args: Sequence[str]) -> str | None:
+    """Makes one sentence of what jsonargparse raised when a class could not be made; None if it is something else."""
+    match = re.search(r"Problem with given class_path '([^']+)'", str(error))
+    return _about_class(match[1], str(error), list(given(args))) if match else None
+
+
+def _about_class(name: str, message: str, wrote: list[Given]) -> str:
+    """What is the matter with a class: there is none of that name, or it cannot be made."""
+    place = _place(wrote, "", name)
+    subject = f"{place}: " if place else ""
+    problem = re.search(rf"class_path '{re.escape(name)}':\s*(.*?)(?:\n\s*- |\nGiven value|$)", message, re.DOTALL)
+    if problem and not re.search("No module named|has no attribute", problem[1]):
+        return f"{subject}{name} cannot be made: {one_line(problem[1])}"
+    if missing := re.search(r"No module named '([^']+)'", problem[1] if problem else ""):
+        if missing[1].partition(".")[0] == name.partition(".")[0]:
+            return f"{subject}there is no module {missing[1]!r} to import; its folder must be in PYTHONPATH."
+        return f"{subject}{name} needs the package {missing[1]!r}: pip install {missing[1].partition('.')[0]}"
+    module, _, short = name.rpartition(".")
+    try:
+        names = set(dir(import_module(module))) if module else set()
+    except Exception:  # whatever a module does when it is imported
+        return f"{subject}there is no module {module!r} to import; its folder must be in PYTHONPATH."
+    names |= {cls.__name__ for root in ROOTS for cls in _subclasses(root)} if not module else set()
+    what = f"{module} has no class {short!r}" if module else f"there is no class {name!r}"
+    return f"{subject}{what}{nearest(short, (known for known in names if not known.startswith('_')))}."
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    child: type
+    for child in cls.__subclasses__():
+        if cls is not nn.Module or child.__module__.startswith("padinv"):
+            yield child
+            yield from _subclasses(child)
+
+
+def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
+    """Where the user wrote a name or a value; the name itself if nowhere."""
+
+    def fits(entry: Given) -> bool:
+        key = entry.key.replace(".init_args.", ".").replace(".dict_kwargs.", ".")
+        named = not name or key == name or key.endswith(f".{name}") or name.endswith(f".{key}")
+        values = (value, value.rpartition(".")[2]) if value is not None else ()  # classes may go by their short names
+        return named and (value is None or str(entry.value) in values)
+
+    found = next(filter(fits, reversed(wrote)), None)  # what is written later counts
+    if found is None and value is not None and name:
+        return _place(wrote, name)
+    return found.place if found else name
+
+
+def _nearest_option(option: str, parser: ArgumentParser) -> str:
+    known = [string for action in parser._actions for string in action.option_strings]
+    if near := difflib.get_close_matches(option, known, n=1, cutoff=0.8):
+        return f"; the nearest is {near[0]}"
+    first, dot, rest = option.lstrip("-").partition(".")
+    groups = {string.lstrip("-").partition(".")[0] for string in known}
+    near = difflib.get_close_matches(first, groups, n=1)
+    return f"; the nearest is --{near[0]}{dot}{rest}" if near else ""
+
+
+def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentParser:
+    """The parser of the class that an option was refused for: the last one in the frames of an error's causes."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            for value in frame.f_locals.values():
+                if isinstance(value, ArgumentParser) and value._actions:
+                    parser = value
+        error = error.__cause__ or error.__context__
+    return parser
+
+
+def _arguments(class_paths: Iterable[str]) -> set[str]:
+    """What the constructors of classes take; older versions of jsonargparse have no parser of them left."""
+    names: set[str] = set()
+    for module, _, name in (path.rpartition(".") for path in class_paths):
+        try:
+            names |= set(inspect.signature(getattr(import_module(module), name)).parameters)
+        except (ImportError, AttributeError, TypeError, ValueError):  # what it is is told elsewhere
+            continue
+    return names
+
+
+def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _kinds(expected: str) -> list[str]:
+    """What a type is called in a config: "int", "true or false", each value of a Literal."""
+    if literal := re.search(r"Literal\[(.*)\]", expected):
+        return [value.strip().strip("'") for value in literal[1].split(",")]
+    names = {"NoneType": "null", "bool": "true or false", "Sequence": "a list", "Iterable": "a list", "list": "a list"}
+    short = expected.partition("[")[0].replace("<class '", "").replace("'>", "").rpartition(".")[2]
+    articles = {"int": "an integer", "float": "a number", "str": "text", "dict": "a mapping"}
+    return [names.get(short) or articles.get(short) or short]

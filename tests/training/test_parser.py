@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from padinv.cli import main
-from padinv.training.mistakes import given, nearest, one_line
+from padinv.training.parser import given, nearest, one_line
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fitting import ENCODER, padinv_process, quiet_trainer
 from padinv import ImageDataModule, PadInvModule
 from padinv.cli import main
 from padinv.training import ImageSchedule, LastCheckpoint, StopAtSignals
-from padinv.training.stopping import Stopped
+from padinv.training.callbacks.process import Stopped
 
 
 class Send(Callback):
@@ -99,7 +99,7 @@ def test_the_command_says_how_to_go_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for word in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.memory.{word}", bool)
+        monkeypatch.setattr(f"padinv.training.callbacks.process.{word}", bool)
     step, signum = PadInvModule.training_step, getattr(signal, name)
 
     def interrupted(module: PadInvModule, *args: Any) -> None:
@@ -143,7 +143,7 @@ def test_a_signal_to_one_of_two_processes_ends_both(tmp_path: Path, rank: int) -
     command = ["fit", "--config", "quickstart", "--data.batch_size=4"]
     command += ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.num_sanity_val_steps=0"]
     command += [f"--trainer.logger.save_dir={tmp_path}", f"--trainer.default_root_dir={tmp_path}"]
-    command += ["--trainer.callbacks+=test_stopping.Send", "--trainer.callbacks.hook=on_train_batch_start"]
+    command += ["--trainer.callbacks+=test_process.Send", "--trainer.callbacks.hook=on_train_batch_start"]
     command += ["--trainer.callbacks.images=16", f"--trainer.callbacks.rank={rank}"]
     result = padinv_process(*command, test_file=__file__)
     assert result.returncode == 143, result.stderr

@@ -1,4 +1,7 @@
-"""A run that is told to stop: by Ctrl+C, by a scheduler's SIGTERM, or by the end of its terminal."""
+"""What a run does to its process: it stops when it is told to, and keeps the memory that it frees.
+
+It is told by Ctrl+C, by a scheduler's SIGTERM, or by the end of its terminal.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from padinv.cpu import keep_freed_memory, set_apart
 from padinv.training.alternating import AlternatingModule
-from padinv.training.last_checkpoint import LastCheckpoint
-from padinv.training.schedule import images_seen
+from padinv.training.callbacks.last_checkpoint import LastCheckpoint
+from padinv.training.callbacks.schedule import images_seen
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Windows has no SIGHUP, which the end of a terminal or of its connection sends."""
@@ -119,3 +123,29 @@ class StopAtSignals(Callback):
 
 def _environment(trainer: Trainer) -> Any:
     return getattr(trainer.strategy, "cluster_environment", None)
+
+
+class KeepFreedMemory(Callback):
+    """Keeps the memory that a run on a CPU frees, after the first batch; at once if nothing is trained.
+
+    The first batch makes what stays, the moments of the optimizers; that is set apart from what comes and goes.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins."""
+        self.first = stage == "fit"
+        if not self.first:
+            keep_freed_memory()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Sets apart what the first batch makes."""
+        if self.first:
+            set_apart()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps what is freed from now on."""
+        if self.first:
+            keep_freed_memory()
+        self.first = False

@@ -13,8 +13,8 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.files import writing
+from padinv.training.callbacks.schedule import images_seen
 from padinv.training.run import make_run_directory
-from padinv.training.schedule import images_seen
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -7,10 +7,10 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from padinv.training.last_checkpoint import LastCheckpoint
-from padinv.training.pictures import ReconstructionPictures
+from padinv.training.callbacks.last_checkpoint import LastCheckpoint
+from padinv.training.callbacks.pictures import ReconstructionPictures
+from padinv.training.callbacks.schedule import ImageSchedule, images_seen
 from padinv.training.run import run_directory
-from padinv.training.schedule import ImageSchedule, images_seen
 
 
 class RunReport(Callback):
