@@ -1,4 +1,4 @@
-"""What trainings of two networks in turn have in common: steps by hand, counted in images, checked to be finite."""
+"""Base of trainings whose networks take turns: manual steps, counted in images, checked to be finite."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ UNFIT_CALLBACKS: dict[type[Callback], str] = {
     BatchSizeFinder: "give data.batch_size",
     BackboneFinetuning: "freeze parameters in an encoder of your own",
 }
-"""Callbacks that Lightning runs, or would, only where it steps the optimizer, and what to do instead."""
+"""Callbacks that work only where Lightning steps the optimizer, and what to do instead."""
 
 UNSAVED = "_unsaved"
-"""Among a checkpoint's hyper-parameters, the names of those that it does not hold: networks, losses, functions."""
+"""The key in a checkpoint's hyper-parameters that names those it does not hold: networks, losses, functions."""
 
 
 class AlternatingModule(LightningModule):
     """A module whose networks take turns under manual optimization, one step of each optimizer a batch.
 
     Args:
-        clip_norm: clips the gradient of each network to this norm; None for not.
+        clip_norm: clips the gradient of each network to this norm; None for no clipping.
         channels_last: keeps weights and images in this order, which is faster on most devices.
 
     Attributes:
         images_seen: how many images the run has trained on, on all ranks together.
-        signal: the number of a signal that this process was sent, 0 for none.
-        agreed_signal: the same of any process, as of the last step.
+        signal: the number of the signal that this process has received, 0 for none.
+        agreed_signal: the same for all processes together, as of the last step.
         steps: how many batches.
-        lambdas: weights of the terms of the losses; 1 for those that are not named.
+        lambdas: weights of the losses' terms; 1 for terms that are not named.
     """
 
     images_seen: Tensor
@@ -101,15 +101,15 @@ class AlternatingModule(LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Makes the module of a run anew. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
+        """Builds the module of a run again. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
 
         Args:
             checkpoint_path: of a run.
             map_location: as for ``torch.load``.
             hparams_file: a YAML file of arguments, instead of those in the checkpoint; the same classes may be in it.
             strict: whether all weights must be there.
-            weights_only: False lets the file run whatever it holds.
-            **kwargs: arguments that go before the saved ones: those that are no plain values, and classes of your own.
+            weights_only: False lets the file run any code that it holds.
+            **kwargs: arguments that override the saved ones: those that are no plain values, and classes of your own.
 
         Returns:
             The module with the run's weights.
@@ -128,14 +128,14 @@ class AlternatingModule(LightningModule):
             map_location,
             strict=strict,
             weights_only=weights_only,
-            **{**arguments, **kwargs, "_instantiator": None},  # or Lightning would have jsonargparse make the classes
+            **{**arguments, **kwargs, "_instantiator": None},  # or jsonargparse would build classes
         )
         module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
         return module
 
     @classmethod
     def _ask_for_unsaved(cls, saved: Any, where: str, given: Mapping[str, Any]) -> None:
-        """Raises CheckpointError if a network is not among the arguments that were saved, nor among those given."""
+        """Raises CheckpointError if a network is neither among the saved arguments nor among those given."""
         unsaved = saved.get(UNSAVED, ()) if isinstance(saved, Mapping) else ()
         missing = [str(name) for name in unsaved if name not in given] if isinstance(unsaved, list | tuple) else []
         if {"generator", "discriminator", "encoder"} & set(missing):
@@ -146,9 +146,9 @@ class AlternatingModule(LightningModule):
             )
 
     def keep_hyperparameters(self) -> None:
-        """Saves the arguments of the class whose ``__init__`` calls this, and notes the names of those that cannot be.
+        """Saves the arguments of the class whose ``__init__`` calls this, and the names of those that cannot be saved.
 
-        No checkpoint can hold what is no plain value.
+        A checkpoint holds plain values only.
         """
         with warnings.catch_warnings():
             # Lightning advises against saving modules; they are taken out again below.
@@ -168,7 +168,7 @@ class AlternatingModule(LightningModule):
             self.check_weights()
 
     def on_validation_end(self) -> None:
-        """Warns, before training, of callbacks that wait for a metric which that validation did not measure."""
+        """Warns, before training, of callbacks that wait for a metric which the first validation did not measure."""
         measured = list(self.trainer.callback_metrics) if self.trainer.sanity_checking else []
         for callback in self.trainer.callbacks if measured else ():  # type: ignore[attr-defined]  # set by a connector
             monitor = callback.monitor if isinstance(callback, EarlyStopping | ModelCheckpoint) else None
@@ -180,12 +180,12 @@ class AlternatingModule(LightningModule):
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lets no run that has diverged replace its last good checkpoint."""
+        """Keeps a run that has diverged from replacing its last good checkpoint."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
             self.check_weights()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lets no file choose what is deleted."""
+        """Keeps a file from choosing which files are deleted."""
         forget_foreign_paths(checkpoint)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -208,10 +208,10 @@ class AlternatingModule(LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Orders the weights; has checkpoints written whole; refuses to be one of several trainings meant as one.
+        """Lays out the weights, makes checkpoints whole files, and refuses processes that would each train by itself.
 
         Raises:
-            ConfigError: if all numbers were to have another precision than float32.
+            ConfigError: if the precision of all numbers is another than float32.
         """
         check_processes(self.trainer)
         precision = str(self.trainer.precision)
@@ -228,15 +228,15 @@ class AlternatingModule(LightningModule):
             self.to(memory_format=torch.channels_last)
 
     def on_fit_start(self) -> None:
-        """Refuses optimizers that cannot work; shows loggers the arguments, unless the command line shows them all.
+        """Refuses optimizers that cannot work, and logs the arguments, unless the command line logs its config.
 
         Raises:
-            ConfigError: if an optimizer computes the loss again in its step.
+            ConfigError: if an optimizer evaluates the loss in its step.
         """
         for optimizer in self.trainer.optimizers:
             closure = inspect.signature(type(optimizer).step).parameters.get("closure")
             again = closure is not None and closure.default is closure.empty
-            if again or hasattr(optimizer, "second_step"):  # LBFGS; SAM and its kin
+            if again or hasattr(optimizer, "second_step"):  # LBFGS; SAM and similar ones
                 raise ConfigError(
                     f"{type(optimizer).__name__} computes the loss several times a step, which networks that take "
                     "turns do not offer; take an optimizer such as torch.optim.Adam."
@@ -246,13 +246,13 @@ class AlternatingModule(LightningModule):
                 logger.log_hyperparams({"model": dict(self.hparams)})
 
     def on_train_start(self) -> None:
-        """Speeds the optimizers up, here, where a resumed run has theirs, too."""
+        """Fuses the optimizers, at a point where a resumed run has restored their state."""
         self._say_what_counts()
         for optimizer in self.optimizer_list():
             fuse_on_cpus(optimizer.optimizer)
 
     def _say_what_counts(self) -> None:
-        """Warns, in a run that goes on, of each option of an optimizer that the checkpoint has replaced."""
+        """Warns, in a resumed run, of each option of an optimizer that the checkpoint has replaced."""
         for number, wrapped in enumerate(self.optimizer_list() if self.trainer.ckpt_path is not None else ()):
             optimizer = wrapped.optimizer
             for name, configured in optimizer.defaults.items():
@@ -272,7 +272,7 @@ class AlternatingModule(LightningModule):
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def split_batch(self, images: Tensor, parts: int) -> list[Tensor]:
-        """Deals images (B, 3, H, W) out in turn: the groups of the minibatch standard deviation stay the same."""
+        """Deals images (B, 3, H, W) out in turn, which keeps the groups of the minibatch standard deviation."""
         return [images[i::parts] for i in range(min(parts, len(images)))]
 
     def take_step(
@@ -313,10 +313,10 @@ class AlternatingModule(LightningModule):
         return means
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clips here, where gradients are already unscaled under 16-mixed.
+        """Clips gradients, which are already unscaled here under 16-mixed.
 
         Raises:
-            ConfigError: if they are not, because the optimizer does it in its step.
+            ConfigError: if they are not, because a fused optimizer unscales them in its step.
         """
         if self.clip_norm is not None:
             scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
@@ -330,7 +330,7 @@ class AlternatingModule(LightningModule):
 
     def check_finite(self, loss: Tensor, terms: Mapping[str, Tensor], batch: Mapping[str, Any]) -> None:
         """Raises NonFiniteLossError, naming the step, the term and the batch's files, unless the loss is finite."""
-        # Decided by all ranks: one that stopped by itself would leave the others waiting for it.
+        # All ranks decide together: if one stopped by itself, the others would wait for it.
         notes = torch.tensor([not torch.isfinite(loss), self.signal], dtype=torch.int32, device=loss.device)
         not_finite, self.agreed_signal = self.trainer.strategy.reduce(notes, reduce_op="max").tolist()
         if not not_finite:
@@ -379,7 +379,7 @@ class AlternatingModule(LightningModule):
 
 
 def made(name: str, make: Callable[..., Any], learner: Any) -> Any:
-    """An optimizer of parameters, or a schedule of an optimizer.
+    """Makes an optimizer of parameters, or a schedule of an optimizer.
 
     Raises:
         ConfigError: if its class refuses the options it was given.
@@ -395,7 +395,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a hyper-parameter can stand in a checkpoint that is loaded with ``weights_only=True``."""
+    """Whether a hyper-parameter can be in a checkpoint that is loaded with ``weights_only=True``."""
     if isinstance(value, Mapping):
         return all(map(is_plain, value.values()))
     if isinstance(value, list | tuple):
@@ -433,7 +433,7 @@ def moving_average(decay: float) -> Callable[..., None]:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Moves the parameters of an average towards a network's, average ← decay·average + (1 - decay)·network.
 
-    Buffers are copied: they are constants, but for the mean latent, an average by itself.
+    Buffers are copied: they are constants, except for the mean latent, which is an average already.
     """
     moving_average(decay)(list(average.parameters()), [parameter.detach() for parameter in network.parameters()], 0)
     for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):

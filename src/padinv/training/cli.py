@@ -1,7 +1,7 @@
 """``padinv fit | validate | test``: a LightningCLI over typed YAML configs.
 
-``--config`` takes a file, or the name of a preset inside the package (:func:`presets`). Everything in a config can be
-given as an option, too: ``padinv fit --config quickstart --model.lambda_per 0.5``.
+``--config`` takes a file, or the name of a preset inside the package (:func:`presets`). Everything in a config is also
+an option: ``padinv fit --config quickstart --model.lambda_per 0.5``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from padinv.training.run import NoLogger, check_writable, discard_run, make_run_
 
 
 def presets(folder: str = "presets") -> dict[str, Path]:
-    """The configs in a folder of the package by name.
+    """The configs in a folder of the package, by name.
 
     Those of ``padinv fit``: quickstart, and the published recipes ffhq, church and bedroom.
     """
@@ -98,7 +98,7 @@ class RunConfigCallback(SaveConfigCallback):
 
     Attributes:
         path: of the config.
-        worked: whether the run has come to anything: a step of training.
+        worked: whether the run has made a step of training.
     """
 
     path = Path()
@@ -106,7 +106,7 @@ class RunConfigCallback(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes config.yaml on rank zero, and shows it to all loggers."""
-        # Nulls are kept: one may stand where the default is something else. The option has had two names.
+        # Nulls are kept, since a default may be another value. The option has had two names.
         keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
         self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
         written = yaml.safe_load(self.path.read_text(encoding="utf-8"))
@@ -119,17 +119,17 @@ class RunConfigCallback(SaveConfigCallback):
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Takes note."""
+        """Notes that the run has worked."""
         self.worked = True
 
 
 def callback(name: str, **arguments: Any) -> dict[str, Any]:
-    """A callback as a config names it; ``--NAME null`` switches it off, ``--NAME CLASS`` puts another in its place."""
+    """A callback as in a config; ``--NAME null`` switches it off, ``--NAME CLASS`` replaces it."""
     return {"class_path": name, "init_args": arguments} if arguments else {"class_path": name}
 
 
 def checkpoint(monitor: str) -> dict[str, Any]:
-    """What keeps the run as it was when a metric was at its smallest."""
+    """The callback that keeps the checkpoint with the smallest value of a metric."""
     return callback(
         "pytorch_lightning.callbacks.ModelCheckpoint",
         monitor=monitor,
@@ -147,19 +147,19 @@ class PadInvCLI(LightningCLI):
 
     Args:
         model_class: the class of the model; any subclass can be named in a config.
-        datamodule_class: the same of the data.
+        datamodule_class: the same for the data.
         args: words of a command line, or a config as a dictionary; those of the process if not given.
         run: whether the first word is a command, which is run.
-        **options: what else a LightningCLI takes.
+        **options: further options of LightningCLI.
 
     Attributes:
-        command: what starts a training, behind ``padinv``.
-        presets_folder: where in the package the presets are.
-        callbacks: those that every run has, by their keys in a config.
+        command: that starts a training, without ``padinv``.
+        presets_folder: folder of the presets in the package.
+        callbacks: of every run, by their keys in a config.
         defaults: of other options.
-        abouts: what each command does.
-        examples: for the short help, the first one to start with.
-        common: the options of the short help, each with what it does.
+        abouts: a line of help for each command.
+        examples: for the short help; the first one is a good start.
+        common: the options in the short help, each with a line.
     """
 
     presets_folder: ClassVar[str] = "presets"
@@ -223,13 +223,13 @@ class PadInvCLI(LightningCLI):
             "parser_class": PadInvParser,
             "parser_kwargs": {"prog": "padinv", "description": "GAN inversion with padding space."},
         }
-        # Lightning 2.6.6's own affair with torch >= 2.13; and each of our runs has a folder of its own.
+        # Lightning 2.6.6 itself, with torch >= 2.13; and each run has a folder of its own here.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "The dirpath has changed from")
         super().__init__(model_class, datamodule_class, args=args, run=run, **{**settings, **options})
 
     def program(self, command: str) -> str:
-        """What a command is called with."""
+        """The words that call a command."""
         return f"padinv {self.command if command == 'fit' else command}".strip()
 
     def summary(self, command: str) -> str:
@@ -262,19 +262,19 @@ class PadInvCLI(LightningCLI):
 
     @property
     def options(self) -> Namespace:
-        """The config of the command, or all of it if there is none."""
+        """The config of the command, or the whole config if there is no command."""
         options: Namespace = self.config.get(str(self.config.get("subcommand")), self.config)
         return options
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's, but for predict: padinv invert does that, for photographs of any kind."""
+        """Lightning's commands, except predict: padinv invert does that, for photographs of any kind."""
         return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
 
     # Parsing --------------------------------------------------------------------------------------------------------
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses; Lightning's own would warn that ``args`` are given although the process has some, too."""
+        """Parses the words. Lightning's own method would warn if ``args`` are given and the process has some, too."""
         if isinstance(args, dict | Namespace):
             self.words: list[str] = []
             self.config = parser.parse_object(args)
@@ -299,7 +299,7 @@ class PadInvCLI(LightningCLI):
             trainer["logger"] = named("padinv.training.run.NoLogger", save_dir=folder)
 
     def _ask_for_config(self) -> None:
-        """Raises ConfigError if nothing at all says what is to be trained, on what."""
+        """Raises ConfigError if nothing says what to train."""
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
             for word in self.words:
@@ -312,7 +312,7 @@ class PadInvCLI(LightningCLI):
             )
 
     def _hinted(self, error: PadInvError) -> PadInvError:
-        """The error, with a hint if there is no config, and so what was meant may have been another thing."""
+        """Adds a hint to the error if there is no config, as something else may have been meant."""
         if not self.words or any(word.startswith(("--config", "-c")) for word in self.words):
             return error
         first = self.examples[0]
@@ -350,18 +350,18 @@ class PadInvCLI(LightningCLI):
             default=True,
             help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
         )
-        # Configs of runs before padinv predict went have what it wrote with.
+        # configs of earlier runs have the options of the former padinv predict
         parser.add_argument("--writer", type=Any, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         own = {"model": self.subclass_mode_model, "data": self.subclass_mode_data}
         parser.set_defaults({**{k: v for k, v in self.defaults.items() if own.get(k, True)}, **self.callbacks})
 
     def _parse_ckpt_path(self) -> None:
-        """Leaves the config as it is: Lightning would put whatever the checkpoint names in place of the model's."""
+        """Leaves the config as it is: Lightning would replace the model's arguments by those in the checkpoint."""
 
     # Making what runs -----------------------------------------------------------------------------------------------
 
     def before_instantiate_classes(self) -> None:
-        """Reads checkpoints as tensors alone unless told otherwise: they may be somebody else's."""
+        """Reads checkpoints as tensors alone unless told otherwise, since they may come from anybody."""
         options = self.options
         if "weights_only" in options and options["weights_only"] is None:
             options["weights_only"] = True
@@ -369,9 +369,9 @@ class PadInvCLI(LightningCLI):
             check_checkpoint(options["ckpt_path"], weights_only=bool(options["weights_only"]))
 
     def instantiate_classes(self) -> None:
-        """Makes data, model and Trainer; what cannot be made is told in a sentence.
+        """Makes data, model and Trainer, or raises one sentence.
 
-        The model is what the config says; only if that says nothing of it, what the checkpoint says it was.
+        The config says what the model is. Only if it says nothing, the checkpoint does.
         """
         path = self.options.get("ckpt_path")
         if self.config.get("subcommand") not in (None, "fit") and path is not None and Path(path).is_file():
@@ -390,7 +390,7 @@ class PadInvCLI(LightningCLI):
             raise self._hinted(own) from error
 
     def _changed_arguments(self, model: Namespace) -> dict[str, Any] | None:
-        """Those plain values of a model's that differ from the defaults; None if it has other parts than these."""
+        """The plain arguments of a model that differ from the defaults; None if others than plain ones differ."""
         command = self.config["subcommand"]
         default = self.parser.parse_args([command])[command]["model"]
         values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))
@@ -400,7 +400,7 @@ class PadInvCLI(LightningCLI):
         return changed
 
     def _restore_model(self, path: str, changed: dict[str, Any]) -> LightningModule:
-        """Makes the model that a checkpoint says it was, of padinv's own classes alone; its weights come later."""
+        """Makes the model that a checkpoint describes, from padinv's own classes alone; its weights come later."""
         saved = saved_arguments(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, path)
         name = saved.get("_class_path") if isinstance(saved, dict) else None
         default = self.defaults["model"]["class_path"]
@@ -413,11 +413,11 @@ class PadInvCLI(LightningCLI):
         return module
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the Trainer, with those of the run's callbacks that are wanted."""
+        """Makes the Trainer, with those of the run's callbacks that are switched on."""
         options = self.config_init.get(str(self.subcommand), self.config_init)
         trainer = {**options["trainer"], **kwargs}
         own = [options[key] for key in self._parser(self.subcommand).callback_keys if options[key] is not None]
-        if trainer.get("barebones"):  # Lightning refuses whatever else there is
+        if trainer.get("barebones"):  # Lightning refuses anything else
             own = [callback for callback in own if isinstance(callback, ImageSchedule)]
             unset = ("logger", "log_every_n_steps", "num_sanity_val_steps", "enable_model_summary")
             trainer |= dict.fromkeys(unset)
@@ -436,11 +436,11 @@ class PadInvCLI(LightningCLI):
                 trainer[option] = False  # or Lightning would add one of its own
         try:
             return self._instantiate_trainer(trainer, own)
-        except Exception as error:  # its checks raise whatever they like
+        except Exception as error:  # its checks raise errors of any class
             raise reason(error) or ConfigError(about_trainer(error, trainer)) from error
 
     def after_instantiate_classes(self) -> None:
-        """Fails before anything is computed if it could not be done, or its results not be kept; keeps freed memory."""
+        """Checks, before anything is computed, that the run can work and write its results; keeps freed memory."""
         options = self.options
         if not self.model.automatic_optimization:
             for option, off, ours in (
@@ -461,7 +461,7 @@ class PadInvCLI(LightningCLI):
             self.trainer.callbacks.append(KeepFreedMemory())  # type: ignore[attr-defined]  # Lightning's own way
 
     def _refuse_random_weights(self) -> None:
-        """Raises ConfigError if an encoder that has learned nothing would be measured."""
+        """Raises ConfigError if the encoder to measure has random weights."""
         command, options = self.subcommand, self.options
         if command in (None, "fit") or options["ckpt_path"] is not None or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -474,7 +474,7 @@ class PadInvCLI(LightningCLI):
     # Running --------------------------------------------------------------------------------------------------------
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs; a run that comes to nothing leaves no folder."""
+        """Runs the command; a run that has made no step leaves no folder."""
         is_new = isinstance(self.trainer.logger, NUMBERING) and not run_directory(self.trainer).exists()
         try:
             super()._run_subcommand(subcommand)
@@ -488,7 +488,7 @@ class PadInvCLI(LightningCLI):
 
 
 def _lightning_says_it_all(error: Exception) -> bool:
-    """Whether it is of Lightning's checks, a package that a callback lacks, or a metric that there is not."""
+    """Whether an error is Lightning's own check, a package that a callback lacks, or an unknown metric."""
     text = str(error)
     return (
         isinstance(error, MisconfigurationException)
@@ -498,7 +498,7 @@ def _lightning_says_it_all(error: Exception) -> bool:
 
 
 def _replaces(kind: type, callback: Callback) -> bool:
-    """Whether a callback of the user's, or a switch, stands in for one of the run's own."""
+    """Whether a user's callback, or a flag, replaces one of the run's own."""
     return isinstance(callback, kind) or (issubclass(kind, type(callback)) and type(callback) is not Callback)
 
 
@@ -521,7 +521,7 @@ def run_command(command: str, args: Sequence[str], cli: type[PadInvCLI] = PadInv
             words = ["padinv", cli.command, *(["--config", str(config)] if config.is_file() else [])]
             print(f"Go on with: {shlex.join([*words, '--ckpt_path', str(stopped.path)])}", file=sys.stderr)
         return int(stopped.code or 0)
-    except SystemExit as end:  # Lightning's own, where there was nothing to save
+    except SystemExit as end:  # Lightning's own exit, when there was nothing to save
         if isinstance(end, SIGTERMException) or isinstance(end.__context__, KeyboardInterrupt):
             print("padinv: stopped.", file=sys.stderr)
             return 128 + (signal.SIGTERM if isinstance(end, SIGTERMException) else signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What training on several processes needs, so that it is the training of one process with all their batches."""
+"""Makes training on several processes the same as training on one process with all their batches."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Launched(NamedTuple):
 
     Attributes:
         by: the launcher.
-        in_all: how many.
-        on_this_node: how many of them.
+        in_all: number of processes.
+        on_this_node: number of those on this node.
     """
 
     by: str
@@ -31,7 +31,7 @@ class Launched(NamedTuple):
 
 
 def launched_processes(environment: Mapping[str, str] = os.environ) -> Launched | None:
-    """What torchrun or SLURM's srun has started; None for a process started by hand.
+    """The processes that torchrun or SLURM's srun has started; None for a process started by hand.
 
     >>> launched_processes({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"})
     Launched(by='torchrun', in_all=16, on_this_node=8)
@@ -48,7 +48,7 @@ def launched_processes(environment: Mapping[str, str] = os.environ) -> Launched 
 
 
 def check_processes(trainer: Trainer) -> None:
-    """Raises ConfigError if several processes were started, but each would train by itself, or in too small a group."""
+    """Raises ConfigError if a launcher has started several processes, but the Trainer expects fewer."""
     launched = launched_processes()
     if launched is not None and launched.in_all != trainer.world_size:
         raise ConfigError(
@@ -59,9 +59,9 @@ def check_processes(trainer: Trainer) -> None:
 
 
 def allow_unused_parameters(strategy: Strategy) -> None:
-    """Makes DDP, unless it was told otherwise, look in each backward for the parameters that this one leaves out.
+    """Makes DDP look for unused parameters in each backward pass, unless it was told otherwise.
 
-    Alternating updates need it: plain ``ddp`` waits for the gradients of both networks in the backward of either. It is
+    Alternating updates need it: in the backward pass of one network, plain ``ddp`` waits for gradients of both. It is
     ``ddp_find_unused_parameters_true``, but leaves ``strategy: auto`` as it is, which one process and MPS need.
     """
     if isinstance(strategy, DDPStrategy):
@@ -69,9 +69,9 @@ def allow_unused_parameters(strategy: Strategy) -> None:
 
 
 def synchronize_batchnorm(strategy: Strategy) -> None:
-    """Has a strategy of several processes convert BatchNorm layers when it is set up, and back when it is torn down.
+    """Makes a strategy of several processes convert BatchNorm layers at its setup, and back at its teardown.
 
-    So the command line and Python's ``Trainer(devices=8)`` have it alike, whatever plugins there are.
+    So the command line and Python's ``Trainer(devices=8)`` do the same, with any plugins.
     """
     if isinstance(strategy, ParallelStrategy) and type(strategy._layer_sync) in (type(None), TorchSyncBatchNorm):
         strategy._layer_sync = SyncBatchNorm()  # read when the model is wrapped, after setup()
@@ -84,7 +84,7 @@ class SyncBatchNorm(TorchSyncBatchNorm):
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Makes every BatchNorm layer, in training mode, one over the batches of all processes."""
+        """Replaces every BatchNorm layer by one that normalizes over the batches of all processes."""
         if not isinstance(model, LightningModule) or model.trainer.strategy.root_device.type != "cpu":
             return super().apply(model)
         for layer in model.modules():
@@ -93,7 +93,7 @@ class SyncBatchNorm(TorchSyncBatchNorm):
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Makes them what they were."""
+        """Puts the original layers back."""
         for layer in model.modules():
             if type(layer) is GlobalBatchNorm2d:
                 layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]  # its base, with the same attributes
@@ -101,7 +101,7 @@ class SyncBatchNorm(TorchSyncBatchNorm):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm2d whose batch, in training mode, is that of all processes together; it has no state of its own."""
+    """A BatchNorm2d that, in training mode, normalizes over all processes' batches. It adds no state."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes each channel of (B, C, H, W); all processes must call it."""

@@ -54,7 +54,7 @@ def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 
 
 def _itself(config: dict[str, Any]) -> dict[str, Any]:
-    """What an encoder's configuration says of the encoder, without the rest of its generator, which files may lack."""
+    """An encoder's configuration without the parts that describe its generator, which files may lack."""
     used = {4 * bool(config.get("replace_const")), *config.get("padded_resolutions", [])}
     code = dict(config.get("code", {}))
     code["channels"] = {r: width for r, width in code.get("channels", {}).items() if r in used}
@@ -87,16 +87,16 @@ class PadInvModule(AlternatingModule):
             those of ReduceLROnPlateau are validations, whose val/mse it looks at if it names no other metric.
         scheduler_d: the same for the discriminator.
         scheduler_images: images for one step of the schedules, on all ranks together.
-        clip_norm: clips the gradient of each network to this norm; None for not.
+        clip_norm: clips the gradient of each network to this norm; None for no clipping.
         accumulate: parts that each batch is worked through in; same step, less memory. BatchNorm sees the parts.
-        ema_images: half-life, in images, of a moving average of the encoder, which is then what is validated and saved
-            for use; None for none.
-        encoder_weights: what the encoder starts from, as for :func:`padinv.load_encoder` ("congress64", a checkpoint);
-            it must be of the same kind and size. Random weights if not given.
+        ema_images: half-life, in images, of a moving average of the encoder, which validation and saved encoders then
+            use; None for no average.
+        encoder_weights: an encoder to start from, as for :func:`padinv.load_encoder` ("congress64", a checkpoint), of
+            the same kind and size. Random weights if not given.
         channels_last: keeps weights and images in this order, which is faster on most devices.
         checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
             keeping them (:mod:`padinv.cpu.recomputation`): less memory, more time. "cheap" does so for all but
-            convolutions. A number is the least size, in pixels a side, of the maps for which it is done.
+            convolutions. A number is the smallest size, in pixels a side, of maps to compute again.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
         sync_batchnorm: on several processes, normalizes over the batches of all of them, as one process would.
 
@@ -308,7 +308,7 @@ class PadInvModule(AlternatingModule):
         self.steps += 1
         for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
             for scheduler in self._schedulers():
-                # One that was made for fewer steps, as OneCycleLR is, stays at its end, where it would raise an error.
+                # A schedule of fixed length, as OneCycleLR, stays at its end; a further step would raise an error.
                 if not isinstance(scheduler, ReduceLROnPlateau) and scheduler.last_epoch + 1 < _end(scheduler):
                     scheduler.step()
         rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
@@ -364,7 +364,7 @@ class PadInvModule(AlternatingModule):
         """One optimizer for the encoder, a second for the discriminator if there is one, and their schedules.
 
         Raises:
-            ConfigError: if a schedule waits for a metric that there is not.
+            ConfigError: if a schedule waits for an unknown metric.
         """
         optimizers, schedulers = [], []
         for name, network, make, schedule in zip(
@@ -421,7 +421,7 @@ class PadInvModule(AlternatingModule):
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
         before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
-        for option in ("padding_level", "first_for_all"):  # which no shape tells
+        for option in ("padding_level", "first_for_all"):  # options that no shape tells
             if option in before and before[option] != now.get(option, before[option]):
                 raise CheckpointError(
                     f"The checkpoint's encoder was trained with {option} {before[option]}, but this run's has "
@@ -434,7 +434,7 @@ class PadInvModule(AlternatingModule):
 
 
 def _end(scheduler: Any) -> float:
-    """After how many steps a schedule is at its end."""
+    """The number of steps after which a schedule ends."""
     return getattr(scheduler, "total_steps", None) or float("inf")
 
 

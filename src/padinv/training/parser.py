@@ -1,9 +1,9 @@
-"""The parser of ``padinv fit`` and its kin: a short help first, and each mistake told in one sentence.
+"""The parser of ``padinv fit`` and similar commands: a short help, and one sentence for each mistake.
 
 The sentence says where the user wrote an option, and which name is the nearest.
 
-jsonargparse tells the innermost name alone, below all types that were tried. Where it stands is looked up in the words
-of the command line and in the files behind ``--config``.
+jsonargparse names only the innermost option, below all types that it tried. This looks it up in the words of the
+command line and in the files behind ``--config``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PadInvParser(LightningArgumentParser):
 
     Attributes:
         summary: the short help; None for the full one.
-        words: what was given on the command line, to tell where a mistake stands.
+        words: of the command line, to tell where a mistake is.
     """
 
     summary: str | None = None
@@ -48,7 +48,7 @@ class PadInvParser(LightningArgumentParser):
         return super().format_help(*args) if self.summary is None else self.summary
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises ConfigError with one sentence; parsers of a class inside raise what they always raise."""
+        """Raises ConfigError with one sentence; parsers of nested classes raise their usual errors."""
         if not self.exit_on_error:
             super().error(message, ex)
         raise ConfigError(describe(message, ex, self, self.words)) from ex
@@ -71,10 +71,10 @@ class HelpAll(argparse.Action):
 ROOTS: tuple[type, ...] = (
     Callback, Logger, Profiler, Strategy, Optimizer, LRScheduler, LightningModule, LightningDataModule, nn.Module,
 )  # fmt: skip
-"""What the classes of a config are subclasses of."""
+"""The base classes of the classes in a config."""
 
 REFUSED = r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)|does not accept (?:option|nested key) '([^']+)'"
-"""How jsonargparse 4.39 to 4.53 say that an option is not known."""
+"""The messages of jsonargparse 4.39 to 4.53 for an unknown option."""
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
@@ -88,7 +88,7 @@ class Given(NamedTuple):
 
 
 def given(args: Sequence[str]) -> Iterator[Given]:
-    """All that the words of a command line say, and the files behind ``--config``."""
+    """Everything in the words of a command line and in the files behind ``--config``."""
     words = iter(args)
     for word in words:
         if not word.startswith("-"):
@@ -135,11 +135,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def describe(message: str, error: BaseException | None, parser: ArgumentParser, args: Sequence[str]) -> str:
-    """Makes one sentence of jsonargparse's message.
+    """Turns jsonargparse's message into one sentence.
 
     Args:
-        message: what it says.
-        error: what it made that of.
+        message: jsonargparse's.
+        error: that it was made from.
         parser: of the subcommand.
         args: the words of the command line, behind ``padinv``.
     """
@@ -197,7 +197,7 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
         )
         value = match[1] if (match := re.fullmatch(r"NestedArg\(key='[^']*', val='(.*)'\)", value)) else value
         kinds = list(dict.fromkeys(kind for part in expected for kind in _kinds(part)))
-        kinds.sort(key="null".__eq__)  # null last, whatever the order that types were tried in
+        kinds.sort(key="null".__eq__)  # null comes last, in whatever order types were tried
         listed = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         near = nearest(value, kinds) if len(kinds) > 4 else ""
         return f"{_place(wrote, key, value)} must be {listed}, not {value!r}{near}."
@@ -206,7 +206,7 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
 
 
 def _innermost_reason(message: str) -> tuple[str, str]:
-    """The last key that a message names, and the lines that stand below it: outer types were tried in vain."""
+    """The last key that a message names, and the lines below it: the outer types only failed because of it."""
     keys = list(re.finditer(r'(?:Parser key|Key) "([^"]+)":?', message))
     if not keys:
         return "", message
@@ -218,16 +218,16 @@ def _innermost_reason(message: str) -> tuple[str, str]:
 
 
 def one_line(message: str) -> str:
-    """A message of several lines as one, without its bullets."""
+    """Joins the lines of a message, without bullets."""
     text = " ".join(line.strip().removeprefix("- ").strip() for line in message.strip().splitlines())
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
 def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
-    """Makes one sentence of what Lightning's Trainer raised when it was made, or when it began.
+    """Turns an error of Lightning's Trainer, at its making or its start, into one sentence.
 
     Args:
-        error: of Lightning's.
+        error: of Lightning.
         trainer: its options.
     """
     accelerator, strategy = trainer.get("accelerator"), trainer.get("strategy")
@@ -248,13 +248,13 @@ def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
 
 
 def about_class(error: Exception, args: Sequence[str]) -> str | None:
-    """Makes one sentence of what jsonargparse raised when a class could not be made; None if it is something else."""
+    """Turns jsonargparse's error for a class that cannot be made into one sentence; None for other errors."""
     match = re.search(r"Problem with given class_path '([^']+)'", str(error))
     return _about_class(match[1], str(error), list(given(args))) if match else None
 
 
 def _about_class(name: str, message: str, wrote: list[Given]) -> str:
-    """What is the matter with a class: there is none of that name, or it cannot be made."""
+    """Says what is wrong with a class: its name is unknown, or it cannot be made."""
     place = _place(wrote, "", name)
     subject = f"{place}: " if place else ""
     problem = re.search(rf"class_path '{re.escape(name)}':\s*(.*?)(?:\n\s*- |\nGiven value|$)", message, re.DOTALL)
@@ -267,7 +267,7 @@ def _about_class(name: str, message: str, wrote: list[Given]) -> str:
     module, _, short = name.rpartition(".")
     try:
         names = set(dir(import_module(module))) if module else set()
-    except Exception:  # whatever a module does when it is imported
+    except Exception:  # importing a module can raise anything
         return f"{subject}there is no module {module!r} to import; its folder must be in PYTHONPATH."
     names |= {cls.__name__ for root in ROOTS for cls in _subclasses(root)} if not module else set()
     what = f"{module} has no class {short!r}" if module else f"there is no class {name!r}"
@@ -283,7 +283,7 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
-    """Where the user wrote a name or a value; the name itself if nowhere."""
+    """The place where the user wrote a name or a value; the name itself if there is none."""
 
     def fits(entry: Given) -> bool:
         key = entry.key.replace(".init_args.", ".").replace(".dict_kwargs.", ".")
@@ -291,7 +291,7 @@ def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
         values = (value, value.rpartition(".")[2]) if value is not None else ()  # classes may go by their short names
         return named and (value is None or str(entry.value) in values)
 
-    found = next(filter(fits, reversed(wrote)), None)  # what is written later counts
+    found = next(filter(fits, reversed(wrote)), None)  # the last one counts
     if found is None and value is not None and name:
         return _place(wrote, name)
     return found.place if found else name
@@ -308,7 +308,7 @@ def _nearest_option(option: str, parser: ArgumentParser) -> str:
 
 
 def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentParser:
-    """The parser of the class that an option was refused for: the last one in the frames of an error's causes."""
+    """The parser of the class that refused an option: the last one in the frames of an error's causes."""
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             for value in frame.f_locals.values():
@@ -319,12 +319,12 @@ def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentP
 
 
 def _arguments(class_paths: Iterable[str]) -> set[str]:
-    """What the constructors of classes take; older versions of jsonargparse have no parser of them left."""
+    """The arguments of classes' constructors; older versions of jsonargparse have no parser left at this point."""
     names: set[str] = set()
     for module, _, name in (path.rpartition(".") for path in class_paths):
         try:
             names |= set(inspect.signature(getattr(import_module(module), name)).parameters)
-        except (ImportError, AttributeError, TypeError, ValueError):  # what it is is told elsewhere
+        except (ImportError, AttributeError, TypeError, ValueError):  # the kind of error is told elsewhere
             continue
     return names
 
@@ -336,7 +336,7 @@ def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseExcept
 
 
 def _kinds(expected: str) -> list[str]:
-    """What a type is called in a config: "int", "true or false", each value of a Literal."""
+    """The names of a type's values in a config: "int", "true or false", each value of a Literal."""
     if literal := re.search(r"Literal\[(.*)\]", expected):
         return [value.strip().strip("'") for value in literal[1].split(",")]
     names = {"NoneType": "null", "bool": "true or false", "Sequence": "a list", "Iterable": "a list", "list": "a list"}

@@ -1,4 +1,4 @@
-"""From what stands behind ``--ckpt_path`` to a checkpoint that is there, and to where its results belong."""
+"""Finds the checkpoint behind ``--ckpt_path``, and the place for its results."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ VERSIONED = ("CSVLogger", "TensorBoardLogger")
 """Loggers that number their runs' folders, ``save_dir/name/version_N``."""
 
 RESULTS = {"validate": "validation", "test": "test"}
-"""What the folder is called that a command writes its results into."""
+"""The folder into which each command writes its results."""
 
 SHARDED = ("meta.pt", "latest", ".metadata", "checkpoint")
-"""What is in a folder that is itself a checkpoint, as FSDP and DeepSpeed write them."""
+"""Files in a folder that is itself a checkpoint, as FSDP and DeepSpeed write them."""
 
 
 def resolve_checkpoint(options: Namespace) -> None:
-    """Puts a file's path in place of what a command's ``ckpt_path`` says.
+    """Replaces a command's ``ckpt_path`` by the path of a file.
 
-    ``last`` is the ``last.ckpt`` of the newest run under this config's name, ``best`` the checkpoint that run would
-    keep longest. A run's folder, or its ``checkpoints``, stand for its ``last.ckpt``.
+    ``last`` is the ``last.ckpt`` of the newest run under this config's name, ``best`` the best checkpoint of that run.
+    A run's folder, or its ``checkpoints``, stand for its ``last.ckpt``.
 
     Raises:
         ConfigError: if there is none.
@@ -52,14 +52,14 @@ def resolve_checkpoint(options: Namespace) -> None:
 
 
 def check_checkpoint(given: str, weights_only: bool = True) -> None:
-    """Looks into a checkpoint before anything is made for it.
+    """Checks a checkpoint before anything is built for it.
 
     Args:
-        given: the path; what is no path of this machine is Lightning's to find.
-        weights_only: False for what may hold more than tensors, which is then not looked into.
+        given: the path; Lightning looks for what is no path of this machine.
+        weights_only: False for files that may hold more than tensors, which are not checked.
 
     Raises:
-        CheckpointError: if it is not there, damaged, or no run's.
+        CheckpointError: if it is missing, damaged, or no run's.
     """
     path = Path(given)
     if given == "hpc" or "://" in given or given.startswith("registry:"):
@@ -74,8 +74,8 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
         return
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a damaged file, or another one, makes torch do
-        open_checkpoint(path)  # says what it is, if it is not a network of another kind
+    except Exception as error:  # torch raises errors of any class for a damaged file
+        open_checkpoint(path)  # says what the file is, unless it is a network
         raise CheckpointError(f"{given} is no checkpoint of a run, which Lightning writes as .ckpt.") from error
     if not isinstance(content, dict) or not {"state_dict", "pytorch-lightning_version"} <= set(content):
         raise CheckpointError(
@@ -85,13 +85,13 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
 
 
 def place_results(command: str, options: Namespace) -> None:
-    """Has validate and test write beside the checkpoint, so that they use up no version of their own.
+    """Makes validate and test write beside the checkpoint, so that they do not use up a version.
 
     Results go to ``test`` (``validation``) in the run's folder, or ``test_1`` and so on where there are some already.
-    Without a run's folder that can be written to it is the folder of all runs of this name.
+    If there is no such folder, or it cannot be written to, they go to the folder of all runs of this name.
 
     Args:
-        command: which.
+        command: validate or test.
         options: its config, which is changed.
     """
     folder = runs_folder(options)
@@ -112,7 +112,7 @@ def place_results(command: str, options: Namespace) -> None:
 
 
 def runs_folder(options: Namespace) -> Path:
-    """Where the runs of a config are, each in a folder of its own: ``save_dir/name`` of its first logger."""
+    """The folder of a config's runs, ``save_dir/name`` of its first logger."""
     trainer = options["trainer"]
     root = trainer.get("default_root_dir") or "."
     loggers = trainer.get("logger")
@@ -133,7 +133,7 @@ def _short(logger: Namespace) -> str:
 
 
 def named(class_path: str, **arguments: Any) -> Namespace:
-    """A class as a parsed config has it."""
+    """The form that a class has in a parsed config."""
     return Namespace(class_path=class_path, init_args=Namespace(**arguments))  # type: ignore[no-untyped-call]
 
 
@@ -162,7 +162,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _best(last: Path) -> Path:
-    """What the run's ModelCheckpoint held for the best when it wrote its last.ckpt, wherever the run is now."""
+    """The best checkpoint at the time of last.ckpt, as the run's ModelCheckpoint says, wherever the run is now."""
     check_checkpoint(str(last))
     callbacks = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})
     for state in callbacks.values():

@@ -14,7 +14,7 @@ from padinv.exceptions import ConfigError
 
 
 class NoLogger(Logger):
-    """Logs nothing, but gives a run a folder of its own all the same: ``save_dir/name/version``.
+    """Logs nothing, but gives a run its own folder ``save_dir/name/version``.
 
     Args:
         save_dir: where runs are.
@@ -47,7 +47,7 @@ class NoLogger(Logger):
 
     @property
     def experiment(self) -> None:
-        """Nothing that logs."""
+        """Does nothing, as there is nothing to log to."""
 
     def log_metrics(self, *_: Any, **__: Any) -> None:
         """Does nothing."""
@@ -70,7 +70,7 @@ def run_directory(trainer: Trainer) -> Path:
 
 
 def make_run_directory(trainer: Trainer) -> Path:
-    """Makes the run's folder, on rank zero, and says on all where it is."""
+    """Makes the run's folder on rank zero, and returns it on all ranks."""
     directory = run_directory(trainer)
     if trainer.is_global_zero:
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def make_run_directory(trainer: Trainer) -> Path:
 
 
 def check_writable(trainer: Trainer) -> None:
-    """Raises ConfigError unless files can be written wherever the run will; call it before anything is computed."""
+    """Raises ConfigError unless every folder of the run can be written to; call it before anything is computed."""
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for folder in map(Path, sorted(filter(None, folders))):
         try:
@@ -93,6 +93,6 @@ def check_writable(trainer: Trainer) -> None:
 
 
 def discard_run(trainer: Trainer, folder: Path) -> None:
-    """Removes the folder of a run that has come to nothing: the next run takes its version. It waits for no rank."""
+    """Removes the folder of a run that made no step, so that the next run takes its version. It waits for no rank."""
     if trainer.is_global_zero and trainer.loggers and not list(folder.glob("checkpoints/*")):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The checkpoint to go on from: always the latest state, whatever becomes of the run."""
+"""The checkpoint to go on from: always the latest state, however the run ends."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from padinv.training.run import make_run_directory
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints, whoever asks for them, beside their place, and moves them there once they are on the disk.
+    """Writes all checkpoints beside their place, and moves them there once they are on the disk.
 
-    Lightning's own are copied from the temporary folder if that is on another disk: a process that is killed meanwhile
-    leaves a part of one in place of the last, and a full temporary folder ends the run.
+    Lightning copies its checkpoints from the temporary folder if that is on another disk. A process that is killed
+    meanwhile leaves half a checkpoint in the place of the last one, and a full temporary folder ends the run.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes to a path, or as Lightning does to an address such as ``s3://…``.
+        """Writes to a path, or, as Lightning does, to an address such as ``s3://…``.
 
         Raises:
-            CheckpointError: if there is no room, or the folder cannot be written to; what was there still is.
+            CheckpointError: if the disk is full, or the folder cannot be written to; the earlier file is still there.
         """
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -39,14 +39,14 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads tensors alone unless told otherwise; from an address Lightning would run what the file holds."""
+        """Reads tensors alone unless told otherwise; from an address, Lightning would run code in the file."""
         return super().load_checkpoint(path, map_location, weights_only is not False)
 
 
 class LastCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` every so many images, after each validation, at the end and when interrupted.
 
-    Lightning runs checkpoint callbacks after all others: listed behind ModelCheckpoint, it holds what that one knows.
+    Lightning runs checkpoint callbacks last: listed after ModelCheckpoint, this one also saves that one's state.
     Lightning's ``ModelCheckpoint(monitor=..., save_last=True)`` writes its last one only when the metric improves.
 
     Args:
@@ -68,7 +68,7 @@ class LastCheckpoint(Checkpoint):
         self.path = make_run_directory(trainer) / "checkpoints" / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts from where a resumed run stands."""
+        """Counts from the images that a resumed run has seen."""
         self._saved = images_seen(pl_module)
 
     def on_train_batch_end(
@@ -90,14 +90,14 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves what was learned so far.
 
-        Saving waits for all ranks. An error meets each of them elsewhere, but all raise a non-finite loss at one place.
-        A run that has diverged leaves the last checkpoint alone: what it has become, if that is still numbers, goes to
+        Saving waits for all ranks. Other errors meet each rank at another place, but all raise a non-finite loss
+        together. A run that has diverged leaves the last checkpoint as it is. Its own state, if still finite, goes to
         ``diverged.ckpt`` beside it.
         """
         if trainer.state.fn != "fit":
             return
         if isinstance(exception, NonFiniteLossError):
-            with suppress(NonFiniteLossError):  # nor are the weights finite, then
+            with suppress(NonFiniteLossError):  # then its weights are not finite either
                 self.save(trainer, pl_module, self.path.with_name("diverged.ckpt"))
         elif trainer.world_size == 1:
             self.save(trainer, pl_module)
@@ -108,7 +108,7 @@ class LastCheckpoint(Checkpoint):
         Args:
             trainer: of the run.
             pl_module: its module.
-            path: another one than ``last.ckpt``.
+            path: to save to; ``last.ckpt`` if not given.
         """
         seen = images_seen(pl_module)
         if seen > self._saved and not getattr(trainer, "fast_dev_run", False):

@@ -1,4 +1,4 @@
-"""Pictures of a run, to its folder and to whatever logger it has."""
+"""Draws pictures of a run into its folder, and to its loggers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ReconstructionPictures(Callback):
 
     @staticmethod
     def path(directory: Path) -> Path:
-        """Where the picture of reconstructions is, in a run's folder."""
+        """The path of the picture of reconstructions, in a run's folder."""
         return directory / "pictures" / "reconstructions.png"
 
 
@@ -83,7 +83,7 @@ def draw_reconstructions(module: PadInvModule, images: Tensor) -> dict[str, Tens
 
 
 def log_image(logger: Logger, key: str, image: Tensor, step: int) -> None:
-    """Logs an image (3, H, W) in [0, 1] to a logger that can: W&B and its kin, or TensorBoard; others get none."""
+    """Logs an image (3, H, W) in [0, 1] to a logger that takes images, such as W&B or TensorBoard."""
     if hasattr(logger, "log_image"):
         logger.log_image(key=key, images=[image], step=step)
         return

@@ -42,18 +42,18 @@ class Stopped(SystemExit):
 class StopAtSignals(Callback):
     """Ends training at a signal, after the step in progress, with a checkpoint that holds this step.
 
-    A signal may reach one process of many, or each in another step. It only leaves a note. The ranks compare notes
-    where they agree anyway on whether the loss is finite (:meth:`.AlternatingModule.check_finite`), so that all save
-    together and end after the same step. A second signal ends the process at once.
+    A signal may reach one process of many, or each in another step. The handler only notes it. The ranks share their
+    notes where they also agree on whether the loss is finite (:meth:`.AlternatingModule.check_finite`), so that all
+    save together and end after the same step. A second signal ends the process at once.
 
-    SLURM's SIGUSR1 stays Lightning's.
+    Lightning handles SLURM's SIGUSR1.
     """
 
     def __init__(self) -> None:
         self.noted = 0
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens from here on; Lightning, which has installed handlers of its own, puts the old ones back."""
+        """Listens from here on: Lightning has installed its handlers by now, and later puts the old ones back."""
         self.listen(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,7 +72,8 @@ class StopAtSignals(Callback):
 
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
-                if signum != getattr(signal, "SIGHUP", None) or signal.getsignal(signum) != signal.SIG_IGN:  # nohup's
+                # nohup ignores SIGHUP
+                if signum != getattr(signal, "SIGHUP", None) or signal.getsignal(signum) != signal.SIG_IGN:
                     signal.signal(signum, note)
 
     def on_train_batch_end(
@@ -88,7 +89,7 @@ class StopAtSignals(Callback):
             self.stop(trainer, pl_module, self.noted)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops several processes where all of them are."""
+        """Stops several processes, which are all at this point."""
         if trainer.state.fn == "fit":
             self.stop(trainer, pl_module, self.agree(trainer))
 
@@ -98,7 +99,7 @@ class StopAtSignals(Callback):
         return int(trainer.strategy.reduce(noted, reduce_op="max"))
 
     def stop(self, trainer: Trainer, pl_module: LightningModule, signum: int) -> None:
-        """Saves and ends, if there was a signal; on all ranks.
+        """Saves and ends after a signal, on all ranks together.
 
         Raises:
             Stopped: the end.
@@ -110,7 +111,7 @@ class StopAtSignals(Callback):
             last.save(trainer, pl_module)
         code = 128 + signum
         if not trainer.is_global_zero:
-            # Lightning kills the first process, and its exit code, if one that it has started itself ends with another.
+            # Lightning kills the first process, whose exit code is then lost, if one that it has started ends with an error.
             raise Stopped(0 if isinstance(_environment(trainer), LightningEnvironment) else code)
         path = last.path if last is not None and last.path.is_file() else None
         kept = (
@@ -128,17 +129,17 @@ def _environment(trainer: Trainer) -> Any:
 class KeepFreedMemory(Callback):
     """Keeps the memory that a run on a CPU frees, after the first batch; at once if nothing is trained.
 
-    The first batch makes what stays, the moments of the optimizers; that is set apart from what comes and goes.
+    The first batch allocates the optimizers' moments, which stay; they are kept apart from memory that comes and goes.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begins."""
+        """Keeps memory at once, unless the run trains."""
         self.first = stage == "fit"
         if not self.first:
             keep_freed_memory()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sets apart what the first batch makes."""
+        """Keeps the memory of the first batch apart."""
         if self.first:
             set_apart()
 

@@ -1,4 +1,4 @@
-"""What a run says when it ends."""
+"""The report that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from padinv.training.run import run_directory
 
 
 class RunReport(Callback):
-    """Remembers the metrics before training, and prints what came of it at the end.
+    """Remembers the metrics before training, and prints the results at the end.
 
     The metrics before training come from Lightning's sanity check: ``num_sanity_val_steps: -1`` makes it a whole
     validation. They are logged at zero images.
@@ -46,7 +46,7 @@ class RunReport(Callback):
         folder = run_directory(trainer)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, LastCheckpoint):
-                callback.save(trainer, pl_module)  # its own turn comes after this
+                callback.save(trainer, pl_module)  # LastCheckpoint saves after this
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which writes nothing
             print("\n" + "\n".join(self.lines(trainer, folder)))
 
@@ -57,7 +57,7 @@ class RunReport(Callback):
             print(f"These metrics go to {folder}:")
 
     def lines(self, trainer: Trainer, folder: Path) -> list[str]:
-        """What there is to say: metrics before and after, and the files that exist."""
+        """The lines of the report: metrics before and after, and the files that exist."""
         lines = []
         seen = images_seen(trainer.lightning_module)
         schedule = next((c for c in trainer.callbacks if isinstance(c, ImageSchedule)), None)  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ class RunReport(Callback):
             lines += [f"{'checkpoint':<14}{checkpoint.best_model_path}"] if checkpoint.best_model_path else []
         files = self.files(folder)
         last = [files["to go on from"], *(getattr(c, "last_model_path", "") for c in trainer.checkpoint_callbacks)]
-        last += [trainer.ckpt_path or ""]  # of a run that went on and has learned nothing since
+        last += [trainer.ckpt_path or ""]  # a resumed run that has not trained since
         files["to go on from"] = next((path for path in map(Path, last) if path.is_file()), Path())
         return lines + [f"{name:<14}{path}" for name, path in files.items() if path.is_file()]
 

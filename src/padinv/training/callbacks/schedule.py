@@ -1,4 +1,4 @@
-"""Counting in images: a recipe means the same training with and without a discriminator, on one device or on many."""
+"""Counts in images, so that a recipe means the same with and without a discriminator, on one device or many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEVER = sys.maxsize
 
 
 def images_seen(module: LightningModule) -> int:
-    """How many images a run has trained on so far, on all ranks together, from the module's buffer of that name."""
+    """The images that a run has trained on, on all ranks together: the module's buffer of that name."""
     seen = module.images_seen
     return int(seen) if isinstance(seen, torch.Tensor) else 0
 
@@ -26,12 +26,11 @@ class ImageSchedule(Callback):
     """Ends a run after so many images, validates every so many, and measures images per second.
 
     Lightning's own ``max_steps`` counts the steps of all optimizers, and ``val_check_interval`` counts batches. Leave
-    them, and set ``max_epochs: -1``. Where one of them ends the run before its images are seen, that end is validated,
-    too.
+    them, and set ``max_epochs: -1``. If one of them ends the run earlier, that end is validated, too.
 
     Args:
-        images: the run ends when it has seen so many, on all ranks together, counted from its very beginning.
-            Published: 100k steps of 8 × 8.
+        images: the run ends after so many, on all ranks together, counted from its first start. Published: 100k steps
+            of 8 × 8.
         validate_every: images from one validation to the next; each epoch's end if not given. The end is validated,
             too.
 
@@ -47,14 +46,14 @@ class ImageSchedule(Callback):
         self._clock = (0.0, 0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tells the Trainer that it validates by batches, also those callbacks that were set up before this one."""
+        """Tells the Trainer that it validates by batches, in case that :meth:`announce` was not called before."""
         self.announce(trainer)
 
     def announce(self, trainer: Trainer) -> None:
         """Gives the Trainer its interval of validation, in batches.
 
-        EarlyStopping and others read in their ``setup`` from it whether to look after epochs or after validations: our
-        modules call this before any of them. When exactly is decided batch by batch.
+        In their ``setup``, EarlyStopping and others read from it whether to look after epochs or after validations, so
+        padinv's modules call this before. Each batch decides when to validate.
         """
         if self.validate_every is None or trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
             return
@@ -95,7 +94,7 @@ class ImageSchedule(Callback):
 
 
 def planned_images(trainer: Trainer) -> int | None:
-    """After how many images a run ends, by whichever limit comes first; None if there is none that can be told."""
+    """The images after which a run ends, by the first of its limits; None if no limit can be given in images."""
     loop, batch = trainer.fit_loop, getattr(getattr(trainer, "datamodule", None), "batch_size", None)
     limits = [float(callback.images) for callback in trainer.callbacks if isinstance(callback, ImageSchedule)]  # type: ignore[attr-defined]  # set by a connector
     if batch is not None:
@@ -116,7 +115,7 @@ def _is_last(trainer: Trainer) -> bool:
 
 
 class ImageProgressBar(TQDMProgressBar):
-    """Lightning's bar, but it counts images seen, up to the budget of :class:`ImageSchedule`, or a smaller limit."""
+    """Lightning's bar, counting images seen, up to the budget of :class:`ImageSchedule` or a smaller limit."""
 
     def init_train_tqdm(self) -> Tqdm:
         """Makes the bar of the run."""
@@ -125,7 +124,7 @@ class ImageProgressBar(TQDMProgressBar):
         return bar
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Sets the total, and where a resumed run stands."""
+        """Sets the total, and the images that a resumed run has seen."""
         self.train_progress_bar.total = planned_images(trainer)
         self.train_progress_bar.set_description("Training")
         if trainer.lightning_module is not None and self.train_progress_bar.n == 0:
@@ -144,7 +143,7 @@ class ImageProgressBar(TQDMProgressBar):
         """Leaves the bar: epochs do not matter here."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What stands behind the bar, without Lightning's version number."""
+        """The text behind the bar, without Lightning's version number."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
