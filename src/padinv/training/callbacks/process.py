@@ -111,7 +111,7 @@ class StopAtSignals(Callback):
             last.save(trainer, pl_module)
         code = 128 + signum
         if not trainer.is_global_zero:
-            # Lightning kills the first process, whose exit code is then lost, if one that it has started ends with an error.
+            # If a process that Lightning started fails, it kills the first one, whose exit code is then lost.
             raise Stopped(0 if isinstance(_environment(trainer), LightningEnvironment) else code)
         path = last.path if last is not None and last.path.is_file() else None
         kept = (
