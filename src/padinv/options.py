@@ -19,14 +19,14 @@ Options = TypeVar("Options")
 
 
 def option(default: Any = MISSING, read: Any = str, *, group: str | None = None, **keywords: Any) -> Any:
-    """A field of a dataclass that is an option: ``padding_strength`` is ``--padding-strength``.
+    """Makes a field of a dataclass an option: ``padding_strength`` is ``--padding-strength``.
 
     Args:
-        default: what it is if it is not given. A field without one is a positional argument, unless it has ``flags``.
-            A list is an option that may be repeated, unless it has ``nargs``; False and True are switches.
-        read: makes a value of a word, or raises argparse.ArgumentTypeError; its ``check``, if any, checks a value.
+        default: the value if not given. A field without a default is a positional argument, unless it has ``flags``. A
+            list is an option that may be repeated, unless it has ``nargs``; False and True are switches.
+        read: turns a word into a value, or raises argparse.ArgumentTypeError; its ``check``, if any, checks a value.
         group: its heading in the help.
-        **keywords: what argparse's ``add_argument`` takes, and ``flags``, instead of those made of the field's name.
+        **keywords: of argparse's ``add_argument``, and ``flags``, which replace the flag made of the field's name.
     """
     metadata = {"option": {"read": read, "group": group, **keywords}}
     if isinstance(default, list):
@@ -35,7 +35,7 @@ def option(default: Any = MISSING, read: Any = str, *, group: str | None = None,
 
 
 def options_of(cls: Any) -> list[Field[Any]]:
-    """Those fields of a dataclass, or of an object of one, that are options."""
+    """The fields of a dataclass, or of an object of one, that are options."""
     return [each for each in fields(cls) if "option" in each.metadata] if is_dataclass(cls) else []
 
 
@@ -45,12 +45,12 @@ def is_positional(each: Field[Any]) -> bool:
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type, **changed: Mapping[str, Any]) -> None:
-    """Adds the options of a dataclass, each with what its docstring says of it.
+    """Adds the options of a dataclass, with their help from its docstring.
 
     Args:
         parser: where to.
-        cls: the dataclass; one that is none has no options.
-        **changed: what is other for some of the fields than :func:`option` was told.
+        cls: the dataclass; another class has no options.
+        **changed: keywords of :func:`option` to change for some fields.
     """
     helps = {name: text for each in reversed(cls.__mro__) for name, text in _arguments(each).items()}
     groups = {group.title: group for group in parser._action_groups}
@@ -82,22 +82,22 @@ def add_options(parser: argparse.ArgumentParser, cls: type, **changed: Mapping[s
 
 
 def _arguments(cls: type) -> dict[str, str]:
-    """What the section ``Args`` of a docstring says of each field."""
+    """The texts of the fields in the section ``Args`` of a docstring."""
     section = inspect.cleandoc(cls.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
     entries = (entry.partition(": ") for entry in re.split(r"^ {4}(?=\w+: )", section, flags=re.MULTILINE))
     return {name: " ".join(text.split()).removesuffix(".") for name, _, text in entries}
 
 
 def from_namespace(cls: type[Options], namespace: argparse.Namespace) -> Options:
-    """Makes an object of a dataclass of what was parsed."""
+    """Makes an object of a dataclass from parsed options."""
     return cls(**{each.name: getattr(namespace, each.name) for each in options_of(cls)})
 
 
 def check_options(options: Any) -> None:
-    """Checks values that came from Python as those of a command line are checked.
+    """Checks values from Python as the command line's are checked.
 
     Raises:
-        ConfigError: if one of them cannot be.
+        ConfigError: if a value is out of range.
     """
     for each in options_of(options):
         value, given = getattr(options, each.name), each.metadata["option"]
@@ -114,7 +114,7 @@ def check_options(options: Any) -> None:
 
 @dataclass(frozen=True)
 class number:  # noqa: N801 (it is used as a function)
-    """What an option takes that is a finite number in a range, both ends included: the ``read`` of :func:`option`."""
+    """The ``read`` of an option that is a finite number in a range, both ends included."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -140,21 +140,21 @@ class number:  # noqa: N801 (it is used as a function)
 
 
 def whole_number(least: int, most: float = math.inf) -> number:
-    """The same for whole numbers."""
+    """The ``read`` of an option that is a whole number in a range."""
     return number(least, most, int)
 
 
 def folder(text: str) -> Path:
-    """What an option takes that is a folder of this machine."""
+    """The ``read`` of an option that is a folder of this machine."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
-    if not text:  # as of a variable of the shell that is not set
+    if not text:  # as from a shell variable that is not set
         raise argparse.ArgumentTypeError("must be a folder, and is empty; a dot is this one")
     return Path(text)
 
 
 def resolutions(text: str) -> list[int]:
-    """What an option takes that is resolutions: "4,8", or "none".
+    """The ``read`` of an option that is resolutions: "4,8", or "none".
 
     >>> resolutions("8,4"), resolutions("none")
     ([4, 8], [])
@@ -166,14 +166,13 @@ def resolutions(text: str) -> list[int]:
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A parser of the options of a dataclass, whose errors are a sentence of ours.
+    """A parser of the options of a dataclass, whose errors are one sentence.
 
-    To it every number is a value, never an option: argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt
-    option.
+    It takes every number for a value: argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt option.
 
     Args:
         cls: the dataclass; the first paragraph of its docstring is the description.
-        **keywords: what argparse's takes.
+        **keywords: of argparse's parser.
     """
 
     def __init__(self, cls: type, **keywords: Any) -> None:
@@ -183,13 +182,13 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Puts a space before negative numbers: what does not begin with a dash is a value to argparse."""
+        """Puts a space before negative numbers, as argparse takes words without a leading dash for values."""
         words = sys.argv[1:] if args is None else args
         self._check_options(words)
         return super().parse_known_args([f" {word}" if _is_negative(word) else word for word in words], namespace)
 
     def _check_options(self, words: Sequence[str]) -> None:
-        """Names a misspelt option, before argparse finds something else to be missing."""
+        """Names a misspelt option before argparse complains that something else is missing."""
         known = [name for action in self._actions for name in action.option_strings]
         for word in words:
             name = word.partition("=")[0]
@@ -234,10 +233,10 @@ class Command:
             The exit code.
 
         Raises:
-            PadInvError: if it cannot be done.
+            PadInvError: if the command cannot be done.
         """
         return from_namespace(cls, cls.parser().parse_args(args)).run()
 
     def run(self) -> int:
-        """Does it, and returns the exit code."""
+        """Does the command's work, and returns the exit code."""
         raise NotImplementedError

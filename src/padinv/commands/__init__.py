@@ -1,1 +1,1 @@
-"""Commands beside Lightning's: each a ``main(args)`` with its own options, light to import."""
+"""The commands that are not Lightning's: each a class whose fields are its options, light to import."""

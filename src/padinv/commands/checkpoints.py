@@ -1,4 +1,4 @@
-"""What a checkpoint holds, and its networks as files of ours."""
+"""Commands on checkpoints: what a file holds, and its networks as padinv's own files."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Inspect(Command):
     sha256: str | None = option(None)
 
     def run(self) -> int:
-        """Tells it."""
+        """Prints what the file holds."""
         for number, path in enumerate(resolve_all(self.source, self.sha256)):
             print(*([""] if number else []), *map(printable, describe(path)), sep="\n")
         return 0
 
 
 def describe(path: Path) -> Iterator[str]:
-    """Tells what a file holds, line by line.
+    """Describes what a file holds, line by line.
 
     Raises:
         CheckpointError: if it cannot be read.
@@ -124,7 +124,7 @@ class Convert(Command):
     class_index: int | None = option(None, int)
 
     def run(self) -> int:
-        """Writes the file, and tells its size."""
+        """Writes the file, and prints its size."""
         if self.target.suffix != ".safetensors":
             raise CheckpointError(f"{self.target} must end in .safetensors, the only format that padinv writes.")
         checkpoint = open_checkpoint(self.source, self.sha256)

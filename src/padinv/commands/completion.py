@@ -1,6 +1,6 @@
 """``padinv completion bash|zsh``: a script that completes commands, options, presets and files behind the Tab key.
 
-The script holds all it needs, so that completing starts no Python. Options are taken from the commands' own help.
+The script holds everything it needs, so that completion starts no Python. Options come from the commands' own help.
 """
 
 from __future__ import annotations
@@ -39,15 +39,17 @@ class Completion(Command):
     shell: str = option(choices=("bash", "zsh"))
 
     def run(self) -> int:
-        """Prints it."""
-        commands: dict[str, tuple[str, str]] = import_module("padinv.cli").COMMANDS  # the layer above knows them all
+        """Prints the script."""
+        commands: dict[str, tuple[str, str]] = import_module(
+            "padinv.cli"
+        ).COMMANDS  # cli, a layer above, knows all commands
         helps = {command: help_of(command, resolve_name(place)) for command, (place, _) in commands.items()}
         print(script(self.shell, helps), end="")
         return 0
 
 
 def help_of(command: str, main: Callable[[list[str]], int]) -> str:
-    """What a command prints for ``--help``, where that is short for ``--help-all`` and what classes take."""
+    """The help of a command; where ``--help`` is short, that of ``--help-all`` and of the classes."""
     printed = StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
         main(["--help-all" if command in PRESETS else "--help"])
@@ -55,7 +57,7 @@ def help_of(command: str, main: Callable[[list[str]], int]) -> str:
 
 
 def class_options(command: str) -> list[str]:
-    """``--model.lambda_per`` and so on: the arguments of the classes that a command has by default."""
+    """The arguments of a command's default classes, such as ``--model.lambda_per``."""
     if command not in PRESETS:
         return []
     cli = resolve_name(PRESETS[command][0])
@@ -71,7 +73,7 @@ def script(shell: str, helps: Mapping[str, str]) -> str:
     r"""The script for a shell.
 
     Args:
-        shell: bash or zsh, which takes the same through its ``bashcompinit``.
+        shell: bash or zsh, which takes the same script through its ``bashcompinit``.
         helps: command → its help.
 
     >>> print(script("bash", {"convert": "usage: …\n  FILE\n  --kind {a,b}  of two\n"}))

@@ -60,7 +60,7 @@ class Directions(Task):
 
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
-        """Runs the command: without photographs, and without ``--output``, less is to do."""
+        """Runs the command, which does less without photographs and without ``--output``."""
         namespace = cls.parser().parse_args(args)
         self, photographs = from_namespace(cls, namespace), namespace.photographs
         if self.find == "linear" and not (photographs and self.labels and self.column and namespace.output):
@@ -85,13 +85,13 @@ class Directions(Task):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Directions by their content: a file may change."""
+        """Names directions by their content, since a file may change."""
         named = [identify(direction) for direction in self.known]
         return {"directions": named, "strengths": list(self.strengths), "layers": self.moved}
 
     @property
     def moved(self) -> str | None:
-        """Which latents to move: those of each direction that was found."""
+        """The latents to move: of those that were found, their own."""
         return None if self.find else self.layers
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
@@ -125,7 +125,7 @@ class Directions(Task):
         return []
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """A row for each direction, from the lowest strength to the highest."""
+        """Draws a row for each direction, from the lowest strength to the highest."""
         import torch
 
         from padinv.pictures import contact_sheet
@@ -158,20 +158,22 @@ class Fit(Invert):
         directions: the command, which has the options.
     """
 
-    name: ClassVar = "invert"  # whose results are the same
+    name: ClassVar = "invert"  # so that results of either count as done
 
     def __init__(self, directions: Directions) -> None:
         self.directions = directions
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
-        """Says what is wrong with the labels before the work."""
+        """Checks the labels before the work."""
         from padinv.bulk.searching import search
         from padinv.editing.hyperplane import require_scikit_learn
         from padinv.sources.finding import is_code
 
         require_scikit_learn()
         _, paths = search(photographs, options.output)
-        named = [] if any(map(is_code, paths)) else list(filter(None, paths))  # codes tell theirs when they are read
+        named = (
+            [] if any(map(is_code, paths)) else list(filter(None, paths))
+        )  # saved codes name their photographs when they are read
         self._check_labels(named, one_each=options.faces == "largest")
 
     def _check_labels(self, photographs: Sequence[str], one_each: bool) -> None:
@@ -197,7 +199,7 @@ class Fit(Invert):
             raise DataError(
                 f"{self.directions.labels} has no entry in the column {column!r} for any of the photographs."
             )
-        if one_each:  # else a photograph can be several
+        if one_each:  # otherwise a photograph can have several faces
             people = [(groups and groups[i]) or photographs[i] for _, i in known]
             check_labels(np.array([y for y, _ in known]), np.array(people))
 
@@ -208,7 +210,7 @@ class Fit(Invert):
         from padinv.commands.labels import read_labels
 
         table = self.directions.labels
-        assert table is not None  # main has seen to it
+        assert table is not None  # main has checked it
         label, *others = (
             None if column is None else read_labels(table, photographs, column, recorded=recorded)
             for column in (self.directions.column, self.directions.groups, self.directions.confounder)
@@ -235,7 +237,7 @@ class Fit(Invert):
         done = [record for record in report.records if "name" in record]
         photographs = [record["photograph"] for record in done for _ in range(record["faces"])]
         inversions = [report.inverter.load(report.folder.file("codes", name)).cpu() for name in report.names]
-        recorded = [inversion.names[0] for inversion in inversions]  # of saved codes, whatever their files are called
+        recorded = [inversion.names[0] for inversion in inversions]  # saved codes name their photographs themselves
         labels, group, confounder = self._read(photographs, recorded)
         column = str(self.directions.column)
         direction = linear(
@@ -253,7 +255,7 @@ class Fit(Invert):
 
 
 def describe(direction: Direction) -> str:
-    """Tells in a line what is known of a direction."""
+    """Describes a direction in a line."""
     from padinv.editing.layers import format_layers
 
     layers = "all layers" if direction.layers is None else f"layers {format_layers(direction.layers)}"

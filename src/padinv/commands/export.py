@@ -45,7 +45,7 @@ class Export(Command):
             raise ConfigError("--rings is for --part generator: an encoder has its own.")
 
     def run(self) -> int:
-        """Writes the file, and tells its size."""
+        """Writes the file, and prints its size."""
         from padinv.export import export_onnx, export_torch
 
         part = self.load()
@@ -60,7 +60,7 @@ class Export(Command):
         return 0
 
     def load(self) -> Part:
-        """Loads what is to be written."""
+        """Loads the part to write."""
         from padinv.checkpoints import load_generator, load_pair
         from padinv.checkpoints.pair import FILES
         from padinv.export import encoder_part, generator_part, joined_part

@@ -28,11 +28,11 @@ Frames = Iterator[NDArray[np.uint8]]
 
 
 def enlarged(frame: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
-    """A frame as so many times its size as players and chats need to show it well, by Pillow's Lanczos filter.
+    """Enlarges a frame by a whole factor, as players and chats show small ones badly, by Pillow's Lanczos filter.
 
     Args:
         frame: (H, W, 3).
-        least: pixels of the shorter side, in the end.
+        least: pixels of the result's shorter side.
 
     >>> enlarged(np.zeros((64, 96, 3), np.uint8)).shape, enlarged(np.zeros((300, 300, 3), np.uint8)).shape
     ((256, 384, 3), (300, 300, 3))
@@ -50,7 +50,7 @@ def write_gif(frames: Frames, path: Path, fps: float = 20.0) -> None:
     Args:
         frames: (H, W, 3) uint8 each, consumed one at a time.
         path: the file.
-        fps: frames a second; a GIF keeps hundredths of a second for each.
+        fps: frames a second; a GIF stores their duration in hundredths of a second.
     """
     images = (Image.fromarray(frame) for frame in frames)
     first = next(images)
@@ -70,18 +70,18 @@ def write_mp4(frames: Frames, path: Path, fps: float = 20.0) -> None:
     first = next(frames)
     height, width = first.shape[:2]
     writer = write_frames(str(path), (width, height), fps=fps, codec="libx264", quality=8, macro_block_size=2)
-    writer.send(None)  # its first step starts FFmpeg
+    writer.send(None)  # the first step of the generator starts FFmpeg
     for frame in chain([first], frames):
         writer.send(np.ascontiguousarray(frame))
     writer.close()
 
 
 WRITERS: dict[str, Callable[[Frames, Path, float], None]] = {"gif": write_gif, "mp4": write_mp4}
-"""Format → what writes it."""
+"""Format → the function that writes it."""
 
 
 def check_format(kind: str) -> None:
-    """Raises MissingPackageError if a format of :data:`WRITERS` cannot be written here: better before the work."""
+    """Raises MissingPackageError, before the work, if a format of :data:`WRITERS` cannot be written here."""
     if kind == "mp4" and find_spec("imageio_ffmpeg") is None:
         raise MissingPackageError('MP4 needs imageio-ffmpeg: pip install "padinv[video]", or use --format gif.')
 
@@ -96,7 +96,7 @@ class Interpolate(Invert):
         loop: go back to the first in the end.
     """
 
-    name: ClassVar = "invert"  # whose results are the same
+    name: ClassVar = "invert"  # so that results of either count as done
     format: str = option("gif", choices=tuple(WRITERS), group="moving picture")
     frames: int = option(30, whole_number(2, 10_000), metavar="N", group="moving picture")
     fps: float = option(20.0, number(1, 100), metavar="N", group="moving picture")
@@ -105,7 +105,7 @@ class Interpolate(Invert):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """None: codes stay as they are."""
+        """None, since codes stay as they are."""
         return {}
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
@@ -137,7 +137,7 @@ class Interpolate(Invert):
 def frames(
     inverter: Inverter, codes: Sequence[InversionCode], count: int, easing: Easing
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames from each code to the next, one at a time; where two ways meet, there is one frame.
+    """Makes the frames from each code to the next, one at a time. Where two ways meet, there is one frame.
 
     Args:
         inverter: with the generator.

@@ -15,11 +15,11 @@ Row = tuple[int, list[str]]
 """The number of a line, from 1, and its entries."""
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""How an entry ends that is no name of a column."""
+"""Endings of entries that are file names, not names of columns."""
 
 
 NO_LABEL = ("", "nan")
-"""An entry that says that there is none: the latter is pandas'."""
+"""Entries that stand for no label; the latter is pandas'."""
 
 
 def read_labels(
@@ -33,10 +33,10 @@ def read_labels(
         photographs: their paths, or those of saved codes, which have the labels of their photographs.
         column: which column.
         key: the column with the file names; the first, if there is none of this name.
-        recorded: what else each photograph is called, such as the photograph of a saved code; this name goes first.
+        recorded: another name for each photograph, such as the photograph of a saved code; it is looked up first.
 
     Returns:
-        For each photograph the entry, None where there is none, or it is empty or "nan".
+        The entry of each photograph; None if there is none, or it is empty or "nan".
 
     Raises:
         DataError: if the file cannot be read, has no such column, has two entries for a file, or none for all of the
@@ -65,7 +65,7 @@ def read_labels(
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:
-    """The header and the rows below it, all of one length."""
+    """Reads the header and the rows below it, all of one length."""
     try:
         data = path.read_bytes()
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
@@ -77,14 +77,14 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     except csv.Error as error:
         raise DataError(f"{path} cannot be read: {error}; is there a quote that is not closed?") from error
     if lines and ((len(lines[0][1]) == 1 and lines[0][1][0].isdecimal()) or lines[0][1][0].lower() == "sep="):
-        lines = lines[1:]  # CelebA's number of images, or what Excel separates by
+        lines = lines[1:]  # CelebA's number of images, or Excel's line that names the separator
     if not lines:
         raise DataError(f"{path} is empty: it needs a header such as file,smile, and a line for each photograph.")
     (_, header), *rows = lines
     if any(entry.lower().endswith(PICTURES) for entry in header):
         raise DataError(f"{path} has no header: put a line such as file,smile before {', '.join(header[:3])}.")
     if rows and all(len(row) == len(header) + 1 for _, row in rows):
-        header = ["file", *header]  # CelebA's names the labels alone
+        header = ["file", *header]  # CelebA's header names only the labels
     for number, row in rows:
         if len(row) > len(header):
             raise DataError(
@@ -96,9 +96,9 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
 
 
 def _lines(text: str) -> Iterator[Row]:
-    """Lines that are not empty, with what is between their separators."""
+    """The lines that are not empty, with their entries."""
     first = text.lstrip().partition("\n")[0].strip()
-    if first.isdecimal():  # how many images, as CelebA has it
+    if first.isdecimal():  # the number of images, in CelebA's files
         first = text.lstrip().partition("\n")[2].lstrip().partition("\n")[0]
     separator = max("\t;,", key=first.count)
     if separator in first:
@@ -110,7 +110,7 @@ def _lines(text: str) -> Iterator[Row]:
 
 
 def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
-    """Numbers as they are, "nan" as none; two words as 0 and 1, in alphabetical order.
+    """Turns labels into numbers; "nan" into None, and two words into 0 and 1, in alphabetical order.
 
     Raises:
         DataError: if there are other words, or an infinite number.
@@ -133,7 +133,7 @@ def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
 
 
 def poles(labels: Sequence[str | None], column: str) -> dict[str, str]:
-    """What lies in either direction of labels that :func:`as_numbers` reads: two words, or lower and higher numbers.
+    """Names both ends of labels that :func:`as_numbers` reads: two words, or lower and higher numbers.
 
     >>> poles(["male", None, "female"], "gender")
     {'negative': 'female', 'positive': 'male'}

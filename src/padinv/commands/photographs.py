@@ -1,4 +1,4 @@
-"""What is done to the codes of photographs: nothing, edits, blends, transfers, and pictures of what they hold."""
+"""Commands on the codes of photographs: invert, edit, blend, transfer and show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from padinv.networks import Generator
 
 FARTHEST = 4.0
-"""Beyond so many times the difference between two pictures a user is told so."""
+"""Strengths beyond this many times the difference of the pair get a remark."""
 
 
 class Invert(Task):
@@ -94,11 +94,11 @@ class Edit(Task):
         return said
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Remembers the generator, whose mean is needed."""
+        """Keeps the generator, whose mean is needed."""
         self.generator = generator
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Moves the latents, and the padding of directions that know how."""
+        """Moves the latents, and the padding if a direction moves it."""
         from padinv.editing import truncate
 
         if self.truncation != 1:
@@ -109,7 +109,7 @@ class Edit(Task):
 
 
 def identify(direction: Direction) -> list[Any]:
-    """Plain values that are equal for directions that do the same."""
+    """Makes plain values that are equal for directions that do the same."""
     tensors = [direction.vector, *(direction.padding.tensors() if direction.padding is not None else ())]
     content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)
     return [direction.name, sha256(content).hexdigest(), direction.layers]
@@ -123,7 +123,7 @@ def check_directions(directions: Sequence[Direction], generator: Generator) -> N
     own = fingerprint(generator)
     mean = InversionCode(generator.broadcast(generator.w_avg[None]))
     for direction in directions:
-        direction.apply(mean, 0.0)  # says whether its shape is that of these latents
+        direction.apply(mean, 0.0)  # raises if its shape does not fit these latents
         if direction.generator not in (None, own):
             raise CheckpointError(
                 f"The direction {direction.name!r} is for the generator {direction.generator}, not for {own}: find "
@@ -159,7 +159,7 @@ class Blend(Task):
         return []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Remembers the contour, and checks that it has such rings.
+        """Keeps the contour's code, and checks that it has such rings.
 
         Raises:
             ConfigError: if there are not.
@@ -172,7 +172,7 @@ class Blend(Task):
             self.picture = generator.synthesis(*self.code.parts)[0].float()
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Blends the contour with each."""
+        """Blends the contour with each photograph."""
         from padinv.codes import InversionCode
         from padinv.editing import blend, mix
 
@@ -180,7 +180,7 @@ class Blend(Task):
         return blend(self.code, InversionCode(w_plus, code.padding), rings=self.rings, const=self.const)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """The contour, then the row."""
+        """Draws the contour, then the row."""
         import torch
 
         from padinv.pictures import contact_sheet
@@ -204,13 +204,13 @@ class Transfer(Task):
     padding_strength: float | None = option(None, number(), metavar="S", group="transfer")
 
     def check(self, generator: Generator) -> list[str]:
-        """Tells of strengths that lead far beyond the pair."""
+        """Remarks on strengths that lead far beyond the pair."""
         strengths = (self.strength, self.strength if self.padding_strength is None else self.padding_strength)
         far = [strength for strength in strengths if abs(strength) > FARTHEST]
         return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Remembers the pair."""
+        """Keeps the codes of the pair."""
         import torch
 
         self.pair = references
@@ -218,14 +218,14 @@ class Transfer(Task):
             self.pictures = [generator.synthesis(*code.parts)[0].float() for code in references]
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Edits each as the pair was."""
+        """Edits each photograph as the pair was."""
         from padinv.editing import transfer
 
         before, after = self.pair
         return transfer(before, after, code, self.strength, self.padding_strength)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """The pair, then the row."""
+        """Draws the pair, then the row."""
         import torch
 
         from padinv.pictures import contact_sheet
@@ -241,10 +241,12 @@ class Show(Task):
         tile: height of a picture.
     """
 
-    tile: int = option(256, whole_number(64, 4096), metavar="PX")  # a ring around 32 px has 34 places
+    tile: int = option(
+        256, whole_number(64, 4096), metavar="PX"
+    )  # a map of 32 px with its ring has 34 positions a side
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """The row, then the constant and the rings of the code."""
+        """Draws the row, then the constant and the rings of the code."""
         from padinv.feature_maps import draw_code
 
         return draw_code(generator, code, [image[None] for image in row], self.tile)

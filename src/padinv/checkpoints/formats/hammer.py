@@ -268,7 +268,7 @@ def read(
     """Reads one network.
 
     Args:
-        kind: the class of ours that it becomes.
+        kind: padinv's class that it becomes.
         state: its state dict with the published keys.
         models: of the same file; the generator's mean latent is also the encoder's.
         options: that it was built with; None if the file does not say.

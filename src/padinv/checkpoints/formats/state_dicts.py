@@ -62,7 +62,7 @@ def count(state: Mapping[str, Any], pattern: str) -> int:
     r"""Counts the consecutive numbers, from 0, that the pattern's first group takes among the keys.
 
     Raises:
-        CheckpointError: if there are more than any network of ours has.
+        CheckpointError: if there are more than any of padinv's networks has.
 
     >>> count({"fc0.bias": 0, "fc1.bias": 0, "fc3.bias": 0}, r"fc(\d+)")
     2

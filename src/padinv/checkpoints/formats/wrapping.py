@@ -141,7 +141,7 @@ def _view(value: Any, name: str, around: Any, seen: set[int], facts: Facts | Non
         return View(value, name, around) if value else None  # an object that is a dictionary
     try:
         state, facts = module_state(value, seen)
-    except CheckpointError:  # no network of ours is nested like this
+    except CheckpointError:  # no network is nested like this
         return None
     beside = View(module_fields(value), name, around)
     return View(unwrap(state), name, beside, {SEGMENT.sub("", key): own for key, own in facts.items()})
