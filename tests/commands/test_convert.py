@@ -54,7 +54,7 @@ def test_convert_a_class(tmp_path: Path) -> None:
     z = torch.randn(1, 4)
     images = [load_generator(tmp_path / f"{index}.safetensors")(z) for index in ("0", "2")]
     assert not torch.allclose(*images)
-    with pytest.raises(CheckpointError, match="choose a class with class_index, from 0 to 2"):
+    with pytest.raises(CheckpointError, match=r"choose a class with class_index \(--class-index\), from 0 to 2"):
         Convert.main([str(source), str(tmp_path / "x.safetensors")])
 
 

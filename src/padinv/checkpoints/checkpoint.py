@@ -135,7 +135,7 @@ class Checkpoint:
         """
         self.require(kind)
         if class_index is not None and not self.classes:
-            raise CheckpointError(f"{self.path} is not conditional: leave out class_index.")
+            raise CheckpointError(f"{self.path} is not conditional: leave out class_index (--class-index).")
         try:
             with Plain():
                 config, state = self.readers[kind](class_index)
@@ -143,7 +143,9 @@ class Checkpoint:
         except PadInvError as error:
             if str(self.path) in str(error):
                 raise
-            raise CheckpointError(f"{self.path} is of another architecture: {error}") from error
+            chosen = not self.classes or (class_index is not None and 0 <= class_index < self.classes)
+            problem = " is of another architecture" if chosen else ""
+            raise CheckpointError(f"{self.path}{problem}: {error}") from error
         except Exception as error:  # a damaged or malicious file can break any step in any way
             raise CheckpointError(
                 f"{self.path} is damaged or of another architecture: its {kind.__name__} makes no sense "

@@ -59,5 +59,5 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generato
     named = "and does not name it" if expected is None else f"{expected}, which is not bundled"
     raise CheckpointError(
         f"{checkpoint.path} holds an encoder without its generator, {named}: give it as generator=..., the path of its "
-        "checkpoint."
+        "checkpoint, or put both into a folder as generator.safetensors and encoder.safetensors."
     )

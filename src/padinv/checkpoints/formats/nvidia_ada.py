@@ -146,7 +146,8 @@ def _embedding(state: State, class_index: int | None, what: str) -> Tensor:
         raise CheckpointError(f"'mapping.embed.weight' is no dense layer's; this {what} is of another architecture.")
     if class_index is None or not 0 <= class_index < embed.shape[1]:
         raise CheckpointError(
-            f"This {what} is conditional: choose a class with class_index, from 0 to {embed.shape[1] - 1}"
+            f"This {what} is conditional: choose a class with class_index (--class-index), "
+            f"from 0 to {embed.shape[1] - 1}"
             f"{'' if class_index is None else f', not {class_index}'}."
         )
     y = embed[:, class_index].float() / math.sqrt(embed.shape[1]) + state["mapping.embed.bias"].float()
