@@ -58,7 +58,8 @@ def test_truncation_shortens_the_way_to_the_mean(psi: float) -> None:
     truncated = truncate(code, generator, psi)
     torch.testing.assert_close(truncated.w_plus - generator.w_avg, psi * (code.w_plus - generator.w_avg))
     assert truncated.padding is code.padding
-    coarse = truncate(code, generator, psi, layers=2)
+    coarse = truncate(code, generator, psi, truncation_cutoff=2)
+    assert same(coarse, truncate(code, generator, psi, layers=2))
     assert torch.equal(coarse.w_plus[:, 2:], code.w_plus[:, 2:])
     assert torch.equal(coarse.w_plus[:, :2], truncated.w_plus[:, :2])
 

@@ -25,10 +25,10 @@ def test_values(real: list[float], fake: list[float]) -> None:
     tensors = torch.tensor(real)[:, None], torch.tensor(fake)[:, None]
     logistic, wasserstein = AdversarialLoss("logistic"), AdversarialLoss("wasserstein")
     close = {"rel": 1e-5, "abs": 1e-5}
-    assert logistic.encoder(tensors[1]).item() == pytest.approx(mean([softplus(-f) for f in fake]), **close)
+    assert logistic.generator(tensors[1]).item() == pytest.approx(mean([softplus(-f) for f in fake]), **close)
     expected = mean([softplus(f) for f in fake]) + mean([softplus(-r) for r in real])
     assert logistic.discriminator(*tensors).item() == pytest.approx(expected, **close)
-    assert wasserstein.encoder(tensors[1]).item() == pytest.approx(-mean(fake), **close)
+    assert wasserstein.generator(tensors[1]).item() == pytest.approx(-mean(fake), **close)
     assert wasserstein.discriminator(*tensors).item() == pytest.approx(mean(fake) - mean(real), **close)
 
 
@@ -36,7 +36,7 @@ def test_values(real: list[float], fake: list[float]) -> None:
 def test_the_two_sides_pull_in_opposite_directions(form: str) -> None:
     loss = AdversarialLoss(form)
     real, fake = torch.zeros(2, 3, 1).requires_grad_().unbind()
-    encoder = torch.autograd.grad(loss.encoder(fake), fake)[0]
+    encoder = torch.autograd.grad(loss.generator(fake), fake)[0]
     to_real, to_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
     assert (encoder < 0).all()
     assert (to_fake > 0).all()
@@ -127,3 +127,13 @@ def test_penalty_is_float32_inside_autocast() -> None:
 def test_refuses_impossible_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         AdversarialLoss(**options)
+
+
+def test_the_earlier_name_of_the_generators_side() -> None:
+    class Own(AdversarialLoss):
+        def encoder(self, fake_scores: torch.Tensor) -> torch.Tensor:
+            return fake_scores.sum()
+
+    scores = torch.tensor([[1.0], [2.0]])
+    assert torch.equal(AdversarialLoss().encoder(scores), AdversarialLoss().generator(scores))
+    assert Own().generator(scores) == Own().encoder(scores) == 3

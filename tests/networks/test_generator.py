@@ -83,7 +83,8 @@ def test_truncation() -> None:
     torch.testing.assert_close(generator.truncate(w, 0.0), generator.w_avg.expand(2, -1))
     torch.testing.assert_close(generator.truncate(w, 0.25), generator.w_avg + 0.25 * (w - generator.w_avg))
     w_plus = generator.broadcast(w)
-    coarse = generator.truncate(w_plus, 0.0, layers=2)
+    coarse = generator.truncate(w_plus, 0.0, truncation_cutoff=2)
+    assert torch.equal(coarse, generator.truncate(w_plus, 0.0, layers=2))
     torch.testing.assert_close(coarse[:, 1], generator.w_avg.expand(2, -1))
     torch.testing.assert_close(coarse[:, 2:], w_plus[:, 2:])
 

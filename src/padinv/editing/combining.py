@@ -107,14 +107,22 @@ def interpolate(a: InversionCode, b: InversionCode, frames: int, easing: Easing 
     return (a.lerp(b, t if easing == "linear" else t * t * (3 - 2 * t)) for t in times)
 
 
-def truncate(code: InversionCode, generator: Generator, psi: float = 0.7, layers: int | None = None) -> InversionCode:
+def truncate(
+    code: InversionCode,
+    generator: Generator,
+    psi: float = 0.7,
+    truncation_cutoff: int | None = None,
+    *,
+    layers: int | None = None,
+) -> InversionCode:
     """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the padding: more typical, less individual.
 
     Args:
         code: (B, L, w_dim) and padding.
         generator: has the mean latent.
         psi: 1 leaves latents as they are, 0 is the mean.
-        layers: how many of the first latents to pull; all if not given.
+        truncation_cutoff: how many of the first latents to pull; all if not given.
+        layers: its earlier name.
 
     Returns:
         The code of B images.
@@ -128,7 +136,7 @@ def truncate(code: InversionCode, generator: Generator, psi: float = 0.7, layers
         raise ConfigError(
             f"This generator takes style latents (B, {shape[0]}, {shape[1]}), not {tuple(code.w_plus.shape)}."
         )
-    return replace(code, w_plus=generator.truncate(code.w_plus, psi, layers))
+    return replace(code, w_plus=generator.truncate(code.w_plus, psi, truncation_cutoff, layers=layers))
 
 
 def transfer(

@@ -176,7 +176,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def discriminate(self, images: Tensor) -> Tensor:
         """Scores images (B, 3, H, W) as they are: (B, 1)."""
-        return self.score(self.order(images)).float()
+        return self.score(self.in_memory_format(images)).float()
 
     def generator_losses(self, count: int) -> dict[str, Tensor]:
         """Both terms of the generator's loss, ``path`` when it is due: {"g": …, "path": …}. Moves the mean latent."""
@@ -184,7 +184,7 @@ class StyleGAN2Module(AlternatingModule):
         mean = self._mean_over_ranks(w_plus[:, 0].detach().mean(dim=0))  # the first layer's is never mixed in
         self.generator.w_avg.lerp_(mean, 1 - W_AVG_DECAY)
         scores = self.discriminate(self.augmentation(self.synthesize(w_plus, noise="random")))
-        terms = {"g": self.adversarial_loss.encoder(scores)}
+        terms = {"g": self.adversarial_loss.generator(scores)}
         if self.lambdas["path"] > 0 and int(self.steps) % self.path_length_every == 0:
             terms["path"] = self.path_length_penalty(max(1, count // self.path_length_shrink))
         return terms
@@ -206,7 +206,9 @@ class StyleGAN2Module(AlternatingModule):
         real_scores, fake_scores = self.discriminate(reals), self.discriminate(fakes)
         terms = {"d": self.adversarial_loss.discriminator(real_scores, fake_scores)}
         if self.adversarial_loss.r1_gamma > 0 and int(self.steps) % self.adversarial_loss.r1_every == 0:
-            terms["r1"] = self.adversarial_loss.penalty(self.discriminator, self.order(reals), int(self.steps))
+            terms["r1"] = self.adversarial_loss.penalty(
+                self.discriminator, self.in_memory_format(reals), int(self.steps)
+            )
         if isinstance(self.augmentation, AdaptiveAugmentation):
             self.augmentation.update(real_scores.detach())
         return terms

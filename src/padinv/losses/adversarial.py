@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +15,17 @@ from padinv.exceptions import ConfigError
 class Form(NamedTuple):
     """The two sides of an adversarial game, as functions of scores (B, 1) to a scalar."""
 
-    encoder: Callable[[Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
     discriminator: Callable[[Tensor, Tensor], Tensor]
 
 
 FORMS = {
     "logistic": Form(
-        encoder=lambda fake: F.softplus(-fake).mean(),
+        generator=lambda fake: F.softplus(-fake).mean(),
         discriminator=lambda real, fake: F.softplus(fake).mean() + F.softplus(-real).mean(),
     ),
     "wasserstein": Form(
-        encoder=lambda fake: -fake.mean(),
+        generator=lambda fake: -fake.mean(),
         discriminator=lambda real, fake: fake.mean() - real.mean(),
     ),
 }
@@ -63,7 +63,7 @@ class AdversarialLoss:
     """The adversarial pair and its penalty on real images.
 
     ==============  ========================  ==========================================
-    form            encoder                   discriminator
+    form            generator, or encoder     discriminator
     ==============  ========================  ==========================================
     logistic        E[softplus(-D(x'))]       E[softplus(D(x'))] + E[softplus(-D(x))]
     wasserstein     -E[D(x')]                 E[D(x')] - E[D(x)]
@@ -105,9 +105,18 @@ class AdversarialLoss:
             raise ConfigError(f"r1_every must be 1 or more, not {r1_every}; r1_gamma 0 turns the penalty off.")
         self.form, self.r1_gamma, self.r1_every, self.norm = form, r1_gamma, r1_every, norm
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "encoder" in vars(cls) and "generator" not in vars(cls):  # a class of one's own, written for the old name
+            cls.generator = cls.encoder  # type: ignore[method-assign]
+
+    def generator(self, fake_scores: Tensor) -> Tensor:
+        """The side that makes images, a generator or an encoder before one, from their scores (B, 1): a scalar."""
+        return FORMS[self.form].generator(fake_scores)
+
     def encoder(self, fake_scores: Tensor) -> Tensor:
-        """The encoder's side, from the scores (B, 1) of its reconstructions: a scalar."""
-        return FORMS[self.form].encoder(fake_scores)
+        """The earlier name of :meth:`generator`."""
+        return self.generator(fake_scores)
 
     def discriminator(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """The discriminator's side without the penalty, from the scores (B, 1) of both: a scalar."""

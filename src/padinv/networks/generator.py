@@ -353,21 +353,25 @@ class Generator(nn.Module):
         """What an encoder must predict for this generator."""
         return CodeShape(self.num_layers, self.synthesis.w_dim, dict(self.synthesis.channels))
 
-    def truncate(self, w: Tensor, psi: float = 0.7, layers: int | None = None) -> Tensor:
+    def truncate(
+        self, w: Tensor, psi: float = 0.7, truncation_cutoff: int | None = None, *, layers: int | None = None
+    ) -> Tensor:
         """Pulls latents towards the mean: w_avg + psi · (w - w_avg).
 
         Args:
             w: (B, 512), or (B, L, 512).
             psi: 1 leaves them as they are, 0 is the mean.
-            layers: how many of the first latents of (B, L, 512) to pull; all if not given.
+            truncation_cutoff: how many of the first latents of (B, L, 512) to pull; all if not given.
+            layers: its earlier name.
 
         Returns:
             Latents of the same shape.
         """
+        cutoff = layers if truncation_cutoff is None else truncation_cutoff
         truncated = torch.lerp(self.w_avg.to(w.dtype).expand_as(w), w, psi)
-        if layers is None or w.ndim == 2:
+        if cutoff is None or w.ndim == 2:
             return truncated
-        return torch.cat([truncated[:, :layers], w[:, layers:]], dim=1)
+        return torch.cat([truncated[:, :cutoff], w[:, cutoff:]], dim=1)
 
     def broadcast(self, w: Tensor) -> Tensor:
         """Repeats one latent (B, 512) for every layer, (B, L, 512)."""

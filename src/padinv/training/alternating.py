@@ -61,7 +61,7 @@ class AlternatingModule(LightningModule):
 
     Args:
         clip_norm: clips the gradient of each network to this norm; None for no clipping.
-        channels_last: keeps weights and images in this order, which is faster on most devices.
+        channels_last: keeps weights and images in this memory format, which is faster on most devices.
 
     Attributes:
         images_seen: how many images the run has trained on, on all ranks together.
@@ -267,8 +267,8 @@ class AlternatingModule(LightningModule):
                     category=UserWarning,
                 )
 
-    def order(self, images: Tensor) -> Tensor:
-        """Lays out images (B, 3, H, W) as the weights are."""
+    def in_memory_format(self, images: Tensor) -> Tensor:
+        """Lays out images (B, 3, H, W) in memory as the weights are."""
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def split_batch(self, images: Tensor, parts: int) -> list[Tensor]:

@@ -256,7 +256,7 @@ class PadInvModule(AlternatingModule):
         return self._encode(images)
 
     def _encode(self, images: Tensor) -> InversionCode:
-        code: InversionCode = self.inference_encoder(self.order(images))
+        code: InversionCode = self.inference_encoder(self.in_memory_format(images))
         return code
 
     def reconstruct(self, code: InversionCode) -> Tensor:
@@ -270,7 +270,7 @@ class PadInvModule(AlternatingModule):
         """Every term of the encoder's loss that counts, unweighted: {"pix": …, "per": …, …}."""
         terms = {name: loss(reconstruction, images) for name, loss in self.reconstruction_losses.items()}
         if self.lambdas["adv"] > 0 and self.discriminator is not None:
-            terms["adv"] = self.adversarial_loss.encoder(self.discriminator(reconstruction))
+            terms["adv"] = self.adversarial_loss.generator(self.discriminator(reconstruction))
         if self.lambdas["reg"] > 0:
             terms["reg"] = self.latent_regularization(code.w_plus.float(), self.generator.w_avg)
         return terms
@@ -285,7 +285,7 @@ class PadInvModule(AlternatingModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the encoder, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
-        images = self.order(batch_images(batch, values=batch_idx == 0))
+        images = self.in_memory_format(batch_images(batch, values=batch_idx == 0))
         parts = self.split_batch(images, self.accumulate)
         reconstructions: list[Tensor] = []
 
