@@ -89,7 +89,7 @@ def test_rings_are_what_full_maps_would_hold() -> None:
     """The 1×1 heads applied to whole maps, then cropped, then stripped of their inside."""
     import torch.nn.functional as F
 
-    from padinv.networks.padding_head import center_crop
+    from padinv.networks.heads import center_crop
     from padinv.ops import map_to_ring
 
     head = tiny().padding_head

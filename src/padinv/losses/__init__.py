@@ -4,9 +4,8 @@ from padinv.losses.adversarial import AdversarialLoss, gradient_penalty
 from padinv.losses.base import Frozen, ReconstructionLoss
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss, feature_distance
 from padinv.losses.identity import IdentityLoss, crop_face
-from padinv.losses.latent import LatentRegularization
 from padinv.losses.perceptual import PerceptualLoss
-from padinv.losses.pixel import PixelLoss
+from padinv.losses.pixel import LatentRegularization, PixelLoss
 
 __all__ = [
     "AdversarialLoss",

@@ -1,9 +1,9 @@
-"""The reconstruction loss in pixels."""
+"""Losses without a network: of pixels, and of latents far from the average one."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from padinv.losses.base import ReconstructionLoss
@@ -33,4 +33,20 @@ class PixelLoss(ReconstructionLoss):
         if self.squared:
             return F.mse_loss(reconstruction, target)
         norms: Tensor = torch.linalg.vector_norm(reconstruction - target, dim=(1, 2, 3))
+        return norms.mean()
+
+
+class LatentRegularization(nn.Module):
+    """Frobenius distance of the latents to the average latent, batch mean: E‖w⁺ - w̄‖_F.
+
+    At w⁺ = w̄, where an encoder of offsets may well start, the gradient is 0 (the subgradient that PyTorch takes).
+    """
+
+    def forward(self, w_plus: Tensor, w_avg: Tensor) -> Tensor:
+        """Measures latents (B, L, D) against (D,): a scalar.
+
+        >>> LatentRegularization()(torch.full((2, 4, 9), 3.0), torch.full((9,), 2.0)).item()  # sqrt(4 · 9)
+        6.0
+        """
+        norms: Tensor = torch.linalg.vector_norm(w_plus - w_avg, dim=(1, 2))
         return norms.mean()

@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
-from padinv.networks.fpn import FeaturePyramid
 from padinv.networks.generator import check_resolution
-from padinv.networks.padding_head import PaddingHead
-from padinv.networks.style_head import StyleHead
+from padinv.networks.heads import FeaturePyramid, PaddingHead, StyleHead
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""

@@ -1,6 +1,7 @@
-"""The padding branch of the encoder: from one level of the pyramid to the constant and the rings (Bai et al. 2022).
+"""What the encoder makes of its backbone: a feature pyramid, a head for each style latent, and the padding branch.
 
-The level goes through two bottlenecks and is resized to a map P large enough for the largest ring. The constant is the
+Padding (Bai et al. 2022) comes from one level of the pyramid, which goes through two bottlenecks and is resized to a
+map P large enough for the largest ring. The constant is the
 centre 4×4 of P itself. The ring at R px is what a 1×1 convolution makes of the border of the centre (R+2)×(R+2) of P:
 a 1×1 convolution commutes with the crop, so only the 4R + 4 positions of the ring are ever computed. Without these
 convolutions, the border of P itself is the ring.
@@ -15,7 +16,63 @@ from torch import Tensor, nn
 
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import Bottleneck
+from padinv.ops.equalized import EqualizedLinear
 from padinv.ops.ring import map_to_ring
+
+
+class FeaturePyramid(nn.Module):
+    """Adds to each level the level above, upsampled: gives fine levels the context of coarse ones (Lin et al. 2017).
+
+    Args:
+        in_channels: widths of the levels, the top (coarsest) first.
+        channels: width of all levels of the pyramid; a top of this width is taken as it is.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        top, *rest = in_channels
+        self.lateral = nn.ModuleList([nn.Identity() if top == channels else nn.Conv2d(top, channels, 1)])
+        self.lateral.extend(nn.Conv2d(width, channels, 1) for width in rest)
+
+    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Maps levels (B, C_i, H_i, W_i), the top first, to levels (B, channels, H_i, W_i)."""
+        pyramid: list[Tensor] = []
+        for lateral, level in zip(self.lateral, levels, strict=True):
+            x = lateral(level)
+            if pyramid:
+                x = x + F.interpolate(pyramid[-1], size=x.shape[-2:], mode="bilinear", align_corners=True)
+            pyramid.append(x)
+        return pyramid
+
+
+class StyleHead(nn.Module):
+    """Folds a level of the pyramid into one style latent (pSp, section 3).
+
+    Convolutions of stride 2 lead down to one pixel, then comes a dense layer with an equalized learning rate.
+
+    Args:
+        in_channels: of the level.
+        channels: of the convolutions.
+        size: height and width of the level, a power of two.
+        w_dim: width of the latent.
+    """
+
+    def __init__(self, in_channels: int, channels: int, size: int, w_dim: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        while size > 1:
+            conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
+            # PyTorch's default would shrink the signal at each of up to eight convolutions, and the gradient with it.
+            nn.init.kaiming_normal_(conv.weight, a=0.01)
+            layers += [conv, nn.LeakyReLU(0.01, inplace=True)]
+            in_channels, size = channels, size // 2
+        self.convs = nn.Sequential(*layers)
+        self.linear = EqualizedLinear(in_channels, w_dim)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """Maps (B, in_channels, size, size) to an offset from the mean latent, (B, w_dim)."""
+        offset: Tensor = self.linear(self.convs(level).flatten(1))
+        return offset
 
 
 def center_crop(x: Tensor, size: int) -> Tensor:
