@@ -20,8 +20,7 @@ from command_files import Command, files, pixels, records
 from detection_model import write_detection_model
 from lock_holder import hold
 from padinv import Inversion, Inverter
-from padinv.bulk.module import BulkInversion
-from padinv.bulk.progress import PhotographProgressBar
+from padinv.bulk.module import BulkInversion, PhotographProgressBar
 from padinv.inversion import FaceDetector
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from padinv.bulk.module import BulkInversion
     from padinv.bulk.naming import output_names
-    from padinv.bulk.options import BulkOptions
     from padinv.bulk.outputs import OutputFolder
     from padinv.bulk.running import Report, run
-    from padinv.bulk.task import Task
+    from padinv.bulk.task import BulkOptions, Task
     from padinv.sources.finding import find_photographs
 
 __all__ = ["BulkInversion", "BulkOptions", "OutputFolder", "Report", "Task", "find_photographs", "output_names", "run"]
 
 _HOMES = {
     "BulkInversion": "bulk.module",
-    "BulkOptions": "bulk.options",
+    "BulkOptions": "bulk.task",
     "OutputFolder": "bulk.outputs",
     "Report": "bulk.running",
     "Task": "bulk.task",

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import torch.nn.functional as F
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
-from padinv.bulk.dataset import Item
-from padinv.bulk.progress import PhotographProgressBar
+from padinv.bulk.photographs import Photograph, PhotographDataset, Result
 from padinv.bulk.task import Task
 from padinv.exceptions import DataError, PadInvError
 from padinv.inversion import Inversion, Inverter
 from padinv.inversion.landmarks import Faces, Points
 from padinv.metrics import reconstruction_metrics
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result for one face, or for the middle of one photograph.
-
-    Args:
-        inversion: of one image: the code and the image of the result, on the CPU.
-        grid: the images that it was made from, and itself, side by side, (3, H, W) in [0, 1].
-        metrics: of the reconstruction; empty if only its code was given.
-    """
-
-    inversion: Inversion
-    grid: Tensor
-    metrics: Mapping[str, float]
-
-
-@dataclass
-class Outcome:
-    """The outcome of one photograph: a result for each face, or a problem."""
-
-    item: Item
-    results: list[Result] = field(default_factory=list)
-    problem: str = ""
-    seconds: float = 0.0
 
 
 class BulkInversion(LightningModule):
@@ -61,7 +39,7 @@ class BulkInversion(LightningModule):
         self,
         inverter: Inverter,
         task: Task,
-        references: Sequence[Item] = (),
+        references: Sequence[Photograph] = (),
         *,
         align: bool = False,
         landmarks: Mapping[str, Points] | None = None,
@@ -84,72 +62,73 @@ class BulkInversion(LightningModule):
         Raises:
             PadInvError: if that fails, since the task cannot do without.
         """
-        codes = [self._invert_one(item)[0].code for item in self.references]
+        codes = [self._invert_one(one)[0].code for one in self.references]
         self.task.prepare(self.inverter.generator, codes)
 
-    def predict_step(self, batch: list[Item], batch_idx: int) -> list[Outcome]:
+    def predict_step(self, batch: list[Photograph], batch_idx: int) -> list[Photograph]:
         """Inverts a batch of photographs and does the task; a problem with one does not stop the others."""
         start = time.perf_counter()
-        outcomes = {item.photograph.path: Outcome(item, problem=item.problem) for item in batch}
-        for items, inversion in self._invert([item for item in batch if not item.problem], outcomes):
-            self._work_on(items, inversion, outcomes)
+        for photographs, inversion in self._invert([one for one in batch if not one.problem]):
+            self._work_on(photographs, inversion)
         seconds = (time.perf_counter() - start) / max(1, len(batch))
-        return [replace(outcome, seconds=seconds) for outcome in outcomes.values()]
+        for photograph in batch:
+            photograph.seconds = seconds
+        return batch
 
-    def _work_on(self, items: Sequence[Item], inversion: Inversion, outcomes: Mapping[str, Outcome]) -> None:
-        """Does the task to an inversion of these items, all at once, or to each alone if that fails."""
+    def _work_on(self, photographs: Sequence[Photograph], inversion: Inversion) -> None:
+        """Does the task to an inversion of these photographs, all at once, or to each alone if that fails."""
         try:
             results = list(self._results(inversion))
         except PadInvError as error:
-            if len(items) > 1:
-                for item, one in zip(items, inversion, strict=True):
-                    self._work_on([item], one, outcomes)
+            if len(photographs) > 1:
+                for photograph, one in zip(photographs, inversion, strict=True):
+                    self._work_on([photograph], one)
                 return
-            path = items[0].photograph.path
-            outcomes[path].problem = f"{path} could not be done: {error}"
+            photographs[0].problem = f"{photographs[0].path} could not be done: {error}"
         else:
-            for item, result in zip(items, results, strict=True):
-                outcomes[item.photograph.path].results.append(result)
+            for photograph, result in zip(photographs, results, strict=True):
+                photograph.results = (*photograph.results, result)
 
-    def _invert(self, items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[list[Item], Inversion]]:
-        """Inverts items, and says to which each image belongs: all at once, or each alone if that fails."""
-        alone = [item for item in items if item.image is None]
-        if photographs := [item for item in items if item.image is not None]:
+    def _invert(self, batch: Sequence[Photograph]) -> Iterator[tuple[list[Photograph], Inversion]]:
+        """Inverts photographs, and says to which each image belongs: all at once, or each alone if that fails."""
+        alone = [one for one in batch if one.image is None]
+        if pictures := [one for one in batch if one.image is not None]:
             try:
-                inversion = self._invert_photographs(photographs)
+                inversion = self._invert_photographs(pictures)
             except PadInvError:
-                alone += photographs
+                alone += pictures
             else:
-                named = {item.photograph.path: item for item in photographs}
+                named = {one.path: one for one in pictures}
                 yield [named[name] for name in inversion.names], inversion
-        for item in alone:
+        for photograph in alone:
             try:
-                inversion = self._invert_one(item)
+                inversion = self._invert_one(photograph)
             except PadInvError as error:
-                outcomes[item.photograph.path].problem = str(error)
+                photograph.problem = str(error)
             else:
-                yield [item] * len(inversion), inversion
+                yield [photograph] * len(inversion), inversion
 
-    def _invert_one(self, item: Item) -> Inversion:
+    def _invert_one(self, photograph: Photograph) -> Inversion:
         """Inverts a photograph, or reads a saved code.
 
         Raises:
             PadInvError: if there is no face, or anything else is wrong; the photograph is named.
         """
-        path = item.photograph.path
-        if item.problem:
-            raise DataError(item.problem)
-        return self.inverter.load(path) if item.image is None else self._invert_photographs([item])
+        if photograph.problem:
+            raise DataError(photograph.problem)
+        if photograph.image is None:
+            return self.inverter.load(photograph.path)
+        return self._invert_photographs([photograph])
 
-    def _invert_photographs(self, items: Sequence[Item]) -> Inversion:
+    def _invert_photographs(self, photographs: Sequence[Photograph]) -> Inversion:
         return self.inverter.invert(
-            [item.image for item in items],
+            [one.image for one in photographs],
             align=self.align,
             landmarks=self.landmarks,
             faces=self.faces,
             refine=self.refine,
             on_step=self._on_step,
-            names=[item.photograph.path for item in items],
+            names=[one.path for one in photographs],
         )
 
     def _on_step(self, step: int, _: Tensor) -> None:
@@ -174,3 +153,66 @@ class BulkInversion(LightningModule):
         values = self.metrics(*pair)  # forward() measures this pair alone; compute() would gather from all processes
         self.metrics.reset()
         return {name: float(value) for name, value in values.items()}
+
+
+class PhotographProgressBar(TQDMProgressBar):
+    """Lightning's bar, counting photographs over all processes.
+
+    Without a terminal, as in a log file, it prints a line from time to time.
+
+    Args:
+        every: seconds from one line to the next.
+    """
+
+    def __init__(self, every: float = 30.0) -> None:
+        super().__init__()
+        self.every = every
+        self.done = 0
+        self.told = time.monotonic()
+
+    @property
+    def total(self) -> int:
+        """How many photographs there are."""
+        loader: Any = self.trainer.predict_dataloaders
+        dataset: PhotographDataset = loader.dataset
+        return len(dataset.photographs)
+
+    def init_predict_tqdm(self) -> Tqdm:
+        """Makes the bar."""
+        return Tqdm(
+            desc="Photographs",
+            total=self.total,
+            unit="photograph",
+            disable=self.is_disabled or not sys.stdout.isatty(),
+            dynamic_ncols=True,
+            file=sys.stdout,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def on_predict_batch_start(self, *_: Any) -> None:
+        """Leaves the bar as it is."""
+
+    def show_step(self, step: int, steps: int) -> None:
+        """Shows every ten steps how far the refinement of a batch is, as that may take minutes."""
+        if step % 10 == 0:
+            self.predict_progress_bar.set_postfix_str(f"step {step} of {steps}")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Moves the bar, as if all processes were as far as this one."""
+        self.done = min(self.total, self.done + len(batch) * trainer.world_size)
+        bar = self.predict_progress_bar
+        bar.set_postfix_str("", refresh=False)
+        bar.n = self.done
+        bar.refresh()
+        now = time.monotonic()
+        if bar.disable and trainer.is_global_zero and now - self.told >= self.every:
+            print(f"{self.done} of {self.total} photographs", flush=True)
+            self.told = now

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from statistics import mean
 from typing import Any
@@ -16,16 +16,12 @@ from typing import Any
 from pytorch_lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
-from padinv.bulk.dataset import Item, Photograph, PhotographDataset, collate, read_item
-from padinv.bulk.module import BulkInversion
+from padinv.bulk.module import BulkInversion, PhotographProgressBar
 from padinv.bulk.naming import names_of_faces
-from padinv.bulk.options import BulkOptions
 from padinv.bulk.outputs import OutputFolder, Record, digest
-from padinv.bulk.progress import PhotographProgressBar
-from padinv.bulk.searching import photographs_of, search
-from padinv.bulk.sheet import write_sheet
-from padinv.bulk.task import Task
-from padinv.bulk.writer import ResultWriter
+from padinv.bulk.photographs import Photograph, PhotographDataset, collate, photographs_of, read, search
+from padinv.bulk.task import BulkOptions, Task
+from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
 from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, load_landmarks
@@ -124,7 +120,7 @@ def run(
         found = photographs_of(paths, folder)
         if landmarks is not None:
             landmarks = landmarks.among(one.path for one in found if not is_code(one.path))
-        given = [one._replace(settings=digest({**common, "landmarks": _own(landmarks, one.path)})) for one in found]
+        given = [replace(one, settings=digest({**common, "landmarks": _own(landmarks, one.path)})) for one in found]
         waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, one.settings, one.name)]
         inverter = Inverter(
             encoder,
@@ -210,7 +206,7 @@ def _content(path: str) -> str:
     return sha256(source.read(0)).hexdigest()
 
 
-def _read_reference(path: str) -> Item:
+def _read_reference(path: str) -> Photograph:
     """Reads one photograph or saved code, which must be readable.
 
     Raises:
@@ -219,8 +215,7 @@ def _read_reference(path: str) -> Item:
     source = find_photographs([path], codes=True)
     if len(source) != 1:
         raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")
-    photograph = Photograph(0, os.path.abspath(source.name(0)), "")  # noqa: PTH100 (it keeps links)
-    item = Item(photograph) if is_code(path) else read_item(source, photograph)
-    if item.problem:
-        raise DataError(item.problem)
-    return item
+    photograph = read(source, Photograph(0, os.path.abspath(source.name(0)), ""))  # noqa: PTH100 (it keeps links)
+    if photograph.problem:
+        raise DataError(photograph.problem)
+    return photograph

@@ -1,26 +1,37 @@
-"""Writes the results of each photograph as soon as they are there."""
+"""Writes the results of each photograph as soon as they are there, and one picture of all."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
-from padinv.bulk.module import Outcome
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record
-from padinv.exceptions import ConfigError, PadInvError
+from padinv.bulk.photographs import Photograph
+from padinv.exceptions import ConfigError, PadInvError, printable
 from padinv.inversion.paste import paste_into
+
+SIDE = 2048
+"""The largest width and height of a sheet, in pixels."""
+
+CAPTION = 20
+"""Height of a line of text, in pixels."""
+
+GAP = 8
+"""Pixels between grids."""
 
 
 class ResultWriter(BasePredictionWriter):
@@ -51,44 +62,41 @@ class ResultWriter(BasePredictionWriter):
             SIGTERMException: if the process was told to end; Lightning's own loop checks only in training and
                 validation.
         """
-        for outcome in prediction:
-            if outcome.problem:
-                tqdm.write(f"padinv: {outcome.problem}", file=sys.stderr)  # beside the progress bar, not into it
-            for remark in outcome.item.remarks:
-                tqdm.write(f"padinv: {remark}", file=sys.stderr)
+        photograph: Photograph
+        for photograph in prediction:
+            for sentence in [*filter(None, [photograph.problem]), *photograph.remarks]:
+                tqdm.write(f"padinv: {sentence}", file=sys.stderr)  # beside the progress bar, not into it
             try:
-                self.folder.add(self._write(outcome), trainer.global_rank)
+                self.folder.add(self._write(photograph), trainer.global_rank)
             except PadInvError as error:
-                path = outcome.item.photograph.path
-                raise ConfigError(f"The results of {path} are lost: {error} The same command goes on there.") from error
+                lost = f"The results of {photograph.path} are lost: {error} The same command goes on there."
+                raise ConfigError(lost) from error
         if trainer.received_sigterm:
             raise SIGTERMException
 
-    def _write(self, outcome: Outcome) -> Record:
-        _, path, name, settings = outcome.item.photograph
-        if outcome.problem:
-            return {"photograph": path, "error": outcome.problem}
-        results = outcome.results
-        self.folder.remove_other_faces(path, name, len(results))
+    def _write(self, photograph: Photograph) -> Record:
+        if photograph.problem:
+            return {"photograph": photograph.path, "error": photograph.problem}
+        name, results = photograph.name, photograph.results
+        self.folder.remove_other_faces(photograph.path, name, len(results))
         for result, own in zip(results, names_of_faces(name, len(results)), strict=True):
             image = result.inversion.images[0].clamp(-1, 1) / 2 + 0.5
             self.folder.write(self.folder.file("images", own), partial(write_png, image))
             self.folder.write(self.folder.file("grids", own), partial(write_png, result.grid))
             self.folder.write(self.folder.file("codes", own), partial(result.inversion.save, images=False))
-        if "photographs" in self.folder.kinds and outcome.item.image is not None:
+        if "photographs" in self.folder.kinds and photograph.image is not None:
             places = [(result.inversion.images[0], result.inversion.crop[0]) for result in results]
-            photograph = paste_into(outcome.item.original or outcome.item.image, places)
+            pasted = paste_into(photograph.original or photograph.image, places)
             self.folder.write(
-                self.folder.file("photographs", name), partial(photograph.save, format="PNG", compress_level=3)
+                self.folder.file("photographs", name), partial(pasted.save, format="PNG", compress_level=3)
             )
-        metrics = {key: mean(result.metrics[key] for result in results) for key in results[0].metrics}
         return {
-            "photograph": path,
+            "photograph": photograph.path,
             "name": name,
-            **metrics,
-            "seconds": round(outcome.seconds, 4),
+            **{key: mean(result.metrics[key] for result in results) for key in results[0].metrics},
+            "seconds": round(photograph.seconds, 4),
             "faces": len(results),
-            "settings": settings,
+            "settings": photograph.settings,
         }
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,3 +110,56 @@ def write_png(image: Tensor, path: Path) -> None:
     """Writes (3, H, W) in [0, 1], compressed a little less than usual, which takes a third of the time."""
     pixels = image.detach().mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(pixels).save(path, "PNG", compress_level=3)
+
+
+def write_sheet(folder: OutputFolder) -> None:
+    """Draws the grids of a folder in columns into ``grid.png``, as many as fit.
+
+    Args:
+        folder: with the results; if there are none, nothing is written.
+    """
+    names = folder.names_of_results
+    sizes = [grid.size for _, grid in islice(_grids(folder, names), 64)]
+    if not sizes:
+        return
+    width, height = (max(side) for side in zip(*sizes, strict=True))
+    scale = min(1.0, (SIDE - 2 * GAP) / width, (SIDE - 2 * GAP - 2 * CAPTION) / height)
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    wide, high = width + GAP, height + CAPTION + GAP
+    # as square as possible, with no empty columns
+    columns = max(1, min((SIDE - GAP) // wide, math.ceil(math.sqrt(len(names) * high / wide)), len(names)))
+    rows = min(max(1, (SIDE - GAP - CAPTION) // high), math.ceil(len(names) / columns))
+    chosen = list(islice(_grids(folder, names), columns * rows))
+    sheet = Image.new("RGB", (columns * wide + GAP, rows * high + GAP + CAPTION * (len(chosen) < len(names))), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    for number, (name, grid) in enumerate(chosen):
+        left, top = GAP + number % columns * wide, GAP + number // columns * high
+        if grid.width > width or grid.height > height:
+            grid.thumbnail((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(grid, (left, top))
+        draw.text((left + 2, top + height + 2), _shortened(name, font, width - 4), "black", font)
+    if len(chosen) < len(names):
+        text = f"{len(chosen)} of {len(names)}; the others are in grids/"
+        draw.text((GAP + 2, sheet.height - CAPTION), text, "black", font)
+    folder.write(folder.path / "grid.png", sheet.save)
+
+
+def _grids(folder: OutputFolder, names: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
+    """The pictures that can be read, one at a time."""
+    for name in names:
+        try:
+            with Image.open(folder.file("grids", name)) as grid:
+                yield name, grid.convert("RGB")
+        except (OSError, SyntaxError, ValueError):
+            continue
+
+
+def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Shortens a name in the middle until it fits."""
+    name = text = printable(name)
+    for kept in range(len(name) - 1, 0, -1):
+        if font.getlength(text) <= width:
+            break
+        text = f"{name[: kept // 2]}…{name[len(name) - kept + kept // 2 :]}"
+    return text

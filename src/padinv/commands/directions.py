@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from padinv.bulk.options import BulkOptions
-from padinv.bulk.task import Task
+from padinv.bulk.task import BulkOptions, Task
 from padinv.commands.photographs import Invert, check_directions, identify
 from padinv.exceptions import ConfigError, DataError, printable
 from padinv.options import from_namespace, number, option, whole_number
@@ -165,7 +164,7 @@ class Fit(Invert):
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
         """Checks the labels before the work."""
-        from padinv.bulk.searching import search
+        from padinv.bulk.photographs import search
         from padinv.editing.hyperplane import require_scikit_learn
         from padinv.sources.finding import is_code
 

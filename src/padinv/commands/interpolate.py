@@ -19,8 +19,8 @@ from padinv.options import number, option, whole_number
 from padinv.typing import Easing
 
 if TYPE_CHECKING:
-    from padinv.bulk.options import BulkOptions
     from padinv.bulk.running import Report
+    from padinv.bulk.task import BulkOptions
     from padinv.codes import InversionCode
     from padinv.inversion import Inverter
 

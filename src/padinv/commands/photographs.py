@@ -14,7 +14,7 @@ from padinv.options import number, option, resolutions, whole_number
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from padinv.bulk.options import BulkOptions
+    from padinv.bulk.task import BulkOptions
     from padinv.codes import InversionCode
     from padinv.editing import Direction
     from padinv.networks import Generator

@@ -7,7 +7,7 @@ import pytest
 
 import image_files
 from padinv.bulk import OutputFolder
-from padinv.bulk.searching import photographs_of, search
+from padinv.bulk.photographs import photographs_of, search
 from padinv.exceptions import ConfigError
 
 

@@ -1,20 +1,72 @@
-"""Tells photographs to invert from results of this or another run, among the files that a search finds."""
+"""The photographs of a command: found among other files and results, read, and done."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-from padinv.bulk.dataset import Photograph
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
 from padinv.bulk.naming import output_names, same_file
 from padinv.bulk.outputs import PICTURES, SUFFIXES, OutputFolder, read_records
 from padinv.exceptions import ConfigError, DataError
-from padinv.sources.finding import find_photographs
+from padinv.images import decode_original, seen
+from padinv.inversion import Inversion
+from padinv.inversion.photographs import SMALLEST
+from padinv.sources.finding import find_photographs, is_code
 from padinv.sources.folders import FolderSource
 from padinv.sources.opening import Source
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result for one face, or for the middle of one photograph.
+
+    Args:
+        inversion: of one image: the code and the image of the result, on the CPU.
+        grid: the images that it was made from, and itself, side by side, (3, H, W) in [0, 1].
+        metrics: of the reconstruction; empty if only its code was given.
+    """
+
+    inversion: Inversion
+    grid: Tensor
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class Photograph:
+    """One photograph, or saved code, on its way: it is found, then read, then done.
+
+    Args:
+        place: its number in the source.
+        path: absolute; inside a container, ``container/member``.
+        name: the name of its results.
+        settings: a digest of the options on which its results depend.
+        image: upright sRGB; None before it is read, and for a saved code, which is read where the generator is.
+        original: the photograph in its own colours and with its transparency, if that differs
+            (:func:`padinv.images.original`).
+        remarks: on it, in sentences.
+        results: one for each face.
+        problem: a sentence that says why, if it could not be read or done.
+        seconds: that the networks took for it.
+    """
+
+    place: int
+    path: str
+    name: str
+    settings: str = ""
+    image: Image.Image | None = None
+    original: Image.Image | None = None
+    remarks: tuple[str, ...] = ()
+    results: tuple[Result, ...] = ()
+    problem: str = ""
+    seconds: float = 0.0
 
 
 def search(
@@ -144,3 +196,50 @@ def _fixed_part(argument: str) -> Path:
 
 def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (it keeps links)
+
+
+class PhotographDataset(Dataset[Photograph | None]):
+    """Decodes photographs, in full size: a face is looked for, and pasted back, there.
+
+    Args:
+        source: the encoded photographs.
+        photographs: which of them.
+        at_least: the least length of the data set, filled up with None, since each process needs something to do.
+    """
+
+    def __init__(self, source: Source, photographs: Sequence[Photograph], at_least: int = 1) -> None:
+        self.source = source
+        self.photographs = photographs
+        self.at_least = at_least
+
+    def __len__(self) -> int:
+        return max(self.at_least, len(self.photographs))
+
+    def __getitem__(self, index: int) -> Photograph | None:
+        if index >= len(self.photographs):
+            return None
+        return read(self.source, self.photographs[index])
+
+
+def read(source: Source, photograph: Photograph) -> Photograph:
+    """Reads one photograph into a copy; a saved code is read later, where the generator is."""
+    if is_code(photograph.path):
+        return replace(photograph)
+    remarks: list[str] = []
+    try:
+        original = decode_original(source.read(photograph.place), remark=remarks.append)
+        image = seen(original)
+        if min(image.size) < SMALLEST:
+            raise DataError(f"it has {image.width}×{image.height} pixels, and the smallest has {SMALLEST}×{SMALLEST}")
+    except DataError as error:
+        return replace(photograph, problem=f"{photograph.path} cannot be read: {error}.")
+    except OSError as error:
+        return replace(photograph, problem=f"{photograph.path} cannot be read: {error.strerror or error}.")
+    differs = original.mode != "RGB" or bool(original.info)
+    sentences = tuple(f"{photograph.path}: {remark}." for remark in remarks)
+    return replace(photograph, image=image, original=original if differs else None, remarks=sentences)
+
+
+def collate(photographs: Sequence[Photograph | None]) -> list[Photograph]:
+    """Collects photographs without stacking them, as they differ in size."""
+    return [photograph for photograph in photographs if photograph is not None]

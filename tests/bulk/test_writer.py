@@ -7,7 +7,7 @@ from PIL import Image
 
 from command_files import pixels, size
 from padinv.bulk import OutputFolder
-from padinv.bulk.sheet import SIDE, write_sheet
+from padinv.bulk.writer import SIDE, write_sheet
 
 
 def results(folder: Path, grids: list[tuple[str, tuple[int, int]]]) -> OutputFolder:
