@@ -16,6 +16,7 @@ from jsonargparse import Namespace
 from fitting import ENCODER, quiet_trainer
 from padinv import PadInvModule, load_generator
 from padinv.exceptions import CheckpointError, PadInvError
+from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
 from padinv.training.resuming import check_checkpoint, resolve_checkpoint, runs_folder
 
 RUNS = Path("runs/quickstart")
@@ -105,10 +106,11 @@ def test_what_is_no_checkpoint_of_a_run(kind: str, folder: Path) -> None:
         torch.save({"state_dict": {"a": torch.zeros(3)}}, path)
     elif kind != "missing":
         path.write_bytes({"text": b"no checkpoint", "half": whole[: len(whole) // 2], "empty": b""}[kind])
-    with pytest.raises(PadInvError, match=re.escape(str(path))) as error:
-        check_checkpoint(str(path))
-    assert "weights_only" not in str(error.value)
-    assert "\n" not in str(error.value)
+    for read in (check_checkpoint, PadInvModule.load_from_checkpoint, WholeCheckpoints().load_checkpoint):
+        with pytest.raises(PadInvError, match=re.escape(str(path))) as error:
+            read(str(path))
+        assert "weights_only" not in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,9 @@ def test_arguments_that_no_checkpoint_holds_are_named(generator_file: str, tmp_p
         PadInvModule.load_from_checkpoint(path)
     with pytest.raises(CheckpointError, match=r"was given encoder as Python objects"):
         PadInvModule.load_from_checkpoint(path, generator=generator)
-    loaded = PadInvModule.load_from_checkpoint(path, generator=generator, encoder=ENCODER)
+    (folder := tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    path.rename(folder / "last.ckpt")
+    loaded = PadInvModule.load_from_checkpoint(tmp_path / "run", generator=generator, encoder=ENCODER)
     assert loaded.encoder.config == module.encoder.config
 
 

@@ -38,6 +38,7 @@ from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
 from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.distributed import check_processes
+from padinv.training.resuming import check_checkpoint, checkpoint_in
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,7 +105,7 @@ class AlternatingModule(LightningModule):
         """Builds the module of a run again. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
 
         Args:
-            checkpoint_path: of a run.
+            checkpoint_path: of a run, or its folder.
             map_location: as for ``torch.load``.
             hparams_file: a YAML file of arguments, instead of those in the checkpoint; the same classes may be in it.
             strict: whether all weights must be there.
@@ -117,6 +118,9 @@ class AlternatingModule(LightningModule):
         Raises:
             CheckpointError: if the run was of another class, or the file asks for classes that are not padinv's.
         """
+        if isinstance(checkpoint_path, str | Path):
+            checkpoint_path = checkpoint_in(path) if (path := Path(checkpoint_path)).is_dir() else checkpoint_path
+            check_checkpoint(str(checkpoint_path), weights_only=bool(weights_only))
         if hparams_file is None:
             saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
         else:

@@ -48,7 +48,7 @@ def resolve_checkpoint(options: Namespace) -> None:
                 "job, in trainer.default_root_dir; give last, or a run's folder."
             )
     elif Path(given).is_dir():
-        options["ckpt_path"] = str(_in_folder(Path(given)))
+        options["ckpt_path"] = str(checkpoint_in(Path(given)))
 
 
 def check_checkpoint(given: str, weights_only: bool = True) -> None:
@@ -150,7 +150,12 @@ def _numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}_{number}")
 
 
-def _in_folder(folder: Path) -> Path:
+def checkpoint_in(folder: Path) -> Path:
+    """The ``last.ckpt`` of a run's folder, or the folder itself if that is a checkpoint.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
     if any((folder / name).exists() for name in SHARDED):
         return folder
     found = [path for path in (folder / "checkpoints" / "last.ckpt", folder / "last.ckpt") if path.is_file()]

@@ -14,6 +14,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.files import writing
 from padinv.training.callbacks.schedule import images_seen
+from padinv.training.resuming import check_checkpoint
 from padinv.training.run import make_run_directory
 
 
@@ -39,7 +40,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads tensors alone unless told otherwise; from an address, Lightning would run code in the file."""
+        """Reads tensors alone unless told otherwise; from an address, Lightning would run code in the file.
+
+        Raises:
+            CheckpointError: if it is damaged, or no run's.
+        """
+        check_checkpoint(str(path), weights_only is not False)
         return super().load_checkpoint(path, map_location, weights_only is not False)
 
 
