@@ -154,6 +154,9 @@ def test_runs_of_a_name(run: Any, picture_folder: Path, capsys: pytest.CaptureFi
     with pytest.warns(UserWarning, match=r"lr of optimizer 0 \(Adam\) is 0.003, the checkpoint's, and not 0.5"):
         assert run("fit", "--ckpt_path=last", "--schedule.images=16", "--model.optimizer_e.lr=0.5") == 0
     assert torch.load(RUNS / "version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    assert run("fit", "--ckpt_path=last", "--schedule.images=24", "--model.optimizer_e=SGD") == 1
+    assert "Optimizer 0 is SGD, but the checkpoint's is of another class, without momentum" in capsys.readouterr().err
+    assert not (RUNS / "version_2").exists()
 
 
 def test_arguments_that_no_checkpoint_holds_are_named(generator_file: str, tmp_path: Path) -> None:

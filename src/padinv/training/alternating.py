@@ -256,11 +256,21 @@ class AlternatingModule(LightningModule):
             fuse_on_cpus(optimizer.optimizer)
 
     def _say_what_counts(self) -> None:
-        """Warns, in a resumed run, of each option of an optimizer that the checkpoint has replaced."""
+        """Warns, in a resumed run, of each option of an optimizer that the checkpoint has replaced.
+
+        Raises:
+            ConfigError: if the checkpoint's optimizer is of another class, whose options lack some of this one's.
+        """
         for number, wrapped in enumerate(self.optimizer_list() if self.trainer.ckpt_path is not None else ()):
             optimizer = wrapped.optimizer
+            group = optimizer.param_groups[0]
+            if lacks := [name for name in optimizer.defaults if name not in group]:
+                raise ConfigError(
+                    f"Optimizer {number} is {type(optimizer).__name__}, but the checkpoint's is of another class, "
+                    f"without {', '.join(lacks)}: give the run's own optimizer, or start anew with "
+                    "model.encoder_weights (fit-gan: model.generator) in place of ckpt_path."
+                )
             for name, configured in optimizer.defaults.items():
-                group = optimizer.param_groups[0]
                 restored = group.get("initial_lr", group["lr"]) if name == "lr" else group.get(name, configured)
                 if name in ("foreach", "fused", "capturable") or _same(restored, configured):
                     continue

@@ -475,13 +475,14 @@ class PadInvCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the command; a run that has made no step leaves no folder."""
-        is_new = isinstance(self.trainer.logger, NUMBERING) and not run_directory(self.trainer).exists()
+        folder = run_directory(self.trainer)
+        is_new = isinstance(self.trainer.logger, NUMBERING) and not folder.exists()
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:
             saved = next((c for c in self.trainer.callbacks if isinstance(c, RunConfigCallback)), None)  # type: ignore[attr-defined]
-            if saved is not None and is_new and saved.path.name and not saved.worked:
-                discard_run(self.trainer, saved.path.parent)
+            if saved is not None and is_new and not saved.worked:
+                discard_run(self.trainer, folder)
             if isinstance(error, Exception) and _lightning_says_it_all(error):
                 raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
             raise
