@@ -88,6 +88,7 @@ def test_exif_rotation_is_applied(orientation: int, where: tuple[int, int]) -> N
         (png_header(50_000, 50_000), "larger than the limit"),
         (png_header(12_000, 8_000), "larger than the limit"),  # Pillow only warns of this one
         (encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "floating-point"),
+        (encode(Image.fromarray(np.full((4, 4), 200, np.int32)), "TIFF"), "numbers of 32 bits"),
     ],
     ids=[
         "empty",
@@ -102,6 +103,7 @@ def test_exif_rotation_is_applied(orientation: int, where: tuple[int, int]) -> N
         "bomb",
         "small bomb",
         "float",
+        "32 bits",
     ],
 )
 def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:

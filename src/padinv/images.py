@@ -324,11 +324,13 @@ def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
         than sRGB, and nothing else; a grey profile is made one for three equal channels. What is CMYK is in sRGB.
 
     Raises:
-        DataError: if its pixels are floating-point numbers.
+        DataError: if its pixels are floating-point numbers, or of 32 bits.
     """
     image.load()
     if image.mode == "F":
         raise DataError("its pixels are floating-point numbers, whose range is not defined")
+    if image.mode == "I" and image.format == "TIFF":  # PNG's and PNM's are of 16 bits
+        raise DataError("its pixels are numbers of 32 bits, whose range is not defined; save it with 8 or 16 bits")
     profile = None
     try:
         profile = profile_of(image)

@@ -42,6 +42,14 @@ def test_a_photograph_may_come_twice(padinv: Command, photographs: Path, tmp_pat
     assert np.abs(frames[0] - frames[2]).mean() < np.abs(frames[0] - frames[1]).mean() / 4
 
 
+def test_latents_alone_and_a_photograph(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "latents.npy", np.zeros((8, 16), np.float32))
+    assert padinv("interpolate", tmp_path / "latents.npy", photographs / "a.png", "-o", tmp_path / "out") == 1
+    assert "padinv: latents has latents alone, and others have padding, too" in capsys.readouterr().err
+
+
 def test_frames_go_through_all_codes_and_stop_nowhere(model: Path) -> None:
     inverter = Inverter.from_pretrained(model, device="cpu", batch_size=4)
     torch.manual_seed(0)

@@ -125,6 +125,9 @@ class Interpolate(Invert):
                 f"Two photographs or more are needed to go from one to the next, but there are {len(names)}."
             )
         codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]
+        bare = [name for name, code in zip(names, codes, strict=True) if code.padding is None]
+        if bare and len(bare) < len(codes):
+            raise DataError(f"{bare[0]} has latents alone, and others have padding, too: there is no way between them.")
         codes += codes[: int(self.loop)]
         pictures = map(enlarged, frames(report.inverter, codes, self.frames, self.easing))
         path = report.folder.write(
