@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.utils import make_grid
+from torchvision.utils import make_grid, save_image
 
 from padinv.codes import PaddingCode
+from padinv.exceptions import ConfigError
+from padinv.files import writing
+from padinv.typing import PathLike
 
 
 def contact_sheet(rows: Sequence[Tensor], tile: int = 128, gap: int = 4) -> Tensor:
@@ -85,3 +89,18 @@ def columns(tiles: Sequence[Tensor], gap: int = 4) -> Tensor:
     """Lays pictures side by side on white, a row for each sample: tiles (B, 3, H, W) in [0, 1] → (3, H', W')."""
     grid: Tensor = make_grid(torch.stack(list(tiles), dim=1).flatten(0, 1), len(tiles), padding=gap, pad_value=1.0)
     return grid
+
+
+def save_picture(picture: Tensor, path: PathLike) -> None:
+    """Writes a picture (3, H, W) in [0, 1], whole or not at all, as the kind of file that its name says.
+
+    Raises:
+        ConfigError: if it cannot be written, or there are no such files.
+    """
+    try:
+        with writing(path, ConfigError, durable=False) as file:
+            save_image(picture, file)
+    except ConfigError:
+        raise
+    except ValueError as error:  # of an ending that is no picture's
+        raise ConfigError(f"{os.fspath(path)} cannot be written ({error}).") from error

@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torchvision.utils import save_image
 
 from padinv.checkpoints.native import save_network
 from padinv.exceptions import ConfigError
 from padinv.gan.module import StyleGAN2Module
 from padinv.networks import Generator
-from padinv.pictures import contact_sheet
+from padinv.pictures import contact_sheet, save_picture
 from padinv.training.callbacks.pictures import log_image
 from padinv.training.callbacks.report import RunReport
 from padinv.training.run import make_run_directory
@@ -47,7 +46,7 @@ class SamplePictures(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         images = int(pl_module.images_seen)
         sheet = self.draw(pl_module.generator_ema)
-        save_image(sheet, folder / f"samples-{images:08d}.png")
+        save_picture(sheet, folder / f"samples-{images:08d}.png")
         for logger in trainer.loggers:
             log_image(logger, "pictures/samples", sheet, images)
 

@@ -9,10 +9,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
-from torchvision.utils import save_image
 
 from padinv.exceptions import ConfigError
-from padinv.pictures import contact_sheet, ring_heat_maps
+from padinv.pictures import contact_sheet, ring_heat_maps, save_picture
 from padinv.training.module import PadInvModule
 from padinv.training.run import run_directory
 
@@ -61,7 +60,7 @@ class ReconstructionPictures(Callback):
         with torch.inference_mode():
             pictures = draw_reconstructions(pl_module, torch.cat(self._batches))
         for name, picture in pictures.items():
-            save_image(picture, directory / f"{name}.png")
+            save_picture(picture, directory / f"{name}.png")
             for logger in trainer.loggers:
                 log_image(logger, f"pictures/{name}", picture, int(pl_module.images_seen))
         self._batches = []
