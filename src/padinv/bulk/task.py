@@ -68,7 +68,7 @@ class BulkOptions:
         batch_size: photographs that go through the networks at once, on each device.
         precision: of the numbers in the networks.
         workers: processes that decode (default: as many as are of use).
-        keep_memory: on a CPU, give freed memory back at once, which is slower.
+        keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.cpu.keep_freed_memory`).
         overwrite: make again what is already there.
 
     Raises:
@@ -91,7 +91,12 @@ class BulkOptions:
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
     precision: Precision = option("32", choices=get_args(Precision), group="speed")
     workers: int | None = option(None, whole_number(0), metavar="N", group="speed")
-    keep_memory: bool = option(True, flags=("--no-keep-memory",), group="speed")
+    keep_memory: bool = option(
+        True,
+        flags=("--no-keep-memory",),
+        help="on a CPU, give freed memory back at once, which is slower",
+        group="speed",
+    )
     overwrite: bool = option(False, group="results")
 
     def __post_init__(self) -> None:
