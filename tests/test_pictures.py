@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from padinv.exceptions import ConfigError
+from padinv.pictures import save_picture
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    save_picture(torch.full((3, 4, 6), 0.2), tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").getpixel((0, 0)) == (51, 51, 51)
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(ConfigError, match=r"a\.unknown cannot be written"):
+        save_picture(torch.zeros(3, 4, 6), tmp_path / "a.unknown")
+    with pytest.raises(ConfigError, match=r"b\.png cannot be written"):
+        save_picture(torch.zeros(3, 4, 6), tmp_path / "nowhere" / "b.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == before
