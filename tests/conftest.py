@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,6 @@ def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
     """Runs the quickstart preset in a temporary folder on the small GAN."""
     monkeypatch.chdir(tmp_path)
-    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.callbacks.process.{name}", bool)
     small = [
         f"--model.generator={generator_file}",
         "--model.encoder.resolution=32",
@@ -73,7 +72,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
         "--schedule.validate_every=8",
     ]
 
-    def command(subcommand: str, *options: str) -> int:
-        return main([subcommand, "--config", "quickstart", *small, *options])
+    def command(subcommand: str, *options: str, memory: Sequence[str] = ("--keep_memory=false",)) -> int:
+        """Without keeping memory, unless a test is about that: it is for good, and other tests measure memory."""
+        return main([subcommand, "--config", "quickstart", *small, *memory, *options])
 
     return command

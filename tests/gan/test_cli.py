@@ -29,9 +29,8 @@ Run = Callable[..., int]
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path) -> list[str]:
     """Options for a short run of small networks in a temporary folder."""
     monkeypatch.chdir(tmp_path)
-    for name in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.callbacks.process.{name}", bool)
     return [
+        "--keep_memory=false",  # it is for good, and other tests measure memory
         "--model.fid_samples=4",
         f"--data.train={picture_folder}",
         f"--data.val={picture_folder}",
