@@ -167,7 +167,7 @@ def test_labels_are_checked_before_the_work(
         assert not (out / "codes").exists()
     table.write_text("file,smile\na.png,0\nb.jpg,1\n")
     assert padinv("directions", *args) == 1
-    assert f"1 of 3 photographs have no 'smile' in {table}, such as {photographs / 'c.png'}" in capsys.readouterr().err
+    assert f"1 of 3 photographs lack 'smile' in {table}, such as {photographs / 'c.png'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--labels", "labels.csv"], ["--column", "smile"], ["--groups", "person"]])

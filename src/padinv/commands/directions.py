@@ -190,7 +190,7 @@ class Fit(Invert):
         if len(known) < len(photographs):
             without = next(path for path, label in zip(photographs, labels, strict=True) if label is None)
             print(
-                f"padinv: {len(photographs) - len(known)} of {len(photographs)} photographs have no {column!r} in "
+                f"padinv: {len(photographs) - len(known)} of {len(photographs)} photographs lack {column!r} in "
                 f"{printable(str(self.directions.labels))}, such as {printable(without)}; they are not fitted to.",
                 file=sys.stderr,
             )

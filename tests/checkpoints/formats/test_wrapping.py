@@ -68,6 +68,8 @@ WRAPPERS: dict[str, Callable[[State], Any]] = {
     "BasicSR": lambda s: {"params": other(s), "params_ema": s},
     "BasicSR without an average": lambda s: {"params": s},
     "g and generator_ema": lambda s: {"g": other(s), "generator_ema": s},
+    "NumPy": lambda s: {"g_ema": {k: t.numpy() for k, t in prefixed(s, "module.").items()}},
+    "NumPy alone": lambda s: {k: t.numpy() for k, t in s.items()},
     "generator_ema": lambda s: {"generator": other(s), "generator_ema": s},
     "Lightning": lambda s: {
         "state_dict": {**prefixed(s, "generator."), "loss.weight": torch.ones(1)},

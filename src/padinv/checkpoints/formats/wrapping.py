@@ -11,9 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from padinv.checkpoints.formats.state_dicts import MOST_KEYS, State
+from padinv.checkpoints.pickles.calls import Array
 from padinv.checkpoints.pickles.machine import Inert
 from padinv.exceptions import CheckpointError
 
@@ -97,9 +100,19 @@ def _unwrap(content: Any, done: dict[int, Any], depth: int) -> Any:
             plain = {key: new for key, new in stripped.items() if str(new).rpartition(".")[2] != "n_averaged"}
     unwrapped: dict[Any, Any] = {}
     done[id(content)] = unwrapped
+    is_state = any(isinstance(key, str) and "." in key and isinstance(value, Array) for key, value in content.items())
     for key, new in plain.items():
-        unwrapped[new] = _unwrap(content[key], done, depth - 1)
+        value = content[key]
+        to_tensor = is_state and isinstance(value, Array) and value.value.dtype.kind == "f"
+        unwrapped[new] = _tensor(value, done) if to_tensor else _unwrap(value, done, depth - 1)
     return unwrapped
+
+
+def _tensor(value: Array, done: dict[int, Any]) -> Any:
+    """Makes a tensor of an array in a state dict, once however often a file refers to it."""
+    if id(value) not in done:
+        done[id(value)] = torch.from_numpy(np.array(value.value, value.value.dtype.newbyteorder("="), order="C"))
+    return done[id(value)]
 
 
 def views(content: Any) -> list[View]:
