@@ -206,6 +206,12 @@ def test_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     assert torch.equal(given_landmarks(path, ["/p/cafe\u0301/a.jpg"])[0][0], SMALL_FACE)
 
 
+def test_a_picture_in_place_of_landmarks(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
+    with pytest.raises(DataError, match=r"a\.jpg is not a JSON file of landmarks: it is no text in UTF-8\.$"):
+        load_landmarks(tmp_path / "a.jpg")
+
+
 def test_landmarks_of_equally_named_photographs(tmp_path: Path) -> None:
     table = {"one/1.jpg": SMALL_FACE, "two/1.jpg": LARGE_FACE}
     points = given_landmarks(table, ["/d/one/1.jpg", "/d/two/1.jpg"])

@@ -214,6 +214,8 @@ def load_landmarks(path: PathLike) -> Table[Points]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except RecursionError as error:
         raise DataError(f"{path} is not a JSON file of landmarks: it is nested too deeply.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a JSON file of landmarks: it is no text in UTF-8.") from error
     except ValueError as error:
         raise DataError(f"{path} is not a JSON file of landmarks: {error}.") from error
     if not isinstance(entries, dict):
