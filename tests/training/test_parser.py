@@ -89,8 +89,8 @@ def test_option(options: str, message: str, capsys: pytest.CaptureFixture[str]) 
         ),
         ("a: 1\nschedule: [", "my.yaml is no YAML: "),
         (
-            "model: {init_args: {encoder: {class_path: somewhere.Encoder, init_args: {width: 3}}}}",
-            "model.init_args.encoder.class_path in my.yaml: there is no module 'somewhere' to import; its folder must be",
+            "model: {init_args: {encoder: {class_path: nowhere.Encoder, init_args: {width: 3}}}}",
+            "model.init_args.encoder.class_path in my.yaml: there is no module 'nowhere' to import; its folder must be",
         ),
     ],
 )
