@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 from jsonargparse import Namespace
+from pytorch_lightning.loggers import CSVLogger
 
 from fitting import ENCODER, quiet_trainer
 from padinv import PadInvModule, load_generator
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
 from padinv.training.resuming import check_checkpoint, resolve_checkpoint, runs_folder
+from padinv.training.run import NoLogger, claim_run, run_directory
 
 RUNS = Path("runs/quickstart")
 
@@ -184,3 +186,18 @@ def test_the_other_lightning_is_told_of(generator_file: str, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "lightning.pytorch", ModuleType("lightning.pytorch"))
     with pytest.warns(UserWarning, match="its Trainer refuses modules of pytorch_lightning"):
         PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, NoLogger])
+def test_runs_that_start_at_the_same_moment_have_folders_of_their_own(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has looked for the next version before the first one has made its folder."""
+    first, second = (quiet_trainer(logger=kind(str(tmp_path), name="mine")) for _ in range(2))
+    answers = iter([run_directory(second)])
+    second.logger._version = None
+    assert claim_run(first) == (tmp_path / "mine" / "version_0", True)
+    monkeypatch.setattr("padinv.training.run.run_directory", lambda trainer: next(answers, None) or run_directory(trainer))
+    assert claim_run(second) == (tmp_path / "mine" / "version_1", True)
+    given = quiet_trainer(logger=CSVLogger(str(tmp_path), name="mine", version=1))
+    assert claim_run(given) == (tmp_path / "mine" / "version_1", False)

@@ -37,7 +37,7 @@ from padinv.training.distributed import check_processes, launched_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint
-from padinv.training.run import NoLogger, check_writable, discard_run, make_run_directory, run_directory
+from padinv.training.run import NoLogger, check_writable, claim_run, discard_run, make_run_directory
 
 
 def presets(folder: str = "presets") -> dict[str, Path]:
@@ -475,8 +475,7 @@ class PadInvCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs the command; a run that has made no step leaves no folder."""
-        folder = run_directory(self.trainer)
-        is_new = isinstance(self.trainer.logger, NUMBERING) and not folder.exists()
+        folder, is_new = claim_run(self.trainer) if isinstance(self.trainer.logger, NUMBERING) else (Path(), False)
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:

@@ -69,6 +69,33 @@ def run_directory(trainer: Trainer) -> Path:
     return Path(trainer.strategy.broadcast(str(directory)))
 
 
+def claim_run(trainer: Trainer) -> tuple[Path, bool]:
+    """Makes the run's folder on rank zero. Runs that start at the same moment get different versions.
+
+    Args:
+        trainer: of the run; its first logger numbers versions.
+
+    Returns:
+        The folder, and whether it was made here. All ranks get one, but only rank zero makes it.
+    """
+    logger: Any = trainer.logger
+    chooses = logger._version is None  # and was not given one by the user
+    folder = run_directory(trainer)
+    while trainer.is_global_zero:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not chooses:
+                break
+            logger._version = None  # another run was faster
+            taken, folder = folder, run_directory(trainer)
+            if folder == taken:
+                break
+        else:
+            return folder, True
+    return folder, False
+
+
 def make_run_directory(trainer: Trainer) -> Path:
     """Makes the run's folder on rank zero, and returns it on all ranks."""
     directory = run_directory(trainer)
