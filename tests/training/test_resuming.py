@@ -197,7 +197,9 @@ def test_runs_that_start_at_the_same_moment_have_folders_of_their_own(
     answers = iter([run_directory(second)])
     second.logger._version = None
     assert claim_run(first) == (tmp_path / "mine" / "version_0", True)
-    monkeypatch.setattr("padinv.training.run.run_directory", lambda trainer: next(answers, None) or run_directory(trainer))
+    monkeypatch.setattr(
+        "padinv.training.run.run_directory", lambda trainer: next(answers, None) or run_directory(trainer)
+    )
     assert claim_run(second) == (tmp_path / "mine" / "version_1", True)
     given = quiet_trainer(logger=CSVLogger(str(tmp_path), name="mine", version=1))
     assert claim_run(given) == (tmp_path / "mine" / "version_1", False)
