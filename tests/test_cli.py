@@ -37,6 +37,13 @@ def test_commands_are_listed(args: list[str], code: int, capsys: pytest.CaptureF
     assert ("padinv: there is no command 'nonsense'." in printed.err) == (args == ["nonsense"])
 
 
+def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fitt"]) == 2
+    assert "padinv: there is no command 'fitt'; the nearest is fit." in capsys.readouterr().err
+    assert main(["-h"]) == 0
+
+
+
 def test_a_command_that_went(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--ckpt_path=last"]) == 2
     sentence = "there is no command 'predict' any more: give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pkgutil import resolve_name
 
 from padinv._version import __version__
@@ -57,14 +58,14 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"padinv {__version__}")
         return 0
     if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-        instead = f" any more: {GONE[args[0]]}" if args[0] in GONE else ""
+        near = get_close_matches(args[0], COMMANDS, 1)
+        instead = f" any more: {GONE[args[0]]}" if args[0] in GONE else f"; the nearest is {near[0]}" if near else ""
         print(f"padinv: there is no command {args[0]!r}{instead}.", file=sys.stderr)
     if not args or args[0] not in COMMANDS:
+        asked = not {"-h", "--help"}.isdisjoint(args)
         lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
-        print(
-            "\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if "--help" in args else sys.stderr
-        )
-        return 0 if "--help" in args else 2
+        print("\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])
