@@ -43,7 +43,6 @@ def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert main(["-h"]) == 0
 
 
-
 def test_a_command_that_went(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--ckpt_path=last"]) == 2
     sentence = "there is no command 'predict' any more: give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt"
