@@ -167,7 +167,7 @@ def test_what_is_ours_is_made(module: PadInvModule, arguments: dict[str, Any], t
     again = PadInvModule.load_from_checkpoint(forge(tmp_path / "run.ckpt", module, saved))
     assert again.encoder.config == module.encoder.config
     assert not again.reconstruction_losses["pix"].squared
-    assert tuple(again.optimizer_callables[0]([torch.zeros(1)]).param_groups[0]["betas"]) == (0.5, 0.9)
+    assert again.optimizer_callables[0]([torch.zeros(1)]).param_groups[0]["betas"] == (0.5, 0.9)
     assert again.scheduler_callables[0].keywords == {"step_size": 3}
     assert isinstance(again.adversarial_loss, AdversarialLoss)
     assert again.hparams["encoder"] == ENCODER  # so that it is in the next checkpoint, too

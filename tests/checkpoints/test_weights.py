@@ -119,8 +119,7 @@ def test_face_pack_is_fetched_by_insightface(home: Path, monkeypatch: pytest.Mon
     assert path == home / ".insightface" / "models" / "buffalo_l"
     assert sorted(file.name for file in path.iterdir()) == ["det_10g.onnx", "w600k_r50.onnx"]
     assert pack.resolve() == path
-    # InsightFace 1 has another address for it than 2.
-    assert [url.rpartition("/")[2] for url in asked] == [pack.url.rpartition("/")[2]]
+    assert asked == [pack.url]
     assert list(path.parent.iterdir()) == [path]  # neither the zip file nor a scratch folder
 
 
