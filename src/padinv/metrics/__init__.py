@@ -1,7 +1,18 @@
-"""Validation metrics: those of torchmetrics, and averages of the training's losses."""
+"""Validation metrics: those of torchmetrics, averages of the training's losses, and how sure a mean is."""
 
+from padinv.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
 from padinv.metrics.collection import MSSSIM, ms_ssim_scales, reconstruction_metrics
 from padinv.metrics.fid import FrechetDistance, RandomFeatures
 from padinv.metrics.mean_loss import MeanLoss
 
-__all__ = ["MSSSIM", "FrechetDistance", "MeanLoss", "RandomFeatures", "ms_ssim_scales", "reconstruction_metrics"]
+__all__ = [
+    "MSSSIM",
+    "FrechetDistance",
+    "Interval",
+    "MeanLoss",
+    "RandomFeatures",
+    "bootstrap_interval",
+    "ms_ssim_scales",
+    "paired_difference",
+    "reconstruction_metrics",
+]
