@@ -112,15 +112,10 @@ def inference(what: str, size: int, batch: int, variant: str) -> Step:
 
 def encoder_step(batch: int, variant: str) -> Step:
     """E's part of a training step."""
-    import lpips
-
-    perceptual = PerceptualLoss.__new__(PerceptualLoss)  # with random weights: real ones are not on every machine
-    nn.Module.__init__(perceptual)
-    perceptual.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).requires_grad_(False)
     module = PadInvModule(
         published_generator(256),
         encoder=PadInvEncoder,
-        perceptual_loss=perceptual,
+        perceptual_loss=PerceptualLoss(),
         lambda_reg=0.0,
         channels_last=True,
         checkpoint_activations=next((value for name, value in RECOMPUTED.items() if name in variant), False),

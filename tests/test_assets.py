@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import files as installed_files
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 import torch
 
 from padinv import ImageDataModule, Inverter, load_discriminator, load_generator
 from padinv.checkpoints import fingerprint
+from padinv.checkpoints.cache import hash_file
 
 PACKAGE = Path(str(files("padinv")))
 
@@ -37,3 +41,24 @@ def test_bundled_encoder() -> None:
     inversion = inverter.invert(next(iter(data.val_dataloader()))["image"])
     assert len(inversion) == 32
     assert (inversion.images - inversion.targets).square().mean().item() < 0.036
+
+
+NOTICE = Path(__file__).parents[1] / "NOTICE"
+
+
+def test_weights_of_others_are_in_the_ledger() -> None:
+    """The notice has the hash of the very file, and the words of its licence."""
+    notice = NOTICE.read_text(encoding="utf-8")
+    path = PACKAGE / "assets" / "alexnet-features.safetensors"
+    assert f"{path.name} holds" in notice
+    assert f"{hash_file(path)} (what is bundled)" in notice
+    assert "Soumith Chintala" in notice
+    assert "Redistributions in binary form must reproduce the above copyright" in re.sub(r"\s+", " ", notice)
+    assert not list(PACKAGE.rglob("*.onnx"))  # face networks: nobody states what they were trained on
+
+
+def test_the_notice_is_in_the_wheel() -> None:
+    installed = installed_files("padinv")
+    if installed is None or not any(path.name == "alexnet-features.safetensors" for path in installed):
+        pytest.skip("padinv is not installed from a wheel of this state")
+    assert any(path.name == "NOTICE" for path in installed)

@@ -1,4 +1,3 @@
-import shutil
 import sys
 import urllib.error
 import warnings
@@ -9,8 +8,10 @@ import lpips
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import Tensor
 
+from padinv import ImageDataModule
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
 from padinv.losses import PerceptualLoss
 
@@ -49,6 +50,13 @@ def images(size: int = 64) -> tuple[Tensor, Tensor]:
     return tuple(torch.rand(2, 2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1)
 
 
+def portraits() -> Tensor:
+    """The bundled validation portraits, (32, 3, 64, 64) in [-1, 1]."""
+    data = ImageDataModule(val="congress64-val", resolution=64, batch_size=32, num_workers=0)
+    data.setup("validate")
+    return next(iter(data.val_dataloader()))["image"]
+
+
 @pytest.mark.parametrize("net", BACKBONES)
 def test_equals_lpips_with_the_same_weights(cached: Path, net: str) -> None:
     a, b = images()
@@ -63,7 +71,7 @@ def test_equals_lpips_with_the_same_weights(cached: Path, net: str) -> None:
         loaded.add(key)
     assert loaded == {key for key in state if key.startswith("features.")}
     expected = reference(a, b).mean()
-    torch.testing.assert_close(PerceptualLoss(net)(a, b), expected)
+    torch.testing.assert_close(PerceptualLoss(net, str(cached / BACKBONES[net][0]))(a, b), expected)
     assert expected > 1e-4
 
 
@@ -93,10 +101,42 @@ def test_building_it_takes_no_random_numbers(cached: Path) -> None:
 
 
 def test_weights_from_a_file(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = PerceptualLoss()(*images())
-    file = shutil.copy(cached / BACKBONES["alex"][0], tmp_path / "mine.pth")
+    expected = PerceptualLoss("vgg")(*images())
+    state = torch.load(cached / BACKBONES["vgg"][0], weights_only=True)
+    (tmp_path / "mine.pth").write_bytes((cached / BACKBONES["vgg"][0]).read_bytes())
+    save_file(state, tmp_path / "mine.safetensors")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert torch.equal(PerceptualLoss(weights=str(file))(*images()), expected)
+    for name in ("mine.pth", "mine.safetensors"):
+        assert torch.equal(PerceptualLoss("vgg", weights=str(tmp_path / name))(*images()), expected)
+
+
+def test_alexnet_comes_with_padinv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched, and a cache is not asked: everybody measures with the same weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", _no_network)
+    loss = PerceptualLoss()
+    people = portraits()
+    assert loss.metric_name == "lpips"
+    assert loss(people, people).item() == 0
+    shifted, others = loss(people[..., 1:], people[..., :-1]), loss(people, people.roll(1, 0))
+    assert shifted.item() == pytest.approx(0.0168, rel=0.02)  # measured once with torchvision's own file
+    assert others.item() == pytest.approx(0.2319, rel=0.02)
+    assert {tensor.dtype for tensor in loss.lpips.network.state_dict().values()} == {torch.float32}
+
+
+def test_a_dead_position_has_a_finite_gradient() -> None:
+    """Where no channel is active, the lpips package divides 0 by 0."""
+    loss = PerceptualLoss()
+    for parameter in loss.lpips.network.features[0].parameters():
+        parameter.zero_()
+    a = images()[0].requires_grad_()
+    loss(a, images()[1]).backward()
+    assert a.grad.isfinite().all()
+
+
+def test_other_backbones_report_under_their_own_name(cached: Path) -> None:
+    assert PerceptualLoss("vgg").metric_name == "lpips_vgg"
+    assert PerceptualLoss("alex", str(cached / BACKBONES["alex"][0])).metric_name == "lpips"
 
 
 def test_offline_without_a_cache(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

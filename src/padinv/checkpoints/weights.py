@@ -11,9 +11,13 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
@@ -35,6 +39,7 @@ class Weights:
         input_range: of the images that the network takes.
         input_size: of these images in pixels, the smallest if there is a choice.
         instead: the option that does without the file, for the error message.
+        bundled: its name under ``padinv/assets``, if it comes with padinv: the cache and the network are not asked.
     """
 
     filename: str
@@ -44,6 +49,7 @@ class Weights:
     input_range: tuple[float, float]
     input_size: int
     instead: str
+    bundled: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -67,6 +73,8 @@ class Weights:
             if not path.exists():
                 raise WeightsNotFoundError(f"There are no weights at {path}: mend the path, or use {self.instead}.")
             return path
+        if self.bundled is not None:
+            return Path(str(files("padinv") / "assets" / self.bundled))
         path = self.folder / self.filename
         if path.exists():
             return path
@@ -156,8 +164,25 @@ def lpips_backbone(net: str) -> Weights:
         licence="BSD-3-Clause (torchvision); trained on ImageNet",
         input_range=(-1.0, 1.0),  # LPIPS normalises images itself
         input_size=size,
-        instead="--model.lambda_per 0 --model.perceptual_loss null, or perceptual_loss: DiscriminatorFeatureLoss",
+        instead="perceptual_loss.net alex, which comes with padinv, perceptual_loss: DiscriminatorFeatureLoss, or none "
+        "(--model.lambda_per 0 --model.perceptual_loss null)",
+        bundled="alexnet-features.safetensors" if net == "alex" else None,
     )
+
+
+def lpips_heads(net: str) -> Mapping[str, Tensor]:
+    """LPIPS's linear heads, which come with the lpips package; it is not imported, which would take seconds.
+
+    Args:
+        net: ``alex``, ``vgg`` or ``squeeze``.
+
+    Raises:
+        MissingPackageError: if lpips is not installed.
+    """
+    package = find_spec("lpips")
+    if package is None or package.origin is None:
+        raise MissingPackageError("PerceptualLoss needs lpips: pip install lpips")
+    return read_state_dict(Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth")
 
 
 def face_pack(name: str = "buffalo_l") -> FacePack:
@@ -174,11 +199,16 @@ def face_pack(name: str = "buffalo_l") -> FacePack:
 
 
 def read_state_dict(path: PathLike) -> Mapping[str, Tensor]:
-    """Reads tensors, and nothing but tensors, from a PyTorch file.
+    """Reads tensors, and nothing but tensors, from a PyTorch file or safetensors.
 
     Raises:
         CheckpointError: if the file is damaged, or no state dict.
     """
+    if os.fspath(path).endswith(".safetensors"):
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{os.fspath(path)} is not a safetensors file, or is damaged: {error}") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from padinv.exceptions import CheckpointError, MissingPackageError
+from padinv.exceptions import CheckpointError
 from padinv.losses.base import Frozen, ReconstructionLoss
+from padinv.networks.lpips import LPIPS
 
 
 class PerceptualLoss(ReconstructionLoss):
-    """LPIPS v0.1 with its linear heads, as the lpips package computes it.
+    """LPIPS v0.1 with its linear heads, as the lpips package computes it (:class:`padinv.networks.lpips.LPIPS`).
 
     Images of any size from 31 px (``alex``), 16 px (``vgg``) or 17 px (``squeeze``) are taken as they are.
 
-    The heads come with lpips. The backbone is torchvision's, read from PyTorch's cache
-    (``$TORCH_HOME/hub/checkpoints``) and fetched into it when it is not there.
+    The heads come with lpips, and AlexNet's weights with padinv. The other backbones are torchvision's, read from
+    PyTorch's cache (``$TORCH_HOME/hub/checkpoints``) and fetched into it when they are not there.
 
     Args:
         net: the backbone.
-        weights: a file with the backbone's weights, in torchvision's format, instead of the one in the cache.
+        weights: a file with the backbone's weights, in torchvision's format, instead of those.
+
+    Attributes:
+        metric_name: ``lpips`` with AlexNet, as the field reports it; ``lpips_vgg`` and ``lpips_squeeze``.
 
     Raises:
         ConfigError: if there is no such backbone.
@@ -36,40 +38,20 @@ class PerceptualLoss(ReconstructionLoss):
 
     def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", weights: str | None = None) -> None:
         super().__init__()
-        from padinv.checkpoints.weights import lpips_backbone, read_state_dict
+        from padinv.checkpoints.weights import lpips_backbone, lpips_heads, read_state_dict
 
         path = lpips_backbone(net).resolve(weights)
-        model = _untrained_lpips(net)
         try:
-            _load_backbone(model, read_state_dict(path))
+            network = LPIPS(net).load(read_state_dict(path), lpips_heads(net))
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not hold the backbone {net!r} of LPIPS: {error}") from error
-        self.lpips = Frozen(model)
+        self.lpips = Frozen(network)
+        if net != "alex":
+            self.metric_name = f"lpips_{net}"  # type: ignore[misc]  # the class's is the usual one
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
-        distance: Tensor = self.lpips(reconstruction, target.detach())  # (B, 1, 1, 1)
-        return distance.mean()
-
-
-def _untrained_lpips(net: str) -> nn.Module:
-    """LPIPS with its trained heads on a random backbone."""
-    try:
-        import lpips
-    except ImportError as error:
-        raise MissingPackageError("PerceptualLoss needs lpips: pip install lpips") from error
-
-    # lpips builds the backbone with a deprecated argument of torchvision, and the random numbers that fill it
-    # would otherwise be taken from the run's seed.
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        model: nn.Module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    return model
-
-
-def _load_backbone(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads torchvision's ``features.<i>.*`` into the slices of LPIPS, whose layers keep the names ``<i>``."""
-    slices = model.get_submodule("net").children()
-    layers = nn.ModuleDict({name: layer for part in slices for name, layer in part.named_children()})
-    prefix = "features."
-    layers.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+        network: LPIPS = self.lpips.network  # type: ignore[assignment]
+        with torch.no_grad():
+            expected = network.unit_features(target)
+        return network.compare(network.unit_features(reconstruction), expected).mean()
