@@ -11,7 +11,7 @@ import yaml
 
 from padinv import Inversion, PadInvModule, __version__, load_encoder, load_generator
 from padinv.cli import COMMANDS, main
-from padinv.training.cli import presets, resolve_presets
+from padinv.training.configs import presets, resolve_presets
 
 
 def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from padinv.cli import COMMANDS, main
-from padinv.training.cli import presets
+from padinv.training.configs import presets
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [*ROOT.glob("examples/*.yaml"), *presets().values()]

@@ -13,7 +13,7 @@ from PIL import Image
 from padinv import PadInvEncoder, PadInvModule, load_generator
 from padinv.checkpoints import save_network
 from padinv.cli import main
-from padinv.training.cli import presets
+from padinv.training.configs import presets
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIGS = sorted([*EXAMPLES.glob("*.yaml"), *presets().values()])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pkgutil import resolve_name
 
 from padinv._version import __version__
-from padinv.exceptions import reason
+from padinv.exceptions import nearest, reason
 
 COMMANDS = {
     "fit": ("padinv.training.cli:fit", "train an encoder"),
@@ -58,8 +57,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"padinv {__version__}")
         return 0
     if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-        near = get_close_matches(args[0], COMMANDS, 1)
-        instead = f" any more: {GONE[args[0]]}" if args[0] in GONE else f"; the nearest is {near[0]}" if near else ""
+        near = nearest(args[0], COMMANDS)
+        instead = f" any more: {GONE[args[0]]}" if args[0] in GONE else f"; the nearest is {near}" if near else ""
         print(f"padinv: there is no command {args[0]!r}{instead}.", file=sys.stderr)
     if not args or args[0] not in COMMANDS:
         asked = not {"-h", "--help"}.isdisjoint(args)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 STEERING = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 """Categories of Unicode: controls, formats, surrogates, breaks of lines and paragraphs."""
@@ -23,6 +25,17 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in STEERING and c not in JOINERS else c for c in text)
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The nearest of some names, for a message about a misspelt one; None if none is near. Their case does not count.
+
+    >>> nearest("widht", ["depth", "width"])
+    'width'
+    """
+    lower = {known.lower(): known for known in names}
+    found = get_close_matches(name.lower(), lower, 1, cutoff)
+    return lower[found[0]] if found else None
 
 
 class PadInvError(Exception):

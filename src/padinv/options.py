@@ -9,11 +9,10 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, nearest
 
 Options = TypeVar("Options")
 
@@ -195,8 +194,8 @@ class OptionParser(argparse.ArgumentParser):
             if word == "--":
                 return
             if name.startswith("--") and not any(option.startswith(name) for option in known):
-                nearest = get_close_matches(name, known, 1, cutoff=0.5)
-                self.error(f"there is no option {name}" + (f": did you mean {nearest[0]}" if nearest else ""))
+                near = nearest(name, known, cutoff=0.5)
+                self.error(f"there is no option {name}" + (f": did you mean {near}" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         """Raises ConfigError."""

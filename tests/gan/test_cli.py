@@ -16,7 +16,7 @@ from padinv.exceptions import ConfigError
 from padinv.gan import StyleGAN2Module
 from padinv.gan.cli import GanCLI
 from padinv.gan.snapshots import SamplePictures
-from padinv.training.cli import presets, resolve_presets
+from padinv.training.configs import presets, resolve_presets
 
 PRESETS = presets(GanCLI.presets_folder)
 RUNS = Path("runs/gan64")

@@ -16,6 +16,7 @@ from padinv import PadInvModule
 from padinv.cli import main
 from padinv.gan.cli import GanCLI
 from padinv.training import ImageSchedule, LastCheckpoint, ReconstructionPictures, cli
+from padinv.training.configs import presets
 from padinv.training.distributed import (
     Launched,
     SyncBatchNorm,
@@ -222,9 +223,7 @@ def test_short_help_and_all(command: str, cls: type[cli.PadInvCLI], capsys: pyte
     assert len(lines) <= 27
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
-    assert all(
-        name in text for name in (*cli.presets(cls.presets_folder), "--help-all", "--print_config", "--ckpt_path")
-    )
+    assert all(name in text for name in (*presets(cls.presets_folder), "--help-all", "--print_config", "--ckpt_path"))
     with pytest.raises(SystemExit) as end:
         main([command, "--help-all"])
     assert end.value.code == 0

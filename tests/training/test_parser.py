@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from padinv.cli import main
-from padinv.training.parser import given, nearest, one_line
+from padinv.exceptions import nearest
+from padinv.training.parser import given, hint, one_line
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,8 @@ def test_what_was_given(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    assert nearest("adam", ["Adam", "SGD"]) == "; the nearest is 'Adam'"
-    assert nearest("zzz", ["Adam", "SGD"]) == ""
+    assert hint(nearest("adam", ["Adam", "SGD"])) == "; the nearest is 'Adam'"
+    assert hint(nearest("zzz", ["Adam", "SGD"])) == ""
     assert one_line("Two\n  - lines") == "Two lines."
 
 

@@ -122,6 +122,8 @@ def _arguments(function: Callable[..., Any], given: Mapping[Any, Any], where: st
         value = _value(given[name], where, depth + 1)
         if isinstance(value, str) and not _takes_text(hints.get(name, str)):
             raise CheckpointError(_refusal(where, value, name))
+        if isinstance(value, list) and get_origin(hints.get(name)) is tuple:
+            value = tuple(value)  # betas come as a list from a file, and older optimizers keep them as one
         built[name] = value
     return built
 

@@ -7,120 +7,35 @@ an option: ``padinv fit --config quickstart --model.lambda_per 0.5``.
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from jsonargparse import Namespace
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ProgressBar, Timer
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
-from padinv.exceptions import ConfigError, PadInvError, reason
-from padinv.training.alternating import AlternatingModule
+from padinv.exceptions import ConfigError, PadInvError, nearest, reason
 from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
 from padinv.training.callbacks.schedule import ImageSchedule
+from padinv.training.configs import RunConfigCallback, presets, resolve_presets
 from padinv.training.distributed import check_processes, launched_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer
-from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint
-from padinv.training.run import NoLogger, check_writable, claim_run, discard_run, make_run_directory
-
-
-def presets(folder: str = "presets") -> dict[str, Path]:
-    """The configs in a folder of the package, by name.
-
-    Those of ``padinv fit``: quickstart, and the published recipes ffhq, church and bedroom.
-    """
-    return {path.stem: path for path in sorted(Path(str(files("padinv") / folder)).glob("*.yaml"))}
-
-
-def resolve_presets(args: Sequence[str], folder: str = "presets") -> list[str]:
-    """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name goes first.
-
-    >>> [Path(arg).name for arg in resolve_presets(["fit", "--config", "quickstart"])]
-    ['fit', '--config', 'quickstart.yaml']
-    """
-    known = presets(folder)
-    resolved: list[str] = []
-    for arg in args:
-        option, equals, value = arg.partition("=")
-        if resolved and resolved[-1] in ("--config", "-c"):
-            arg = _preset(arg, known)
-        elif equals and option == "--config":
-            arg = f"{option}={_preset(value, known)}"
-        resolved.append(arg)
-    return resolved
-
-
-def _preset(name: str, known: dict[str, Path]) -> str:
-    if Path(name).is_file():
-        _check_text(name)
-        return name
-    if not name.replace("_", "").replace("-", "").isalnum():
-        return name
-    if name not in known:
-        raise ConfigError(f"There is no config file {name!r}, nor a preset of that name: they are {', '.join(known)}.")
-    return str(known[name])
-
-
-def _check_text(config: str) -> None:
-    try:
-        with Path(config).open(encoding="utf-8") as file:
-            if "\0" not in file.read(1_000_000):
-                return
-    except UnicodeDecodeError:
-        pass
-    except OSError as error:
-        raise ConfigError(f"The config {config} cannot be read ({error.strerror}).") from error
-    raise ConfigError(f"{config} is no config: that would be YAML, written in UTF-8.")
-
+from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
+from padinv.training.run import NoLogger, check_writable, claim_run, discard_run
 
 NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
 """Loggers whose runs have folders ``version_N``."""
-
-
-class RunConfigCallback(SaveConfigCallback):
-    """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs.
-
-    Attributes:
-        path: of the config.
-        worked: whether the run has made a step of training.
-    """
-
-    path = Path()
-    worked = False
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes config.yaml on rank zero, and shows it to all loggers."""
-        # Nulls are kept, since a default may be another value. The option has had two names.
-        keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
-        self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
-        written = yaml.safe_load(self.path.read_text(encoding="utf-8"))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(written)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Makes the folder first, on all ranks together."""
-        self.path = make_run_directory(trainer) / self.config_filename
-        super().setup(trainer, pl_module, stage)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Notes that the run has worked."""
-        self.worked = True
 
 
 def callback(name: str, **arguments: Any) -> dict[str, Any]:
@@ -303,8 +218,8 @@ class PadInvCLI(LightningCLI):
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
             for word in self.words:
-                if word.startswith("--") and (near := difflib.get_close_matches(word.partition("=")[0], asks, n=1)):
-                    raise ConfigError(f"There is no option {word.partition('=')[0]}; the nearest is {near[0]}.")
+                if word.startswith("--") and (near := nearest(word.partition("=")[0], asks)):
+                    raise ConfigError(f"There is no option {word.partition('=')[0]}; the nearest is {near}.")
             raise ConfigError(
                 f"{self._command} has to be told what to do: give --config and a preset "
                 f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "
@@ -377,7 +292,7 @@ class PadInvCLI(LightningCLI):
         if self.config.get("subcommand") not in (None, "fit") and path is not None and Path(path).is_file():
             changed = self._changed_arguments(self.options["model"])
             if changed is not None:
-                module = self._restore_model(path, changed)
+                module = restored_model(path, changed, self.defaults["model"]["class_path"])
                 self.parser.add_instantiator(lambda *_, **__: module, LightningModule, prepend=True)
         try:
             super().instantiate_classes()
@@ -398,19 +313,6 @@ class PadInvCLI(LightningCLI):
         if model["class_path"] != default["class_path"] or any(isinstance(v, dict) for v in changed.values()):
             return None
         return changed
-
-    def _restore_model(self, path: str, changed: dict[str, Any]) -> LightningModule:
-        """Makes the model that a checkpoint describes, from padinv's own classes alone; its weights come later."""
-        saved = saved_arguments(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, path)
-        name = saved.get("_class_path") if isinstance(saved, dict) else None
-        default = self.defaults["model"]["class_path"]
-        cls = next(
-            found
-            for found in (known_classes().get(str(name)), known_classes()[default])
-            if isinstance(found, type) and issubclass(found, AlternatingModule)
-        )
-        module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
-        return module
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the Trainer, with those of the run's callbacks that are switched on."""

@@ -9,7 +9,6 @@ command line and in the files behind ``--config``.
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import re
 import traceback
@@ -29,7 +28,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, nearest
 
 
 class PadInvParser(LightningArgumentParser):
@@ -123,15 +122,9 @@ def _walk(content: Any, path: str, suffix: str) -> Iterator[Given]:
         yield from _walk(child, key, suffix)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The nearest of some names, as the end of a sentence; "" if none is near.
-
-    >>> nearest("widht", ["depth", "width"])
-    "; the nearest is 'width'"
-    """
-    lower = {known.lower(): known for known in names}
-    found = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"; the nearest is {lower[found[0]]!r}" if found else ""
+def hint(near: str | None) -> str:
+    """The nearest name as the end of a sentence; "" if none is near."""
+    return f"; the nearest is {near!r}" if near else ""
 
 
 def describe(message: str, error: BaseException | None, parser: ArgumentParser, args: Sequence[str]) -> str:
@@ -156,7 +149,7 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
             names |= _arguments(re.findall(r"class_path'?(?: |=)'([\w.]+)'", message)[-1:])
         last = name.rpartition(".")[2]
         near = nearest(name, names) or nearest(last, {known.rpartition(".")[2] for known in names})
-        return f"{_place(wrote, name)}: there is no option {last!r} here{near}."
+        return f"{_place(wrote, name)}: there is no option {last!r} here{hint(near)}."
     if match := re.search(r"argument (\S+): (expected .*)", message):
         option = args[-1] if args and args[-1].startswith("--") else match[1]
         return f"{option}: {match[2]}."
@@ -199,8 +192,8 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
         kinds = list(dict.fromkeys(kind for part in expected for kind in _kinds(part)))
         kinds.sort(key="null".__eq__)  # null comes last, in whatever order types were tried
         listed = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
-        near = nearest(value, kinds) if len(kinds) > 4 else ""
-        return f"{_place(wrote, key, value)} must be {listed}, not {value!r}{near}."
+        near = nearest(value, kinds) if len(kinds) > 4 else None
+        return f"{_place(wrote, key, value)} must be {listed}, not {value!r}{hint(near)}."
     place = f"{_place(wrote, key)}: " if key else ""
     return place + one_line(reason)
 
@@ -239,11 +232,11 @@ def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
         )
     if "invalid accelerator name" in text:
         near = nearest(str(accelerator), ACCELERATORS)
-        return f"trainer.accelerator {accelerator!r} is none of {', '.join(ACCELERATORS)}{near}."
+        return f"trainer.accelerator {accelerator!r} is none of {', '.join(ACCELERATORS)}{hint(near)}."
     if "invalid strategy name" in text:
         known = StrategyRegistry.available_strategies()
-        near = nearest(str(strategy), known)
-        return f"trainer.strategy {strategy!r} is none that Lightning has, such as auto, ddp, fsdp and deepspeed{near}."
+        end = hint(nearest(str(strategy), known))
+        return f"trainer.strategy {strategy!r} is none that Lightning has, such as auto, ddp, fsdp and deepspeed{end}."
     return f"The Trainer refuses this: {text}"
 
 
@@ -271,7 +264,7 @@ def _about_class(name: str, message: str, wrote: list[Given]) -> str:
         return f"{subject}there is no module {module!r} to import; its folder must be in PYTHONPATH."
     names |= {cls.__name__ for root in ROOTS for cls in _subclasses(root)} if not module else set()
     what = f"{module} has no class {short!r}" if module else f"there is no class {name!r}"
-    return f"{subject}{what}{nearest(short, (known for known in names if not known.startswith('_')))}."
+    return f"{subject}{what}{hint(nearest(short, (known for known in names if not known.startswith('_'))))}."
 
 
 def _subclasses(cls: type) -> Iterator[type]:
@@ -299,12 +292,12 @@ def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
 
 def _nearest_option(option: str, parser: ArgumentParser) -> str:
     known = [string for action in parser._actions for string in action.option_strings]
-    if near := difflib.get_close_matches(option, known, n=1, cutoff=0.8):
-        return f"; the nearest is {near[0]}"
+    if near := nearest(option, known, cutoff=0.8):
+        return f"; the nearest is {near}"
     first, dot, rest = option.lstrip("-").partition(".")
     groups = {string.lstrip("-").partition(".")[0] for string in known}
-    near = difflib.get_close_matches(first, groups, n=1)
-    return f"; the nearest is --{near[0]}{dot}{rest}" if near else ""
+    near = nearest(first, groups)
+    return f"; the nearest is --{near}{dot}{rest}" if near else ""
 
 
 def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentParser:

@@ -1,4 +1,4 @@
-"""Finds the checkpoint behind ``--ckpt_path``, and the place for its results."""
+"""Finds the checkpoint behind ``--ckpt_path``, the model that it describes, and the place for its results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from pytorch_lightning import LightningModule
 
 from padinv.checkpoints import open_checkpoint
+from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
 from padinv.exceptions import CheckpointError, ConfigError
 
 VERSIONED = ("CSVLogger", "TensorBoardLogger")
@@ -82,6 +84,25 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
             f"{given} is no checkpoint of a run, which Lightning writes as .ckpt. Networks of other files go behind "
             "--model.generator, --model.discriminator and --model.encoder_weights."
         )
+
+
+def restored_model(path: str, changed: dict[str, Any], default: str) -> LightningModule:
+    """Makes the model that a checkpoint describes, from padinv's own classes alone; its weights come later.
+
+    Args:
+        path: of the checkpoint.
+        changed: the arguments that the user has chosen, which go before the checkpoint's.
+        default: the name of the class for checkpoints that name none of padinv's.
+    """
+    saved = saved_arguments(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, path)
+    name = saved.get("_class_path") if isinstance(saved, dict) else None
+    cls = next(
+        found
+        for found in (known_classes().get(str(name)), known_classes()[default])
+        if isinstance(found, type) and issubclass(found, LightningModule)
+    )
+    module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
+    return module
 
 
 def place_results(command: str, options: Namespace) -> None:
