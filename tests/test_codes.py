@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import code_samples
 from padinv import InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 
@@ -127,3 +128,55 @@ def test_finite_by_sample() -> None:
     code = make_code()
     code.padding.rings[8][1, 2, 3] = torch.inf
     assert code.is_finite().tolist() == [True, False, True]
+
+
+def with_features(batch: int = 3, seed: int = 0) -> InversionCode:
+    return code_samples.make_code(batch, seed, features=True)
+
+
+def test_features_take_part_in_every_operation() -> None:
+    a, b = with_features(), with_features(seed=1)
+    assert a.feature_resolutions == [4, 8]
+    assert same(InversionCode.cat(list(a)), a)
+    assert torch.equal(a[[2, 0]].features[8], a.features[8][[2, 0]])
+    torch.testing.assert_close(a.lerp(b, 0.25).features[4], 0.75 * a.features[4] + 0.25 * b.features[4])
+    assert a.to(torch.float64).features[8].dtype == torch.float64
+    assert a[0].expand(5).features[8].shape == (5, 4, 8, 8)
+    assert a.parts[2] is a.features
+    a.requires_grad_()
+    assert all(tensor.requires_grad for tensor in a.features.values())
+    assert not a.detach().features[8].requires_grad
+    broken = with_features()
+    broken.features[8][1, 2, 3, 4] = torch.nan
+    assert broken.is_finite().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("padding", [True, False])
+def test_features_by_name_and_back(padding: bool) -> None:
+    code = code_samples.make_code(padding=padding, features=True)
+    named = code.named_tensors()
+    assert [name for name in named if name.startswith("features")] == ["features_4", "features_8"]
+    assert code_samples.same(InversionCode.from_named_tensors(named), code)
+    assert [tuple(tensor.shape) for tensor in code.tensors()] == [tuple(tensor.shape) for tensor in named.values()]
+    assert "features_4 (3, 8, 4, 4), features_8 (3, 4, 8, 8), float32 on cpu" in repr(code)
+
+
+def test_no_features_have_one_form() -> None:
+    w_plus = torch.zeros(1, 6, 16)
+    assert InversionCode(w_plus, None, {}).features is InversionCode(w_plus).features is None
+    assert InversionCode(w_plus).feature_resolutions == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InversionCode(torch.zeros(1, 6, 8), None, {8: torch.zeros(1, 4, 4, 4)}), r"at 8 px .* \(B, C, 8, 8\)"),
+        (lambda: InversionCode(torch.zeros(1, 6, 8), None, {8: torch.zeros(4, 8, 8)}), r"not \(4, 8, 8\)"),
+        (lambda: InversionCode(torch.zeros(2, 6, 8), None, {4: torch.zeros(3, 4, 4, 4)}), "2 latents .* of 3 images"),
+        (lambda: with_features().lerp(make_code(), 0.5), r"features at \[4, 8\] px and some at \[\] px"),
+        (lambda: InversionCode.cat([make_code(), with_features()]), r"features at \[\] px and some at \[4, 8\] px"),
+    ],
+)
+def test_features_that_do_not_fit_are_named(make: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -1,4 +1,4 @@
-"""What an image becomes: style latents that carry appearance, and padding that carries spatial layout.
+"""What an image becomes: latents that carry appearance, padding that carries layout, features that carry what is left.
 
 Codes are plain immutable containers of tensors. Everything in them has the batch first, so they index, concatenate,
 interpolate and move between devices as one.
@@ -33,7 +33,7 @@ class _Code(ABC):
 
     @abstractmethod
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor of the code, latents first, then the constant, then the rings by resolution."""
+        """Every tensor of the code: latents, the constant, the rings by resolution, the features by resolution."""
 
     def __len__(self) -> int:
         return len(next(self.tensors()))
@@ -187,54 +187,95 @@ class PaddingCode(_Code):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InversionCode(_Code):
-    """What ``encoder(images)`` returns and ``generator.synthesis(code.w_plus, code.padding)`` turns into images.
+    """What ``encoder(images)`` returns and ``generator.synthesis(*code.parts)`` turns into images.
 
     Args:
         w_plus: style latents, one for each layer, (B, L, 512).
         padding: the padding code of the same images, or None for a W+ code.
+        features: for each of some resolutions R a residual (B, C_R, R, R), which the synthesis adds to what its block
+            of R px makes. None for none, as an empty mapping; zeros are the same as none.
 
     Raises:
-        ConfigError: if the latents are not three-dimensional, or the batch sizes differ.
+        ConfigError: if the latents are not three-dimensional, features are not as large as their resolution, or the
+            batch sizes differ.
+
+    >>> code = InversionCode(torch.zeros(2, 6, 16), None, {8: torch.ones(2, 4, 8, 8)})
+    >>> code.feature_resolutions, list(code[0].named_tensors()), InversionCode(code.w_plus, None, {}).features
+    ([8], ['w_plus', 'features_8'], None)
     """
 
     w_plus: Tensor
     padding: PaddingCode | None = None
+    features: Mapping[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
+        if not self.features:
+            object.__setattr__(self, "features", None)  # no features have one form
         if self.w_plus.ndim != 3:
             raise ConfigError(f"Style latents have shape (B, L, 512), not {tuple(self.w_plus.shape)}.")
         if self.padding is not None and next(self.padding.tensors()).shape[0] != self.w_plus.shape[0]:
             raise ConfigError(f"{len(self.w_plus)} latents cannot go with the padding of {len(self.padding)} images.")
+        for resolution, residual in (self.features or {}).items():
+            if residual.ndim != 4 or tuple(residual.shape[2:]) != (resolution, resolution):
+                raise ConfigError(
+                    f"The features at {resolution} px have shape (B, C, {resolution}, {resolution}), not "
+                    f"{tuple(residual.shape)}."
+                )
+            if residual.shape[0] != self.w_plus.shape[0]:
+                raise ConfigError(f"{len(self.w_plus)} latents cannot go with the features of {len(residual)} images.")
 
     @property
-    def parts(self) -> tuple[Tensor, PaddingCode | None]:
-        """Both halves, in the order in which the synthesis takes them: ``generator.synthesis(*code.parts)``."""
-        return self.w_plus, self.padding
+    def parts(self) -> tuple[Tensor, PaddingCode | None, Mapping[int, Tensor] | None]:
+        """Latents, padding and features, as the synthesis takes them: ``generator.synthesis(*code.parts)``."""
+        return self.w_plus, self.padding, self.features
+
+    @property
+    def feature_resolutions(self) -> list[int]:
+        """The resolutions with features, ascending."""
+        return sorted(self.features or {})
 
     def map(self, function: Callable[..., Tensor], *others: InversionCode) -> InversionCode:
-        """Applies a function to the latents and to each part of the padding."""
+        """Applies a function to the latents, to each part of the padding and to the features of each resolution."""
         w_plus = function(self.w_plus, *(other.w_plus for other in others))
         paddings = [other.padding for other in others if other.padding is not None]
         if len(paddings) != (len(others) if self.padding is not None else 0):
             raise ConfigError("Some of these codes have padding and some have none; drop it or add it before.")
-        return InversionCode(w_plus, None if self.padding is None else self.padding.map(function, *paddings))
+        padding = None if self.padding is None else self.padding.map(function, *paddings)
+        for other in others:
+            if other.feature_resolutions != self.feature_resolutions:
+                raise ConfigError(
+                    f"Some of these codes have features at {self.feature_resolutions} px and some at "
+                    f"{other.feature_resolutions} px; drop or add them before (zeros are none)."
+                )
+        features = {r: function(f, *((o.features or {})[r] for o in others)) for r, f in (self.features or {}).items()}
+        return InversionCode(w_plus, padding, features)
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The parts by name, as for a file: "w_plus", "const", and "ring_R" for each padded resolution R."""
-        return {"w_plus": self.w_plus} | ({} if self.padding is None else self.padding.named_tensors())
+        """The parts by name, as for a file: "w_plus", "const", then "ring_R" and "features_R" by resolution R."""
+        named = {"w_plus": self.w_plus} | ({} if self.padding is None else self.padding.named_tensors())
+        return named | {f"features_{r}": self._features(r) for r in self.feature_resolutions}
 
     @classmethod
     def from_named_tensors(cls, named: Mapping[str, Tensor]) -> InversionCode:
         """The inverse of :meth:`named_tensors`."""
-        rings = {int(name.removeprefix("ring_")): t for name, t in named.items() if name.startswith("ring_")}
+        rings, features = (
+            {int(name.removeprefix(part)): tensor for name, tensor in named.items() if name.startswith(part)}
+            for part in ("ring_", "features_")
+        )
         const = named.get("const")
-        return cls(named["w_plus"], PaddingCode(const, rings) if rings or const is not None else None)
+        padding = PaddingCode(const, rings) if rings or const is not None else None
+        return cls(named["w_plus"], padding, features)
 
     def tensors(self) -> Iterator[Tensor]:
-        """The latents, then the tensors of the padding."""
+        """The latents, the tensors of the padding, then the features by ascending resolution."""
         yield self.w_plus
         if self.padding is not None:
             yield from self.padding.tensors()
+        for resolution in self.feature_resolutions:
+            yield self._features(resolution)
+
+    def _features(self, resolution: int) -> Tensor:
+        return (self.features or {})[resolution]
 
 
 @dataclass(frozen=True)
@@ -244,7 +285,8 @@ class CodeShape:
     Args:
         num_layers: number L of style latents, 2·log2(resolution) - 2.
         w_dim: width of a latent.
-        channels: channels C_R of the ring at each resolution R that the generator has; at 4 px also the constant's.
+        channels: channels C_R of ring and features at each resolution R that the generator has; at 4 px also the
+            constant's.
     """
 
     num_layers: int

@@ -28,11 +28,13 @@ def generator(request: pytest.FixtureRequest) -> Generator:
 @pytest.fixture
 def encoder(generator: Generator) -> PadInvEncoder:
     torch.manual_seed(1)
-    encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4)
+    encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4, feature_resolutions=[8, 32])
     encoder(torch.randn(8, 3, 32, 32))  # gives BatchNorm something to fold
     for layer in encoder.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.bias), nn.init.normal_(layer.weight)
+    for head in encoder.feature_heads.values():
+        nn.init.normal_(head.output.weight, std=0.1), nn.init.normal_(head.output.bias)
     return encoder.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 

@@ -24,7 +24,10 @@ def networks(request: pytest.FixtureRequest, generator_file: str) -> tuple[nn.Mo
     torch.manual_seed(0)
     network: nn.Module = generator.synthesis
     if request.param == "encoder":
-        network = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4).train()
+        network = PadInvEncoder(
+            generator.code_shape, resolution=32, depth=18, width=4, feature_resolutions=[32]
+        ).train()
+        nn.init.normal_(network.feature_heads["32"].output.weight)
     other = copy.deepcopy(network)
     recompute_activations(other)
     return network, other

@@ -36,7 +36,7 @@ def model() -> tuple[nn.Module, Generator]:
 
 def make_part(name: str, encoder: nn.Module, generator: Generator) -> Part:
     if name == "generator":
-        return generator_part(generator)
+        return generator_part(generator, feature_resolutions=[8])
     return {"encoder": encoder_part, "both": joined_part}[name](encoder, generator)
 
 
@@ -48,7 +48,8 @@ def inputs_and_outputs(
         shape = generator.code_shape
         rings = {r: torch.randn(batch, shape.channels[r], 4 * r + 4) for r in (4, 8, 16, 32) if r in shape.channels}
         padding = PaddingCode(torch.randn(batch, shape.channels[4], 4, 4), rings)
-        code = InversionCode(torch.randn(batch, shape.num_layers, shape.w_dim), padding)
+        features = {8: torch.randn(batch, shape.channels[8], 8, 8)}
+        code = InversionCode(torch.randn(batch, shape.num_layers, shape.w_dim), padding, features)
         return code.named_tensors(), {"images": generator.synthesis(*code.parts)}
     images = torch.rand(batch, 3, encoder.resolution, encoder.resolution) * 2 - 1
     code = encoder(images)

@@ -62,8 +62,8 @@ def test_refinement_is_torchs(inverters: tuple[Inverter, Inverter]) -> None:
 def test_codes_that_the_file_does_not_take(inverters: tuple[Inverter, Inverter]) -> None:
     with_torch, with_onnx = inverters
     code = with_torch.encode(torch.rand(2, 3, 8, 8) * 2 - 1)
-    for padding in (None, PaddingCode(None, {8: code.padding.rings[8]})):
-        other = InversionCode(code.w_plus, padding)
+    for padding in (None, PaddingCode(None, {8: code.padding.rings[8]}), code.padding):
+        other = InversionCode(code.w_plus, padding)  # the file takes features, too
         assert torch.equal(with_onnx.reconstruct(other), with_torch.reconstruct(other))
     with pytest.raises(ConfigError, match="This generator takes style latents"):
         with_onnx.reconstruct(InversionCode(code.w_plus[:, :2], code.padding))

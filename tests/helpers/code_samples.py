@@ -1,4 +1,4 @@
-"""Random codes of one shape: six latents of sixteen, a constant and rings at 4 and 8 px."""
+"""Random codes of one shape: six latents of sixteen, a constant and rings at 4 and 8 px, features at 8 and 4 px."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import torch
 from padinv import InversionCode, PaddingCode
 
 
-def make_code(batch: int = 3, seed: int = 0, padding: bool = True) -> InversionCode:
+def make_code(batch: int = 3, seed: int = 0, padding: bool = True, features: bool = False) -> InversionCode:
     random = torch.Generator().manual_seed(seed)
 
     def randn(*shape: int) -> torch.Tensor:
         return torch.randn(batch, *shape, generator=random)
 
     w_plus = randn(6, 16)
-    return InversionCode(w_plus, PaddingCode(randn(8, 4, 4), {4: randn(8, 20), 8: randn(4, 36)}) if padding else None)
+    code = PaddingCode(randn(8, 4, 4), {4: randn(8, 20), 8: randn(4, 36)}) if padding else None
+    return InversionCode(w_plus, code, {8: randn(4, 8, 8), 4: randn(8, 4, 4)} if features else None)
 
 
 def same(a: InversionCode, b: InversionCode) -> bool:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padinv.losses import LatentRegularization, PixelLoss
+from padinv.losses import FeatureRegularization, LatentRegularization, PixelLoss
 
 
 @given(offset=st.floats(-2, 2), batch=st.integers(1, 3), size=st.sampled_from([2, 4]))
@@ -43,3 +43,12 @@ def test_latent_gradient_is_finite_at_the_average() -> None:
     LatentRegularization()(w_plus, w_avg).backward()
     assert torch.equal(w_plus.grad[0], torch.zeros(4, 8))
     assert w_plus.grad[1, 0, 0].item() == 0.5
+
+
+def test_feature_size_is_the_mean_square_summed_over_resolutions() -> None:
+    features = {4: torch.zeros(2, 3, 4, 4), 8: torch.zeros(2, 3, 8, 8).requires_grad_()}
+    features[4][0] = 2.0  # a half of the numbers
+    loss = FeatureRegularization()(features)
+    assert loss.item() == 2.0
+    loss.backward()
+    assert torch.equal(features[8].grad, torch.zeros(2, 3, 8, 8))  # where training starts

@@ -195,6 +195,8 @@ def test_compiles_without_graph_breaks() -> None:
         ({"padded_resolutions": [4, 64]}, r"names 64 px, but this generator has layers at \[4, 8, 16, 32\] px"),
         ({"latents_per_level": [3, 4]}, "three numbers that add up to the generator's 8 latents"),
         ({"latents_per_level": [3, 4, 2]}, "add up"),
+        ({"feature_resolutions": [64]}, r"feature_resolutions names 64 px, but this generator has layers at \[4, 8"),
+        ({"feature_resolutions": [8], "feature_width": 0}, "feature_width must be 1 or more, not 0"),
         ({"padding_level": 3}, "padding_level must be 0, 1 or 2, a level of the pyramid, not 3"),
         ({"padding_depth": -1}, "padding_depth must be 0 or more, not -1"),
         (
@@ -211,3 +213,50 @@ def test_options_that_do_not_fit_are_named(options: dict[str, object], message: 
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"\(B, 3, 32, 32\), not \(1, 3, 64, 64\)"):
         tiny()(torch.zeros(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+@pytest.mark.parametrize("features", [[16], [4, 8, 16, 32]])
+def test_features_fit_the_generator_and_start_at_zero(resolution: int, features: list[int]) -> None:
+    encoder = tiny(resolution=resolution, feature_resolutions=features)
+    images = torch.randn(2, 3, resolution, resolution)
+    code = encoder(images)
+    assert {r: tuple(f.shape) for r, f in code.features.items()} == {r: (2, SHAPE.channels[r], r, r) for r in features}
+    assert not any(residual.any() for residual in code.features.values())
+    plain = tiny(resolution=resolution)
+    plain.load_state_dict({key: tensor for key, tensor in encoder.state_dict().items() if "feature" not in key})
+    for name, tensor in plain(images).named_tensors().items():
+        assert torch.equal(code.named_tensors()[name], tensor)
+
+
+def test_features_can_go_without_padding() -> None:
+    code = tiny(padded_resolutions=[], replace_const=False, feature_resolutions=[16])(torch.randn(1, 3, 32, 32))
+    assert code.padding is None
+    assert code.feature_resolutions == [16]
+
+
+@pytest.mark.parametrize(("resolution", "level"), [(4, 0), (8, 0), (16, 1), (32, 2), (64, 2)])
+def test_features_come_from_the_level_of_their_size_or_the_nearest(resolution: int, level: int) -> None:
+    shape = CodeShape(10, 16, {**SHAPE.channels, 64: 4})
+    encoder = PadInvEncoder(shape, resolution=64, depth=18, width=4, feature_resolutions=[resolution]).eval()
+    torch.nn.init.normal_(encoder.feature_heads[str(resolution)].output.weight)
+    levels = []
+    handle = encoder.fpn.register_forward_hook(lambda *arguments: levels.extend(arguments[-1]))
+    features = encoder(torch.randn(1, 3, 64, 64)).features[resolution]
+    handle.remove()
+    assert [x.shape[-1] for x in levels] == [8, 16, 32]
+    torch.testing.assert_close(features, encoder.feature_heads[str(resolution)](levels[level]))
+    assert features.shape == (1, shape.channels[resolution], resolution, resolution)
+
+
+def test_feature_width_and_config() -> None:
+    encoder = tiny(feature_resolutions=[16, 8], feature_width=5)
+    assert [conv.out_channels for conv in encoder.feature_heads["8"].convs] == [5, 5]
+    for parameter in encoder.feature_heads.parameters():
+        torch.nn.init.normal_(parameter)
+    twin = PadInvEncoder.from_config(encoder.config).eval()
+    twin.load_state_dict(encoder.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(twin(images).features[16], encoder(images).features[16])
+    old = {key: value for key, value in tiny().config.items() if "feature" not in key}
+    assert PadInvEncoder.from_config(old).state_dict().keys() == tiny().state_dict().keys()

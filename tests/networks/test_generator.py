@@ -180,3 +180,84 @@ def test_a_bound_is_a_positive_number(bound: Any) -> None:
     for network in (Generator, Discriminator):
         with pytest.raises(ConfigError, match="conv_clamp must be a positive number, or None"):
             network(8, channels={4: 4, 8: 4}, conv_clamp=bound)
+
+
+def features_for(
+    generator: Generator, batch: int = 1, resolutions: tuple[int, ...] = (8, 16)
+) -> dict[int, torch.Tensor]:
+    return {r: torch.randn(batch, generator.synthesis.channels[r], r, r) for r in resolutions}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_zero_features_are_none_bit_for_bit(layout: Any, dtype: torch.dtype, gradients: bool) -> None:
+    generator = tiny(32).to(memory_format=layout)
+    padding, w_plus = padding_for(generator, 2), torch.randn(2, generator.num_layers, 16)
+    zeros = {r: torch.zeros_like(residual) for r, residual in features_for(generator, 2, (4, 8, 16, 32)).items()}
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32), torch.set_grad_enabled(gradients):
+        expected = generator.synthesis(w_plus, padding)
+        assert torch.equal(generator.synthesis(w_plus, padding, zeros), expected)
+        assert torch.equal(generator.synthesis(w_plus, padding, {}), expected)
+
+
+@pytest.mark.parametrize("resolution", [4, 8, 16])
+def test_features_are_added_to_what_their_block_gives(resolution: int) -> None:
+    """By hand: the output of the stride-1 convolution is changed on its way to toRGB and the next block."""
+    generator = tiny()
+    w_plus, features = torch.randn(2, generator.num_layers, 16), features_for(generator, 2, (resolution,))
+    actual = generator.synthesis(w_plus, features=features)
+    conv = generator.synthesis.blocks[str(resolution)].conv
+    handle = conv.register_forward_hook(lambda *arguments: arguments[-1] + features[resolution])
+    expected = generator.synthesis(w_plus)
+    handle.remove()
+    torch.testing.assert_close(actual, expected)
+    assert not torch.allclose(actual, generator.synthesis(w_plus))
+
+
+def test_features_are_not_written_to_and_learn() -> None:
+    generator = tiny()
+    features = {r: residual.requires_grad_() for r, residual in features_for(generator).items()}
+    before = {r: residual.clone() for r, residual in features.items()}
+    generator.synthesis(torch.randn(1, generator.num_layers, 16), None, features).sum().backward()
+    assert all(torch.equal(features[r], before[r]) and features[r].grad.abs().sum() > 0 for r in features)
+
+
+def test_edits_move_what_is_below_and_above_the_features() -> None:
+    """The residual stays what it is; what the block itself makes of edited latents changes under it."""
+    generator = tiny()
+    w_plus, features = torch.randn(1, generator.num_layers, 16), features_for(generator, 1, (16,))
+    outputs: list[torch.Tensor] = []
+    handle = generator.synthesis.blocks["16"].conv.register_forward_hook(
+        lambda *arguments: outputs.append(arguments[-1])
+    )
+    plain, residual = generator.synthesis(w_plus), generator.synthesis(w_plus, None, features)
+    edited, both = generator.synthesis(w_plus + 1), generator.synthesis(w_plus + 1, None, features)
+    handle.remove()
+    assert torch.equal(outputs[0], outputs[1])  # the sum is made behind it
+    assert torch.equal(outputs[2], outputs[3])
+    assert not torch.allclose(outputs[0], outputs[2])
+    assert not torch.allclose(residual, both)
+    assert not torch.allclose(residual - plain, both - edited)  # toRGB is of the edited latents
+
+
+def test_compiles_with_features_without_graph_breaks() -> None:
+    generator = tiny()
+    features, w_plus = features_for(generator), torch.randn(1, generator.num_layers, 16)
+    compiled = torch.compile(generator.synthesis, fullgraph=True, backend="aot_eager")
+    expected = generator.synthesis(w_plus, None, features)
+    torch.testing.assert_close(compiled(w_plus, None, features), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({8: torch.zeros(1, 5, 8, 8)}, r"features at 8 px have shape \(1, 5, 8, 8\).* channels {4: 8, 8: 8, 16: 8}"),
+        ({32: torch.zeros(1, 8, 32, 32)}, "features at 32 px"),
+        ({8: torch.zeros(1, 8, 4, 4)}, "takes .B, C, 8, 8."),
+        ("none", "tensors by resolution, {R: .*}, not 'none'"),
+    ],
+)
+def test_features_that_do_not_fit_are_named(features: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny().synthesis(torch.zeros(1, 6, 16), None, features)

@@ -252,13 +252,45 @@ def test_another_kind_of_encoder_is_no_start(
     assert "encoder.safetensors" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["pix", "id", "adv", "reg"])
+def test_an_encoder_without_features_is_a_start(build: Any, tmp_path: Path) -> None:
+    other = build(encoder=partial(ENCODER, padded_resolutions=[4, 8])).encoder
+    torch.nn.init.normal_(other.fpn.lateral[1].weight)
+    path = str(save_network(other, tmp_path / "encoder.safetensors"))
+    kind = partial(ENCODER, padded_resolutions=[4, 8], feature_resolutions=[16])
+    encoder = build(encoder=kind, encoder_weights=path).encoder.eval()
+    images = torch.randn(1, 3, 32, 32)
+    code = encoder(images)
+    assert not code.features[16].any()
+    assert torch.equal(code.w_plus, other.eval()(images).w_plus)
+    with pytest.raises(ConfigError, match=r"'padded_resolutions': \[4, 8\].*'padded_resolutions': \[4, 8, 16, 32\]"):
+        build(encoder=partial(ENCODER, feature_resolutions=[16]), encoder_weights=path)
+
+
+def test_features_learn(build: Any, picture_folder: Path, tmp_path: Path) -> None:
+    """Their size is a term of the loss; the run's checkpoint is an encoder that predicts them."""
+    kind = partial(ENCODER, feature_resolutions=[8, 16], feature_width=6)
+    module = build(encoder=kind, lambda_feat=0.1, optimizer_e=partial(torch.optim.Adam, lr=0.01))
+    trainer, recorder = fit(module, picture_folder, steps=3)
+    sizes = [metrics["loss/feat"] for metrics in recorder.metrics]
+    assert sizes[0] == 0 < sizes[1] < sizes[2]
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    encoder, images = load_encoder(tmp_path / "run.ckpt"), torch.randn(2, 3, 32, 32)
+    code = module.eval()(images)
+    assert code.feature_resolutions == [8, 16]
+    assert torch.equal(encoder(images).features[16], code.features[16])
+    assert torch.equal(module.reconstruct(code), module.generator.synthesis(*code.parts))
+    assert not torch.allclose(module.reconstruct(code), module.generator.synthesis(code.w_plus, code.padding))
+
+
+@pytest.mark.parametrize("name", ["pix", "id", "adv", "reg", "feat"])
 def test_every_lambda_counts(build: Any, picture_folder: Path, name: str) -> None:
     options: dict[str, Any] = {"identity_loss": PixelLoss(squared=False)} if name == "id" else {}
+    if name == "feat":
+        options["encoder"] = partial(ENCODER, feature_resolutions=[16])
 
     def run(value: float) -> tuple[PadInvModule, dict[str, float]]:
         module = build(**{f"lambda_{name}": value, **options})
-        _, recorder = fit(module, picture_folder, steps=1)
+        _, recorder = fit(module, picture_folder, steps=2 if name == "feat" else 1)  # features are zero before
         return module, recorder.metrics[-1]
 
     without, log_without = run(0.0)
@@ -354,7 +386,9 @@ def test_not_finite_names_step_term_and_files(build: Any, picture_folder: Path) 
 @pytest.mark.parametrize("stop", [3, 5])
 def test_resumed_run_is_the_same_run(build: Any, picture_folder: Path, tmp_path: Path, stop: int) -> None:
     """Five steps are an epoch; both optimizers, schedules, average and the images' order go on where they were."""
-    options = {
+    options: dict[str, Any] = {} if stop == 3 else {"encoder": partial(ENCODER, feature_resolutions=[8, 16])}
+    options |= {
+        "lambda_feat": 0.1,
         "lambda_adv": 0.05,
         "ema_images": 10.0,
         "scheduler_e": partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.7),

@@ -23,6 +23,7 @@ class Export(Command):
         part: images to codes, codes to images, or images to reconstructions and codes.
         generator: the generator, if MODEL is an encoder alone.
         rings: of --part generator: where rings go in, or none (default: 4,8,16,32).
+        features: of --part generator: where features go in, or none (default: none).
         plain_convolutions: of onnx: leave convolutions as they are, for other devices than CPUs.
         int8: weights of 8 bits, onnx alone; tells what it costs.
     """
@@ -33,6 +34,7 @@ class Export(Command):
     part: str = option("both", choices=("encoder", "generator", "both"))
     generator: str | None = option(None, metavar="FILE")
     rings: list[int] | None = option(None, resolutions, metavar="4,8")
+    features: list[int] | None = option(None, resolutions, metavar="16")
     plain_convolutions: bool = option(False)
     int8: bool = option(False)
 
@@ -41,8 +43,9 @@ class Export(Command):
             raise ConfigError("--int8 is for --format onnx: leave it out, or choose that.")
         if self.plain_convolutions and self.format == "torch":
             raise ConfigError("--plain-convolutions is for --format onnx: leave it out, that of torch has no others.")
-        if self.rings is not None and self.part != "generator":
-            raise ConfigError("--rings is for --part generator: an encoder has its own.")
+        for name, given in (("--rings", self.rings), ("--features", self.features)):
+            if given is not None and self.part != "generator":
+                raise ConfigError(f"{name} is for --part generator: an encoder has its own.")
 
     def run(self) -> int:
         """Writes the file, and prints its size."""
@@ -69,6 +72,6 @@ class Export(Command):
             source = self.generator or self.model
             folder = Path(source).expanduser()
             generator = load_generator(folder / FILES["generator"] if folder.is_dir() else source)
-            return generator_part(generator, self.rings)
+            return generator_part(generator, self.rings, feature_resolutions=self.features or [])
         pair = load_pair(self.model, self.generator)
         return (encoder_part if self.part == "encoder" else joined_part)(*pair)

@@ -60,8 +60,11 @@ class ExportedPair:
         self.encode_session = Session(paths["encoder"], device)
         if not paths["generator"].exists():
             outputs = self.encode_session.outputs
-            rings = [int(name.removeprefix("ring_")) for name in outputs if name.startswith("ring_")]
-            part = generator_part(generator, rings, "const" in outputs)
+            rings, features = (
+                [int(name.removeprefix(part)) for name in outputs if name.startswith(part)]
+                for part in ("ring_", "features_")
+            )
+            part = generator_part(generator, rings, "const" in outputs, features)
             export_onnx(part, paths["generator"], plain_convolutions=plain)
         self.generate_session = Session(paths["generator"], device)
         for session, name in ((self.encode_session, "encoder"), (self.generate_session, "generator")):
@@ -75,11 +78,13 @@ class ExportedPair:
             return code
         return InversionCode.from_named_tensors(self.encode_session(inputs))
 
-    def synthesize(self, w_plus: Tensor, padding: PaddingCode | None = None) -> Tensor:
-        """Computes ``generator.synthesis(w_plus, padding)``, (B, 3, H, W)."""
-        inputs = InversionCode(w_plus, padding).named_tensors()
+    def synthesize(
+        self, w_plus: Tensor, padding: PaddingCode | None = None, features: Mapping[int, Tensor] | None = None
+    ) -> Tensor:
+        """Computes ``generator.synthesis(w_plus, padding, features)``, (B, 3, H, W)."""
+        inputs = InversionCode(w_plus, padding, features).named_tensors()
         if not self.generate_session.takes(inputs):
-            images: Tensor = self.generator.synthesis(w_plus, padding)
+            images: Tensor = self.generator.synthesis(w_plus, padding, features)
             return images
         return self.generate_session(inputs)["images"]
 

@@ -77,7 +77,7 @@ class _Reconstruct(nn.Module):
 
 
 def encoder_part(encoder: nn.Module, generator: Generator) -> Part:
-    """Images to codes: ``images`` → ``w_plus``, ``const``, ``ring_R`` for each padded resolution R.
+    """Images to codes: ``images`` → ``w_plus``, ``const``, ``ring_R`` and ``features_R`` for each of their resolutions.
 
     Args:
         encoder: a :class:`~padinv.PadInvEncoder`, or any module with a ``resolution`` that maps images to codes.
@@ -94,16 +94,20 @@ def encoder_part(encoder: nn.Module, generator: Generator) -> Part:
 
 
 def generator_part(
-    generator: Generator, padded_resolutions: Sequence[int] | None = None, replace_const: bool = True
+    generator: Generator,
+    padded_resolutions: Sequence[int] | None = None,
+    replace_const: bool = True,
+    feature_resolutions: Sequence[int] = (),
 ) -> Part:
-    """Codes to images: ``w_plus``, ``const``, ``ring_R`` → ``images``. The noise images are part of it.
+    """Codes to images: ``w_plus``, ``const``, ``ring_R``, ``features_R`` → ``images``. The noise images are part of it.
 
-    A ring of zeros is no ring, and ``generator.synthesis.const`` is the constant that stands for none.
+    A ring or features of zeros are none, and ``generator.synthesis.const`` is the constant that stands for none.
 
     Args:
         generator: the generator.
         padded_resolutions: where rings go in; those of 4, 8, 16 and 32 px that it has if not given.
         replace_const: whether the constant goes in.
+        feature_resolutions: where features go in.
 
     Raises:
         ConfigError: if the generator has no such resolution.
@@ -112,8 +116,9 @@ def generator_part(
     channels = generator.synthesis.channels
     if padded_resolutions is None:
         padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in channels]
-    if unknown := sorted(set(padded_resolutions) - set(channels)):
-        raise ConfigError(f"rings names {unknown} px, but this generator has layers at {sorted(channels)} px.")
+    for option, named in (("rings", padded_resolutions), ("features", feature_resolutions)):
+        if unknown := sorted(set(named) - set(channels)):
+            raise ConfigError(f"{option} names {unknown} px, but this generator has layers at {sorted(channels)} px.")
 
     def sample(count: int) -> Named:
         padding: PaddingCode | None = None
@@ -121,14 +126,17 @@ def generator_part(
             const = generator.synthesis.const.expand(count, -1, -1, -1).clone() if replace_const else None
             rings = {r: torch.zeros(count, channels[r], 4 * r + 4) for r in sorted(padded_resolutions)}
             padding = PaddingCode(const, rings)
-        return InversionCode(_latents(generator, count), padding).named_tensors()
+        features = {r: torch.zeros(count, channels[r], r, r) for r in sorted(feature_resolutions)}
+        return InversionCode(_latents(generator, count), padding, features).named_tensors()
 
     description = Description("generator", fingerprint(generator), writes=generator.resolution)
     return Part(_Generate(generator), sample, lambda named: named["images"], description)
 
 
 def joined_part(encoder: nn.Module, generator: Generator) -> Part:
-    """Images to their reconstructions, and codes: ``images`` → ``reconstructions``, ``w_plus``, ``const``, ``ring_R``.
+    """Images to their reconstructions, and codes: ``images`` → ``reconstructions``, ``w_plus``, ``const``, ...
+
+    The further outputs are those of :func:`encoder_part`.
 
     Args:
         encoder: as for :func:`encoder_part`.

@@ -398,8 +398,11 @@ def _check(encoder: nn.Module, generator: Generator, batch_size: int) -> None:
 
 def _shape(shape: CodeShape, encoder: PadInvEncoder) -> str:
     """The part of a code's shape that matters to an encoder: published encoders know only their own part."""
-    channels = {r: shape.channels.get(r) for r in encoder.padded_resolutions}
-    return f"{shape.num_layers} latents of {shape.w_dim}" + (f" and rings of channels {channels}" if channels else "")
+    told = f"{shape.num_layers} latents of {shape.w_dim}"
+    for part, resolutions in (("rings", encoder.padded_resolutions), ("features", encoder.feature_resolutions)):
+        if channels := {r: shape.channels.get(r) for r in resolutions}:
+            told += f" and {part} of channels {channels}"
+    return told
 
 
 def _take(photograph: Pixels, crop: Crop, resolution: int, align: bool) -> Tensor:

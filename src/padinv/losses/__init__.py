@@ -5,11 +5,12 @@ from padinv.losses.base import Frozen, ReconstructionLoss
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss, feature_distance
 from padinv.losses.identity import IdentityLoss, crop_face
 from padinv.losses.perceptual import PerceptualLoss
-from padinv.losses.pixel import LatentRegularization, PixelLoss
+from padinv.losses.pixel import FeatureRegularization, LatentRegularization, PixelLoss
 
 __all__ = [
     "AdversarialLoss",
     "DiscriminatorFeatureLoss",
+    "FeatureRegularization",
     "Frozen",
     "IdentityLoss",
     "LatentRegularization",

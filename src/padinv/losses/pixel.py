@@ -1,6 +1,8 @@
-"""Losses without a network: of pixels, and of latents far from the average one."""
+"""Losses without a network: of pixels, of latents far from the average one, and of large features."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +52,18 @@ class LatentRegularization(nn.Module):
         """
         norms: Tensor = torch.linalg.vector_norm(w_plus - w_avg, dim=(1, 2))
         return norms.mean()
+
+
+class FeatureRegularization(nn.Module):
+    """Mean square of the features that are added in the synthesis, summed over resolutions: Σ_R (1 / BC_RR²)·Σ f².
+
+    What latents and padding can say is then left to them, which edits can move.
+    """
+
+    def forward(self, features: Mapping[int, Tensor]) -> Tensor:
+        """Measures {R: (B, C_R, R, R)}, one resolution or more: a scalar.
+
+        >>> FeatureRegularization()({4: torch.full((1, 2, 4, 4), 3.0), 8: torch.ones(1, 2, 8, 8)}).item()
+        10.0
+        """
+        return torch.stack([residual.float().square().mean() for residual in features.values()]).sum()

@@ -43,16 +43,17 @@ class SqueezeExcitation(nn.Module):
 
 
 class Conv3x3(nn.Conv2d):
-    """3×3 convolution with "same" zero padding, without bias.
+    """3×3 convolution with "same" zero padding.
 
     Args:
         in_channels: of its input.
         channels: of its output.
         stride: 1 or 2.
+        bias: whether it adds one; not where a norm follows.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        super().__init__(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__(in_channels, channels, 3, stride=stride, padding=1, bias=bias)
         self.transformed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ class Conv3x3(nn.Conv2d):
         if self.stride != (1, 1):
             return super().forward(x)
         y = conv3x3(x, self.weight, padding=1, transformed=self.transformed)
-        if self.bias is not None:  # BatchNorm was folded into it
+        if self.bias is not None:  # its own, or a BatchNorm's that was folded into it
             y = y.add_(self.bias[:, None, None])
         return y
 

@@ -1,11 +1,13 @@
 """PadInv's encoder: an image becomes style latents *and* padding (PadInv, Bai et al. 2022).
 
 backbone → feature pyramid → one style head for each latent, and the padding head on one level. Without the padding head
-it is pSp's encoder to W+.
+it is pSp's encoder to W+. With feature heads it also predicts what the synthesis adds to its features, as FS (Xuan et
+al. 2022) and SFE (Bobkov et al. 2024) do.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +19,7 @@ from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
 from padinv.networks.generator import check_resolution
-from padinv.networks.heads import FeaturePyramid, PaddingHead, StyleHead
+from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
@@ -61,6 +63,16 @@ def published_level(resolution: int) -> int:
     return min(range(3), key=lambda level: abs(sizes[level] - PADDING_SIZE))
 
 
+def feature_level(resolution: int, features: int) -> int:
+    """The level of the pyramid that features come from: that of their size, or the nearest to it.
+
+    >>> [feature_level(64, r) for r in (4, 8, 16, 32, 64)]
+    [0, 0, 1, 2, 2]
+    """
+    sizes = pyramid_sizes(resolution)
+    return min(range(3), key=lambda level: abs(math.log2(sizes[level] / features)))
+
+
 class PadInvEncoder(nn.Module):
     """Maps images to inversion codes.
 
@@ -84,6 +96,9 @@ class PadInvEncoder(nn.Module):
         latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not
             given.
         first_for_all: whether the first offset is added to all others, as in e4e (Tov et al. 2021, section 4).
+        feature_resolutions: where a residual is predicted that the synthesis adds to its features, each by three
+            convolutions on the level of the pyramid of that size or the nearest; nowhere, as published, if not given.
+        feature_width: channels between these convolutions, fpn_channels if not given.
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
         const_avg: the generator's learned constant (C_4, 4, 4), from which predicted ones are offsets; zeros, as
             published, if not given. It is part of the state if the constant is predicted.
@@ -115,6 +130,8 @@ class PadInvEncoder(nn.Module):
         padding_heads: bool = True,
         latents_per_level: Sequence[int] | None = None,
         first_for_all: bool = False,
+        feature_resolutions: Sequence[int] = (),
+        feature_width: int | None = None,
         w_avg: Tensor | None = None,
         const_avg: Tensor | None = None,
     ) -> None:
@@ -123,11 +140,14 @@ class PadInvEncoder(nn.Module):
         fpn_channels = fpn_channels or 8 * width
         if padded_resolutions is None:
             padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in code.channels]
-        for r in padded_resolutions:
+        named = {"padded_resolutions": padded_resolutions, "feature_resolutions": feature_resolutions}
+        for option, r in ((option, r) for option, resolutions in named.items() for r in resolutions):
             if r not in code.channels:
                 raise ConfigError(
-                    f"padded_resolutions names {r} px, but this generator has layers at {sorted(code.channels)} px."
+                    f"{option} names {r} px, but this generator has layers at {sorted(code.channels)} px."
                 )
+        if feature_width is not None and feature_width < 1:
+            raise ConfigError(f"feature_width must be 1 or more, not {feature_width}.")
         latents_per_level = list(latents_per_level or split_latents(code.num_layers))
         if len(latents_per_level) != 3 or sum(latents_per_level) != code.num_layers or min(latents_per_level) < 0:
             raise ConfigError(
@@ -154,6 +174,13 @@ class PadInvEncoder(nn.Module):
             self.padding_head = PaddingHead(
                 fpn_channels, code.channels, padded_resolutions, replace_const, padding_depth, padding_heads
             )
+        self.feature_resolutions = sorted(set(feature_resolutions))
+        self.feature_heads = nn.ModuleDict(
+            {
+                str(r): FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r)
+                for r in self.feature_resolutions
+            }
+        )
         self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
@@ -177,6 +204,8 @@ class PadInvEncoder(nn.Module):
             "padding_heads": padding_heads,
             "latents_per_level": latents_per_level,
             "first_for_all": first_for_all,
+            "feature_resolutions": self.feature_resolutions,
+            "feature_width": feature_width,
         }
 
     @classmethod
@@ -191,7 +220,7 @@ class PadInvEncoder(nn.Module):
             images: (B, 3, resolution, resolution) in [-1, 1].
 
         Returns:
-            Latents (B, L, w_dim), and the padding code, or None without a padding head.
+            Latents (B, L, w_dim), the padding code, or None without a padding head, and features if it predicts any.
 
         Raises:
             ConfigError: if the images have another size.
@@ -210,7 +239,10 @@ class PadInvEncoder(nn.Module):
         if self.padding_head is not None:
             const, rings = self.padding_head(levels[self.padding_level])
             padding = PaddingCode(const if self.const_avg is None else self.const_avg + const, rings)
-        return InversionCode(self.w_avg + offsets, padding)
+        features = {
+            int(r): head(levels[feature_level(self.resolution, int(r))]) for r, head in self.feature_heads.items()
+        }
+        return InversionCode(self.w_avg + offsets, padding, features)
 
     @torch.no_grad()
     def _shrink_heads(self) -> None:

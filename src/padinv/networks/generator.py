@@ -2,13 +2,14 @@
 
 z → mapping → w → w_plus (one latent for each layer) → synthesis(w_plus, padding) → image. Without padding it is
 StyleGAN2 exactly. With it (PadInv, Bai et al. 2022) a predicted constant replaces the learned one, and at the padded
-resolutions a predicted ring replaces the zeros around the input of the 3×3 convolution of stride 1.
+resolutions a predicted ring replaces the zeros around the input of the 3×3 convolution of stride 1. Features are a
+residual that is added to what a block makes; edited latents then move both the block's own maps and what is above them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -190,6 +191,7 @@ class SynthesisBlock(nn.Module):
         latents: Sequence[Tensor],
         *,
         ring: Tensor | None = None,
+        features: Tensor | None = None,
         noise: Noise = "const",
     ) -> tuple[Tensor, Tensor]:
         """Maps features and the image so far, at half the resolution, to those of this resolution.
@@ -199,6 +201,8 @@ class SynthesisBlock(nn.Module):
             image: (B, 3, R / 2, R / 2); None at 4 px.
             latents: those of ``up`` (none at 4 px), ``conv`` and ``to_rgb``, (B, w_dim) each.
             ring: (B, C', 4R + 4), the padding of ``conv``.
+            features: (B, C', R, R), added to what ``conv`` gives, after its activation: ``to_rgb`` and the next block
+                read the sum.
             noise: as for the network.
 
         Returns:
@@ -207,6 +211,8 @@ class SynthesisBlock(nn.Module):
         if self.up is not None:
             x = self.up(x, latents[0], noise=noise)
         x = self.conv(x, latents[-2], ring=ring, noise=noise)
+        if features is not None:
+            x = x + features.to(x.dtype)  # not in place: the activation keeps its result for the gradient
         rgb: Tensor = self.to_rgb(x, latents[-1]).to(latents[-1].dtype)
         if image is not None:
             # The sum over all resolutions is the image: half precision would show in it.
@@ -236,33 +242,45 @@ class SynthesisNetwork(nn.Module):
         self.w_dim = w_dim
         self.channels = dict(channels)
 
-    def forward(self, w_plus: Tensor, padding: PaddingCode | None = None, noise: Noise = "const") -> Tensor:
+    def forward(
+        self,
+        w_plus: Tensor,
+        padding: PaddingCode | None = None,
+        features: Mapping[int, Tensor] | None = None,
+        noise: Noise = "const",
+    ) -> Tensor:
         """Generates images.
 
         Args:
             w_plus: style latents (B, L, 512).
             padding: replaces the learned constant and the zeros around the maps; it is not written to.
+            features: {R: (B, C_R, R, R)}, added to what the block of R px makes, after the activation of its stride-1
+                convolution; None, or zeros, for nothing. They are not written to.
             noise: "const" for the stored noise images, "random" for new ones for each sample, or "none".
 
         Returns:
             Images (B, 3, H, W), in [-1, 1] except where they overshoot.
 
         Raises:
-            ConfigError: if the latents, or the padding's resolutions or channels, are not this generator's.
+            ConfigError: if the latents, or resolutions or channels of padding or features, are not this generator's.
         """
-        self.check(w_plus, padding)
+        self.check(w_plus, padding, features)
         rings = {} if padding is None else padding.rings
+        residuals = features or {}
         x = self.const if padding is None or padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
         image = None
         for k, (name, block) in enumerate(self.blocks.items()):
             own = latents[max(2 * k - 1, 0) : 2 * k + 2]
-            x, image = block(x, image, own, ring=rings.get(int(name)), noise=noise)
+            r = int(name)
+            x, image = block(x, image, own, ring=rings.get(r), features=residuals.get(r), noise=noise)
         return cast(Tensor, image).contiguous()  # view(-1) and writers of files need this layout
 
-    def check(self, w_plus: Tensor, padding: PaddingCode | None = None) -> None:
-        """Raises ConfigError if latents, or the padding's resolutions or channels, are not this generator's."""
+    def check(
+        self, w_plus: Tensor, padding: PaddingCode | None = None, features: Mapping[int, Tensor] | None = None
+    ) -> None:
+        """Raises ConfigError if latents, padding or features do not have this generator's resolutions and channels."""
         if w_plus.shape[1:] != (self.num_layers, self.w_dim):
             raise ConfigError(
                 f"This generator takes style latents (B, {self.num_layers}, {self.w_dim}), not {tuple(w_plus.shape)}."
@@ -279,10 +297,20 @@ class SynthesisNetwork(nn.Module):
                 f"The padding has a constant of {padding.const.shape[1]} channels, but this generator's has "
                 f"{self.channels[4]}; encode for this generator."
             )
+        if features is not None and not isinstance(features, Mapping):
+            raise ConfigError(f"Features are tensors by resolution, {{R: (B, C_R, R, R)}}, not {features!r}.")
+        for r, residual in (features or {}).items():
+            expected = (self.channels.get(r), r, r)
+            if tuple(residual.shape[1:]) != expected:
+                raise ConfigError(
+                    f"The features at {r} px have shape {tuple(residual.shape)}, but this generator has channels "
+                    f"{self.channels} and takes (B, C, {r}, {r}); encode for this generator, with feature_resolutions "
+                    "among those."
+                )
 
 
 class Generator(nn.Module):
-    """StyleGAN2's generator with an optional padding code.
+    """StyleGAN2's generator with an optional padding code and optional features.
 
     Layer ``blocks.R.conv`` takes latent 2·log2(R) - 4 and ``blocks.R.up`` the one before; ``blocks.R.to_rgb`` shares
     its latent with the next block's ``up``.

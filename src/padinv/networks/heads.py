@@ -1,10 +1,12 @@
-"""What the encoder makes of its backbone: a feature pyramid, a head for each style latent, and the padding branch.
+"""What the encoder makes of its backbone: a feature pyramid, style heads, the padding branch, and feature heads.
 
 Padding (Bai et al. 2022) comes from one level of the pyramid, which goes through two bottlenecks and is resized to a
 map P large enough for the largest ring. The constant is the
 centre 4×4 of P itself. The ring at R px is what a 1×1 convolution makes of the border of the centre (R+2)×(R+2) of P:
 a 1×1 convolution commutes with the crop, so only the 4R + 4 positions of the ring are ever computed. Without these
 convolutions, the border of P itself is the ring.
+
+Features at R px come from the level of R px, or the nearest, by three convolutions for each R.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padinv.cpu import Recomputable
 from padinv.exceptions import ConfigError
-from padinv.networks.backbone import Bottleneck
+from padinv.networks.backbone import Bottleneck, Conv3x3
 from padinv.ops.equalized import EqualizedLinear
 from padinv.ops.ring import map_to_ring
+
+SLOPE = 0.01
+"""Of leaky ReLUs below zero."""
 
 
 class FeaturePyramid(nn.Module):
@@ -63,8 +69,8 @@ class StyleHead(nn.Module):
         while size > 1:
             conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1)
             # PyTorch's default would shrink the signal at each of up to eight convolutions, and the gradient with it.
-            nn.init.kaiming_normal_(conv.weight, a=0.01)
-            layers += [conv, nn.LeakyReLU(0.01, inplace=True)]
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+            layers += [conv, nn.LeakyReLU(SLOPE, inplace=True)]
             in_channels, size = channels, size // 2
         self.convs = nn.Sequential(*layers)
         self.linear = EqualizedLinear(in_channels, w_dim)
@@ -133,3 +139,45 @@ class PaddingHead(nn.Module):
         const = None if self.const_head is None else self.const_head(center_crop(p, 4))
         rings = {int(r): head(map_to_ring(center_crop(p, int(r) + 2))) for r, head in self.ring_heads.items()}
         return const, rings
+
+
+class FeatureHead(Recomputable):
+    """Predicts the residual that the synthesis adds to its features at one resolution.
+
+    The last convolution starts at zero: a new encoder's residual is none, so that its training starts from the same
+    encoder without features.
+
+    Args:
+        in_channels: of the level of the pyramid.
+        hidden: channels between the convolutions.
+        channels: of the generator at this resolution.
+        resolution: of the features in pixels.
+    """
+
+    def __init__(self, in_channels: int, hidden: int, channels: int, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        convs = [Conv3x3(width, hidden, bias=True) for width in (in_channels, hidden)]
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE)
+        self.convs = nn.ModuleList(convs)
+        self.output = Conv3x3(hidden, channels, bias=True)
+        for parameter in self.output.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """Maps a level (B, in_channels, H, W) to a residual (B, channels, resolution, resolution)."""
+        x = resized(level, self.resolution)
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE, inplace=True)
+        residual: Tensor = self.output(x)
+        return residual
+
+
+def resized(level: Tensor, size: int) -> Tensor:
+    """Brings a level (B, C, H, W) to another power of two, (B, C, size, size): by means or bilinearly."""
+    if level.shape[-1] > size:
+        return F.avg_pool2d(level, level.shape[-1] // size)
+    if level.shape[-1] < size:
+        return F.interpolate(level, size=(size, size), mode="bilinear", align_corners=False)
+    return level

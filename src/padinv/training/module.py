@@ -27,6 +27,7 @@ from padinv.cpu import recompute_activations
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
+    FeatureRegularization,
     Frozen,
     IdentityLoss,
     LatentRegularization,
@@ -56,17 +57,23 @@ def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 def _itself(config: dict[str, Any]) -> dict[str, Any]:
     """An encoder's configuration without the parts that describe its generator, which files may lack."""
     used = {4 * bool(config.get("replace_const")), *config.get("padded_resolutions", [])}
+    used |= {*config.get("feature_resolutions", [])}
     code = dict(config.get("code", {}))
     code["channels"] = {r: width for r, width in code.get("channels", {}).items() if r in used}
     return {**config, "code": code}
 
 
+def _fits(part: dict[str, Any], code: dict[str, Any]) -> bool:
+    """Whether an encoder's description of its generator, as far as it goes, is the same as another's."""
+    return {**code, **part, "channels": {**code.get("channels", {}), **part["channels"]}} == code
+
+
 class PadInvModule(AlternatingModule):
     """Trains an encoder to invert a generator.
 
-    The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg,  each term a class of
-    :mod:`padinv.losses` that can be replaced; a term with λ = 0 is not even built. To change more than the arguments
-    allow, override ``configure_models``, ``configure_losses`` or ``configure_metrics``.
+    The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg + λ_feat·feat,  each term a
+    class of :mod:`padinv.losses` that can be replaced; a term with λ = 0 is not even built. To change more than the
+    arguments allow, override ``configure_models``, ``configure_losses`` or ``configure_metrics``.
 
     Args:
         generator: name of a bundled generator, checkpoint of one, or a Generator.
@@ -81,6 +88,7 @@ class PadInvModule(AlternatingModule):
         lambda_id: weight of the identity loss. Published: 0.1 for faces, else 0.
         lambda_adv: weight of the adversarial loss. Published: 0 for faces, 0.03 for churches, 0.05 for bedrooms.
         lambda_reg: weight of the distance to the mean latent. Published: 0.003.
+        lambda_feat: weight of the size of features, for encoders with feature_resolutions; 0 for none.
         optimizer_e: makes the encoder's optimizer.
         optimizer_d: makes the discriminator's.
         scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long;
@@ -92,7 +100,7 @@ class PadInvModule(AlternatingModule):
         ema_images: half-life, in images, of a moving average of the encoder, which validation and saved encoders then
             use; None for no average.
         encoder_weights: an encoder to start from, as for :func:`padinv.load_encoder` ("congress64", a checkpoint), of
-            the same kind and size. Random weights if not given.
+            the same kind and size; it may lack features, which then start at zero. Random weights if not given.
         channels_last: keeps weights and images in this order, which is faster on most devices.
         checkpoint_activations: computes activations of generator and encoder again in the backward pass instead of
             keeping them (:mod:`padinv.cpu.recomputation`): less memory, more time. "cheap" does so for all but
@@ -120,6 +128,7 @@ class PadInvModule(AlternatingModule):
         lambda_id: float = 0.0,
         lambda_adv: float = 0.0,
         lambda_reg: float = 0.003,
+        lambda_feat: float = 0.0,
         optimizer_e: OptimizerCallable = default_optimizer_e,
         optimizer_d: OptimizerCallable = default_optimizer_d,
         scheduler_e: LRSchedulerCallable | None = None,
@@ -139,6 +148,7 @@ class PadInvModule(AlternatingModule):
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
         lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
+        lambdas |= {"feat": lambda_feat}
         for name, weight in lambdas.items():
             if not weight >= 0:  # nor NaN
                 raise ConfigError(f"lambda_{name} must be 0 or more, not {weight}.")
@@ -197,13 +207,18 @@ class PadInvModule(AlternatingModule):
         """Copies another encoder's weights into the encoder, and into its moving average."""
         start = load_encoder(source)
         theirs, ours = (_itself(config) for config in (start.config, getattr(self.encoder, "config", start.config)))
+        state = start.state_dict()
+        if not start.feature_resolutions:  # heads that begin at zero can be added to any encoder
+            theirs = {key: value for key, value in theirs.items() if not key.startswith("feature_")}
+            theirs["code"] = ours.get("code") if _fits(theirs["code"], ours.get("code", {})) else theirs["code"]
+            own = self.encoder.state_dict()
+            state |= {key: tensor for key, tensor in own.items() if key.startswith("feature_heads.")}
         if differing := [key for key, value in theirs.items() if ours.get(key) != value]:
             theirs, ours = ({key: config.get(key) for key in differing} for config in (theirs, ours))
             raise ConfigError(
                 f"encoder_weights names {source!r}, an encoder with {theirs}, but this run's has {ours}; give "
                 "model.encoder the same arguments."
             )
-        state = start.state_dict()
         check_state(self.encoder, state, f"The encoder {source!r}")
         self.encoder.load_state_dict(state)
         if self.encoder_ema is not None:
@@ -227,6 +242,7 @@ class PadInvModule(AlternatingModule):
             {name: given[name] or default[name]() for name in given if self.lambdas[name] > 0}
         )
         self.latent_regularization = LatentRegularization()
+        self.feature_regularization = FeatureRegularization()
         self.adversarial_loss = adversarial_loss or AdversarialLoss()
 
     def configure_metrics(self) -> None:
@@ -261,7 +277,7 @@ class PadInvModule(AlternatingModule):
 
     def reconstruct(self, code: InversionCode) -> Tensor:
         """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
-        images: Tensor = self.generator.synthesis(code.w_plus, code.padding)
+        images: Tensor = self.generator.synthesis(*code.parts)
         if images.shape[-1] > self.resolution:
             images = F.adaptive_avg_pool2d(images, self.resolution)
         return images.float()
@@ -273,6 +289,8 @@ class PadInvModule(AlternatingModule):
             terms["adv"] = self.adversarial_loss.generator(self.discriminator(reconstruction))
         if self.lambdas["reg"] > 0:
             terms["reg"] = self.latent_regularization(code.w_plus.float(), self.generator.w_avg)
+        if self.lambdas["feat"] > 0 and code.features:
+            terms["feat"] = self.feature_regularization(code.features)
         return terms
 
     def discriminator_losses(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
+from padinv.codes import InversionCode
 from padinv.exceptions import ConfigError
 from padinv.pictures import contact_sheet, ring_heat_maps, save_picture
 from padinv.training.module import PadInvModule
@@ -19,9 +20,9 @@ from padinv.training.run import run_directory
 class ReconstructionPictures(Callback):
     """At each validation, draws the same images and their reconstructions, and the padding rings as heat maps.
 
-    ``pictures/reconstructions.png`` has three rows: photographs, reconstructions by W+ alone, by W+ and padding (two
-    without padding). ``pictures/rings.png`` has a row for each photograph. With a logger that takes images (W&B,
-    TensorBoard) they are logged, too; the files always hold the latest.
+    ``pictures/reconstructions.png`` has a row of photographs, then rows of reconstructions: by W+ alone, by W+ and
+    padding, by all with features, as far as the encoder predicts them. ``pictures/rings.png`` has a row for each
+    photograph. With a logger that takes images (W&B, TensorBoard) they are logged, too; files always hold the latest.
 
     Args:
         images: how many, from the first validation batches.
@@ -74,11 +75,13 @@ class ReconstructionPictures(Callback):
 def draw_reconstructions(module: PadInvModule, images: Tensor) -> dict[str, Tensor]:
     """Draws images (B, 3, H, W) in [-1, 1] with their reconstructions, and their padding rings."""
     code = module(images)
-    rows = [images, module.reconstruct(code)]
-    if code.padding is None:
-        return {"reconstructions": contact_sheet(rows)}
-    rows.insert(1, module.reconstruct(type(code)(code.w_plus)))
-    return {"reconstructions": contact_sheet(rows), "rings": ring_heat_maps(code.padding)}
+    stages = [InversionCode(code.w_plus)]
+    if code.padding is not None:
+        stages.append(InversionCode(code.w_plus, code.padding))
+    if code.features is not None:
+        stages.append(code)
+    pictures = {"reconstructions": contact_sheet([images, *map(module.reconstruct, stages)])}
+    return pictures if code.padding is None else pictures | {"rings": ring_heat_maps(code.padding)}
 
 
 def log_image(logger: Logger, key: str, image: Tensor, step: int) -> None:
