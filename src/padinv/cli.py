@@ -18,6 +18,7 @@ COMMANDS = {
     "invert": ("padinv.commands.photographs:Invert.main", "find the codes of photographs"),
     "edit": ("padinv.commands.photographs:Edit.main", "change one property of photographs"),
     "blend": ("padinv.commands.photographs:Blend.main", "give photographs the layout of another"),
+    "drag": ("padinv.commands.drag:Drag.main", "pull points of photographs to other places"),
     "transfer": ("padinv.commands.photographs:Transfer.main", "do to photographs what was done between two others"),
     "interpolate": (
         "padinv.commands.interpolate:Interpolate.main",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
@@ -35,6 +37,43 @@ def contact_sheet(rows: Sequence[Tensor], tile: int = 128, gap: int = 4) -> Tens
         images = F.interpolate(images, size=(tile, tile), mode="bicubic").clamp(0, 1)
     grid: Tensor = make_grid(images, nrow=len(rows[0]), padding=gap, pad_value=1.0)
     return grid
+
+
+def mark_points(
+    image: Tensor, starts: Sequence[tuple[float, float]], ends: Sequence[tuple[float, float]] = (), tile: int = 128
+) -> Tensor:
+    """Draws points on an image, red, and arrows from them to others, blue.
+
+    Args:
+        image: (3, H, W) in [-1, 1]; values beyond are clamped. A small one is enlarged to ``tile`` px.
+        starts: places (x, y) in pixels of the image.
+        ends: where they go; the last ones may still be missing.
+        tile: smallest height of the picture in pixels.
+
+    Returns:
+        (3, H', W') in [-1, 1].
+
+    >>> mark_points(torch.zeros(3, 64, 64), [(10, 20)], [(30, 20)]).shape
+    torch.Size([3, 128, 128])
+    """
+    picture = contact_sheet([image[None]], tile, gap=0)
+    scale = picture.shape[-1] / image.shape[-1]
+    drawn = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+    draw = ImageDraw.Draw(drawn)
+    width = max(1, round(drawn.width / 128))
+    for place, start in enumerate(starts):
+        x, y = ((coordinate + 0.5) * scale for coordinate in start)
+        if place < len(ends):
+            to_x, to_y = ((coordinate + 0.5) * scale for coordinate in ends[place])
+            draw.line((x, y, to_x, to_y), "white", 2 * width)
+            _dot(draw, (to_x, to_y), 3 * width, "#1565ff")
+        _dot(draw, (x, y), 3 * width, "#e8112d")
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1) / 127.5 - 1
+
+
+def _dot(draw: ImageDraw.ImageDraw, place: tuple[float, float], radius: float, colour: str) -> None:
+    x, y = place
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, "white")
 
 
 def ring_heat_maps(padding: PaddingCode, tile: int = 128, gap: int = 4) -> Tensor:

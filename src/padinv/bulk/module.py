@@ -144,6 +144,7 @@ class BulkInversion(LightningModule):
             row += [reconstruction] if code is inversion.code else [reconstruction, images[i]]
             grid = self.task.draw(self.inverter.generator, code[i], row)
             metrics = {} if inversion.targets is None else self._measure(reconstruction, inversion.targets[i])
+            metrics |= self.task.facts(i)
             one = replace(inversion[i], code=code[i], images=images[i, None], targets=None)
             yield Result(one.cpu(), grid, metrics)
 

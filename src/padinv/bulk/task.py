@@ -244,6 +244,10 @@ class Task(Command):
         """Turns the code of B photographs into that of B results."""
         return code
 
+    def facts(self, place: int) -> dict[str, float]:
+        """Numbers about the result at a place of the last batch that :meth:`apply` had, for its record."""
+        return {}
+
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws a result beside the images that it was made from.
 

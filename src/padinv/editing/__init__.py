@@ -3,6 +3,7 @@
 from padinv.editing.combining import blend, interpolate, mix, transfer, truncate
 from padinv.editing.direction_files import Directions, load_directions, save_directions
 from padinv.editing.directions import Direction
+from padinv.editing.dragging import DragStep, Point, drag, drag_steps
 from padinv.editing.imported import import_boundary, import_directions
 from padinv.editing.layers import Layers, parse_layers
 from padinv.editing.linear import linear
@@ -12,8 +13,12 @@ from padinv.editing.unsupervised import ganspace, sefa
 __all__ = [
     "Direction",
     "Directions",
+    "DragStep",
     "Layers",
+    "Point",
     "blend",
+    "drag",
+    "drag_steps",
     "ganspace",
     "import_boundary",
     "import_directions",
