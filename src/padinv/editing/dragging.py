@@ -243,7 +243,7 @@ class _Pull:
 
     @property
     def distances(self) -> Tensor:
-        return torch.linalg.vector_norm(self.targets - self.places, dim=1)
+        return (self.targets - self.places).square().sum(dim=1).sqrt()
 
     def state(self, number: int, loss: float) -> DragStep:
         """A copy that later steps do not write to."""
