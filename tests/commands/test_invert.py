@@ -40,7 +40,7 @@ def test_what_is_written(padinv: Command, photographs: Path, model: Path, tmp_pa
         assert record["photograph"] == str(photograph)
         assert record["name"] == photograph.stem
         assert record["mse"] == pytest.approx((inversion.images - inversion.targets).square().mean().item(), rel=1e-3)
-        assert set(record) == {"photograph", "name", "mse", "psnr", "ms_ssim", "seconds", "faces", "settings"}
+        assert set(record) == {"photograph", "name", "mse", "psnr", "ms_ssim", "lpips", "seconds", "faces", "settings"}
         loaded = inverter.load(out / "codes" / f"{photograph.stem}.safetensors")
         assert torch.allclose(loaded.code.w_plus, inversion.code.w_plus, atol=1e-5)
         assert loaded.crop == inversion.crop

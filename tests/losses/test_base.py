@@ -1,10 +1,12 @@
 import copy
 import pickle
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from padinv.losses import Frozen, ReconstructionLoss
+from padinv.exceptions import ConfigError
+from padinv.losses import Frozen, PerceptualLoss, PixelLoss, ReconstructionLoss, WeightedSum
 
 
 class Features(ReconstructionLoss):
@@ -64,3 +66,30 @@ def test_gradient_flows_through() -> None:
     reconstruction.requires_grad_()
     Features()(reconstruction, target).backward()
     assert reconstruction.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [Features(), PixelLoss(), PixelLoss(squared=False), PerceptualLoss(), WeightedSum([PixelLoss(), Features()], [1, 2])],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_each_image_by_itself(loss: ReconstructionLoss) -> None:
+    a, b = torch.rand(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    values = loss.each(a, b)
+    torch.testing.assert_close(values, torch.stack([loss(a[i : i + 1], b[i : i + 1]) for i in range(3)]))
+    torch.testing.assert_close(values.mean(), loss(a, b))
+
+
+def test_weighted_sum() -> None:
+    a, b = images()
+    inner = WeightedSum([PixelLoss()], [3.0])
+    loss = WeightedSum([inner, features := Features()], [0.5, 2.0])
+    torch.testing.assert_close(loss(a, b), 1.5 * PixelLoss()(a, b) + 2 * features(a, b))
+    assert [type(part) for part in loss.parts()] == [PixelLoss, Features]
+    torch.testing.assert_close(WeightedSum([PixelLoss(), PixelLoss()])(a, b), 2 * PixelLoss()(a, b))
+
+
+@pytest.mark.parametrize(("count", "weights"), [(0, None), (1, []), (1, [-1.0]), (1, [float("nan")]), (2, [1.0])])
+def test_weights_that_do_not_fit(count: int, weights: list[float] | None) -> None:
+    with pytest.raises(ConfigError, match="one weight of 0 or more for each"):
+        WeightedSum([PixelLoss()] * count, weights)

@@ -36,6 +36,7 @@ def test_import_is_light() -> None:
         (ReconstructionLoss, "PerceptualLoss", {"net": "vgg", "weights": "vgg.pth"}),
         (ReconstructionLoss, "IdentityLoss", {"weights": "antelopev2"}),
         (ReconstructionLoss, "DiscriminatorFeatureLoss", {"discriminator": "congress64", "layers": [0, 1]}),
+        (ReconstructionLoss, "WeightedSum", {"losses": [], "weights": [0.5]}),
         (AdversarialLoss, "AdversarialLoss", {"form": "wasserstein", "norm": "unsquared"}),
     ],
 )

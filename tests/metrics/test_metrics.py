@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from padinv.exceptions import ConfigError
-from padinv.losses import Frozen, PixelLoss, ReconstructionLoss
+from padinv.losses import Frozen, PerceptualLoss, PixelLoss, ReconstructionLoss, WeightedSum
 from padinv.metrics import MSSSIM, MeanLoss, ms_ssim_scales, reconstruction_metrics
 
 
@@ -134,6 +134,30 @@ def test_ms_ssim_falls_as_noise_grows() -> None:
     values = [MSSSIM(64)(target + level * noise, target).item() for level in (0, 0.1, 0.3, 1)]
     assert values == sorted(values, reverse=True)
     assert not any(math.isnan(value) for value in values)
+
+
+def test_lpips_is_reported_whatever_the_losses() -> None:
+    assert sorted(reconstruction_metrics(64, [PixelLoss()])) == ["lpips", "ms_ssim", "mse", "psnr"]
+    assert "lpips" not in reconstruction_metrics(64, lpips=False)
+    assert "lpips" not in reconstruction_metrics(30)  # too small for AlexNet
+    given = PerceptualLoss()
+    metrics = reconstruction_metrics(31, [WeightedSum([PixelLoss(), WeightedSum([given])])])
+    assert metrics["lpips"].loss is given
+    a, b = images(size=31)
+    assert metrics(b, b)["lpips"] == 0
+    metrics.reset()
+    for size in (1, 3):
+        metrics.update(a[:size], b[:size])
+    expected = (given(a[:1], b[:1]) + 3 * given(a[:3], b[:3])) / 4
+    torch.testing.assert_close(metrics.compute()["lpips"], expected.detach())
+
+
+def test_losses_are_measured_in_full_precision() -> None:
+    a, b = images()
+    metric = MeanLoss(PerceptualLoss())
+    with torch.autocast("cpu", torch.bfloat16):
+        metric.update(a, b)
+    torch.testing.assert_close(metric.compute(), PerceptualLoss()(a, b).detach(), rtol=1e-5, atol=0)
 
 
 def test_ms_ssim_is_left_out_below_its_window() -> None:

@@ -28,7 +28,7 @@ from padinv import ImageDataModule, InversionCode, PadInvModule, load_encoder, l
 from padinv.checkpoints import save_network
 from padinv.codes import CodeShape
 from padinv.exceptions import CheckpointError, ConfigError, DataError, NonFiniteLossError
-from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PixelLoss
+from padinv.losses import AdversarialLoss, DiscriminatorFeatureLoss, PerceptualLoss, PixelLoss
 
 
 class PlainEncoder(nn.Module):
@@ -478,12 +478,15 @@ def test_validation_and_test_report_the_losses_images(
     )
     trainer = quiet_trainer()
     (validated,) = trainer.validate(module, data, verbose=False)
-    assert {"val/mse", "val/psnr", "val/ms_ssim", "val/features"} <= set(validated)
+    assert {"val/mse", "val/psnr", "val/ms_ssim", "val/lpips", "val/features"} <= set(validated)
     images = torch.cat([batch["image"] for batch in data.val_dataloader()])
     with torch.no_grad():
         reconstruction = module.eval().reconstruct(module(images))
     assert validated["val/mse"] == pytest.approx(float((reconstruction - images).square().mean()), rel=1e-4)
+    assert validated["val/lpips"] == pytest.approx(PerceptualLoss()(reconstruction, images).item(), rel=1e-3)
+    assert "lpips" not in build(report_lpips=False).val_metrics
     (tested,) = trainer.test(module, data, verbose=False)
+    assert tested["test/lpips"] == pytest.approx(validated["val/lpips"], rel=1e-6)
     assert tested["test/mse"] == pytest.approx(validated["val/mse"], rel=1e-6)
 
 

@@ -33,6 +33,7 @@ class BulkInversion(LightningModule):
         landmarks: of the photographs, by path or file name; a detector finds faces if not given.
         faces: which of the faces in a photograph.
         refine: steps of optimization for each code.
+        lpips: whether the LPIPS distance is measured, too.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class BulkInversion(LightningModule):
         landmarks: Mapping[str, Points] | None = None,
         faces: Faces = "largest",
         refine: int = 0,
+        lpips: bool = True,
     ) -> None:
         super().__init__()
         self.inverter = inverter
@@ -54,7 +56,7 @@ class BulkInversion(LightningModule):
         self.landmarks = landmarks
         self.faces = faces
         self.refine = refine
-        self.metrics = reconstruction_metrics(inverter.resolution)
+        self.metrics = reconstruction_metrics(inverter.resolution, lpips=lpips)
 
     def on_predict_start(self) -> None:
         """Inverts the references of the task.

@@ -67,7 +67,7 @@ class Report:
         done = [record for record in self.records if "name" in record]
         failed = len(self.records) - len(done)
         parts = [f"{printable(str(self.folder.path))}: {len(done)} photograph{'s' * (len(done) != 1)}"]
-        for key in ("mse", "psnr", "ms_ssim"):
+        for key in ("mse", "psnr", "ms_ssim", "lpips"):
             values = [record[key] for record in done if isinstance(record.get(key), int | float)]
             parts += [f"{key} {mean(values):.4f}"] if values else []
         return ", ".join(parts) + (f"; {failed} failed, see the errors in metrics.jsonl" if failed else "")
@@ -144,6 +144,7 @@ def run(
                 landmarks=landmarks,
                 faces=options.faces,
                 refine=options.refine,
+                lpips=options.lpips,
             )
             with folder.many_files():
                 _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))

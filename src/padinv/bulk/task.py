@@ -70,6 +70,7 @@ class BulkOptions:
         workers: processes that decode (default: as many as are of use).
         keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.cpu.keep_freed_memory`).
         overwrite: make again what is already there.
+        lpips: report the LPIPS distance of each photograph, too.
 
     Raises:
         ConfigError: if a number is out of range, there is no such device or precision, or faces are to be chosen or
@@ -98,6 +99,9 @@ class BulkOptions:
         group="speed",
     )
     overwrite: bool = option(False, group="results")
+    lpips: bool = option(
+        True, flags=("--no-lpips",), help="leave the LPIPS distance out of metrics.jsonl", group="results"
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

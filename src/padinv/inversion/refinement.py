@@ -48,7 +48,7 @@ def refine(
         generator: the network; neither its weights nor their gradients are written to.
         targets: (B, 3, H, W) in [-1, 1]. Larger images of the generator are pooled to their size.
         steps: the largest number of steps for each image; 0 returns the code.
-        losses: pairs (λ, loss), each loss called for one image at a time; the mean squared error if not given.
+        losses: pairs (λ, loss); the mean squared error if not given.
         regularization: how strongly the latents are kept near the encoder's, which keeps them editable.
         rate: step size.
         tolerance: an image whose loss falls by less than this, relatively, ...
@@ -77,9 +77,7 @@ def refine(
                 images = F.adaptive_avg_pool2d(images, (targets.shape[2], targets.shape[3]))
             values = regularization * (moved.w_plus - code.w_plus[search.going]).square().mean(dim=(1, 2))
             for weight, loss in terms:
-                # One at a time, since a loss is the mean over a batch and each image needs its own.
-                pairs = zip(images, targets[search.going], strict=True)
-                values = values + weight * torch.stack([loss(image[None], target[None]) for image, target in pairs])
+                values = values + weight * loss.each(images, targets[search.going])
             search.record(step, values.detach())
             if on_step is not None and step > 0:
                 on_step(step, search.lowest.clone())

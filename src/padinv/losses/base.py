@@ -1,12 +1,15 @@
-"""The base class of losses between two images, and the holder of networks that are not trained."""
+"""The base class of losses between two images, their weighted sum, and the holder of networks that are not trained."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+
+from padinv.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,3 +77,63 @@ class ReconstructionLoss(nn.Module, ABC):
         Returns:
             A scalar, the mean over the batch.
         """
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,), whose mean is the loss of the batch.
+
+        As it stands here it calls the loss for one image at a time; a loss that can, does all at once.
+        """
+        pairs = zip(reconstruction, target, strict=True)
+        return torch.stack([self(image[None], expected[None]) for image, expected in pairs])
+
+    def parts(self) -> Iterator[ReconstructionLoss]:
+        """The losses that are measured and reported one by one: this one, or those that it is the sum of."""
+        yield self
+
+
+class WeightedSum(ReconstructionLoss):
+    """Several losses as one term of the training's: Σ weight·loss. Validation reports each of them.
+
+    Args:
+        losses: what is summed.
+        weights: one for each; all 1 if not given.
+
+    Raises:
+        ConfigError: if there is no loss, not one weight for each, or a weight is negative or no number.
+
+    >>> from padinv.losses import PixelLoss
+    >>> loss = WeightedSum([PixelLoss(), PixelLoss(squared=False)], [1.0, 0.5])
+    >>> loss(torch.ones(1, 3, 1, 3), torch.zeros(1, 3, 1, 3)).item()  # 1 + √9 / 2
+    2.5
+    """
+
+    def __init__(self, losses: list[ReconstructionLoss], weights: list[float] | None = None) -> None:
+        super().__init__()
+        weights = [1.0] * len(losses) if weights is None else weights
+        if not losses or len(weights) != len(losses) or not all(weight >= 0 for weight in weights):
+            raise ConfigError(
+                f"WeightedSum takes one weight of 0 or more for each of its losses, not {weights} for {len(losses)}."
+            )
+        self.losses = nn.ModuleList(losses)
+        self.weights = list(weights)
+
+    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
+        return self._sum(loss(reconstruction, target) for loss in self._losses())
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,)."""
+        return self._sum(loss.each(reconstruction, target) for loss in self._losses())
+
+    def parts(self) -> Iterator[ReconstructionLoss]:
+        """The parts of the losses that are summed."""
+        for loss in self._losses():
+            yield from loss.parts()
+
+    def _losses(self) -> Iterator[ReconstructionLoss]:
+        for loss in self.losses:
+            assert isinstance(loss, ReconstructionLoss)
+            yield loss
+
+    def _sum(self, values: Iterable[Tensor]) -> Tensor:
+        return torch.stack([weight * value for weight, value in zip(self.weights, values, strict=True)]).sum(dim=0)

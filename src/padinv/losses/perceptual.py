@@ -51,7 +51,11 @@ class PerceptualLoss(ReconstructionLoss):
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
+        return self.each(reconstruction, target).mean()
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,)."""
         network: LPIPS = self.lpips.network  # type: ignore[assignment]
         with torch.no_grad():
             expected = network.unit_features(target)
-        return network.compare(network.unit_features(reconstruction), expected).mean()
+        return network.compare(network.unit_features(reconstruction), expected)

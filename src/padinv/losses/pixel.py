@@ -31,11 +31,17 @@ class PixelLoss(ReconstructionLoss):
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
-        target = target.detach()
         if self.squared:
-            return F.mse_loss(reconstruction, target)
-        norms: Tensor = torch.linalg.vector_norm(reconstruction - target, dim=(1, 2, 3))
-        return norms.mean()
+            return F.mse_loss(reconstruction, target.detach())
+        return self.each(reconstruction, target).mean()
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,)."""
+        difference = reconstruction - target.detach()
+        if self.squared:
+            return difference.square().mean(dim=(1, 2, 3))
+        norms: Tensor = torch.linalg.vector_norm(difference, dim=(1, 2, 3))
+        return norms
 
 
 class LatentRegularization(nn.Module):

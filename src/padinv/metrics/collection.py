@@ -11,12 +11,16 @@ from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakS
 
 from padinv.exceptions import ConfigError
 from padinv.losses.base import ReconstructionLoss
+from padinv.losses.perceptual import PerceptualLoss
 from padinv.metrics.mean_loss import MeanLoss
 
 MS_SSIM_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang et al. 2003)."""
 
 _WINDOW = 11
+
+LPIPS_SMALLEST = 31
+"""Pixels a side from which AlexNet has a last feature map."""
 
 
 def ms_ssim_scales(resolution: int) -> int:
@@ -55,23 +59,27 @@ class MSSSIM(MultiScaleStructuralSimilarityIndexMeasure):
         super().update((preds + 1) / 2, (target + 1) / 2)
 
 
-def reconstruction_metrics(resolution: int, losses: Iterable[ReconstructionLoss] = ()) -> MetricCollection:
+def reconstruction_metrics(
+    resolution: int, losses: Iterable[ReconstructionLoss] = (), *, lpips: bool = True
+) -> MetricCollection:
     """Builds the metrics that validation reports: averages over images in [-1, 1], in float32.
 
     - ``mse``: mean square, on the scale of :class:`~padinv.losses.PixelLoss`;
     - ``psnr``: in dB, of a range of 2, the mean of the images' own values;
     - ``ms_ssim``: where the resolution has room for it;
-    - for each loss that has a ``metric_name``, the average of that loss: ``lpips``, ``id``, ``features``.
+    - ``lpips``: with AlexNet, whose weights are bundled, from 31 px on;
+    - for each loss that has a ``metric_name``, the average of that loss: ``lpips_vgg``, ``id``, ``features``.
 
     Args:
         resolution: of the images that will be compared, in pixels.
         losses: those of the training; their networks are shared, not copied.
+        lpips: whether to report LPIPS even if it is none of the losses.
 
     Returns:
         A collection without a prefix: ``.clone(prefix="val/")`` gives it one.
 
-    >>> sorted(reconstruction_metrics(64))
-    ['ms_ssim', 'mse', 'psnr']
+    >>> sorted(reconstruction_metrics(64)), sorted(reconstruction_metrics(64, lpips=False))
+    (['lpips', 'ms_ssim', 'mse', 'psnr'], ['ms_ssim', 'mse', 'psnr'])
     """
     metrics: dict[str, Metric | MetricCollection] = {
         "mse": MeanSquaredError(),
@@ -79,6 +87,9 @@ def reconstruction_metrics(resolution: int, losses: Iterable[ReconstructionLoss]
     }
     if ms_ssim_scales(resolution):
         metrics["ms_ssim"] = MSSSIM(resolution)
-    metrics |= {loss.metric_name: MeanLoss(loss) for loss in losses if loss.metric_name is not None}
+    parts = [part for loss in losses for part in loss.parts()]
+    metrics |= {part.metric_name: MeanLoss(part) for part in parts if part.metric_name is not None}
+    if lpips and "lpips" not in metrics and resolution >= LPIPS_SMALLEST:
+        metrics["lpips"] = MeanLoss(PerceptualLoss("alex"))
     # Compute groups merge metrics whose states agree after the first batch, as those of two losses may (0 and 0).
     return MetricCollection(metrics, compute_groups=False)

@@ -24,8 +24,8 @@ class _Shared:
 class MeanLoss(Metric):
     """Average of a loss over all images of all batches and ranks: each image counts the same, whatever its batch.
 
-    The metric does not own the loss: the loss is not in the metric's state dict, does not move with it to another
-    device, and is shared by its copies and clones.
+    The metric does not own the loss: the loss is not in the metric's state dict, and is shared by its copies and clones.
+    It is moved to the device of the images, where a loss of the training already is.
 
     Args:
         loss: a batch mean.
@@ -59,7 +59,9 @@ class MeanLoss(Metric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
-        self.total += self.loss(preds, target) * len(preds)
+        loss = self.loss.to(preds.device)
+        with torch.autocast(preds.device.type, enabled=False):  # half precision would round small distances away
+            self.total += loss(preds.float(), target.float()) * len(preds)
         self.count += len(preds)
 
     def compute(self) -> Tensor:

@@ -107,6 +107,7 @@ class PadInvModule(AlternatingModule):
             convolutions. A number is the smallest size, in pixels a side, of maps to compute again.
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
         sync_batchnorm: on several processes, normalizes over the batches of all of them, as one process would.
+        report_lpips: reports LPIPS (with AlexNet, which comes with padinv) in validation and test, whatever the losses.
 
     Raises:
         ConfigError: if options do not fit each other.
@@ -142,6 +143,7 @@ class PadInvModule(AlternatingModule):
         checkpoint_activations: bool | int | Literal["cheap"] = False,
         compile: bool = False,
         sync_batchnorm: bool = True,
+        report_lpips: bool = True,
     ) -> None:
         super().__init__(clip_norm, channels_last)
         self.keep_hyperparameters()  # under LightningCLI all are plain, classes as their paths
@@ -166,6 +168,7 @@ class PadInvModule(AlternatingModule):
         self.checkpoint_activations = checkpoint_activations
         self.compile_networks = compile
         self.sync_batchnorm = sync_batchnorm
+        self.report_lpips = report_lpips
 
         self.configure_models(generator, discriminator, encoder)
         if encoder_weights is not None:
@@ -248,7 +251,7 @@ class PadInvModule(AlternatingModule):
     def configure_metrics(self) -> None:
         """Builds the metrics of validation and test."""
         losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
-        metrics = reconstruction_metrics(self.resolution, losses)
+        metrics = reconstruction_metrics(self.resolution, losses, lpips=self.report_lpips)
         self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
         self.test_metrics: MetricCollection = metrics.clone(prefix="test/")
 
