@@ -70,7 +70,13 @@ def test_gradient_flows_through() -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [Features(), PixelLoss(), PixelLoss(squared=False), PerceptualLoss(), WeightedSum([PixelLoss(), Features()], [1, 2])],
+    [
+        Features(),
+        PixelLoss(),
+        PixelLoss(squared=False),
+        PerceptualLoss(),
+        WeightedSum([PixelLoss(), Features()], [1, 2]),
+    ],
     ids=lambda loss: type(loss).__name__,
 )
 def test_each_image_by_itself(loss: ReconstructionLoss) -> None:

@@ -24,8 +24,8 @@ class _Shared:
 class MeanLoss(Metric):
     """Average of a loss over all images of all batches and ranks: each image counts the same, whatever its batch.
 
-    The metric does not own the loss: the loss is not in the metric's state dict, and is shared by its copies and clones.
-    It is moved to the device of the images, where a loss of the training already is.
+    The metric does not own the loss: the loss is not in the metric's state dict, and is shared by the metric's copies
+    and clones. It is moved to the device of the images, where a loss of the training already is.
 
     Args:
         loss: a batch mean.
