@@ -26,6 +26,7 @@ COMMANDS = {
     ),
     "directions": ("padinv.commands.directions:Directions.main", "find, list and draw directions of editing"),
     "show": ("padinv.commands.photographs:Show.main", "draw codes, rings around feature maps"),
+    "evaluate": ("padinv.commands.evaluate:Evaluate.main", "measure reconstructions, of any method"),
     "export": ("padinv.commands.export:Export.main", "write networks as files that run without padinv"),
     "convert": (
         "padinv.commands.checkpoints:Convert.main",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +11,16 @@ from torchmetrics import Metric
 from padinv.losses.base import ReconstructionLoss
 
 
-class _Shared:
-    """Keeps a loss out of the metric's module tree, and its copies from copying it."""
+Value = TypeVar("Value")
 
-    def __init__(self, loss: ReconstructionLoss) -> None:
-        self.loss = loss
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+class Shared(Generic[Value]):
+    """Keeps a loss, or whatever measures, out of a metric's module tree, and the metric's copies from copying it."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared[Value]:
         return self
 
 
@@ -48,14 +51,14 @@ class MeanLoss(Metric):
 
     def __init__(self, loss: ReconstructionLoss, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._shared = _Shared(loss)
+        self._shared = Shared(loss)
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     @property
     def loss(self) -> ReconstructionLoss:
         """The loss that is averaged."""
-        return self._shared.loss
+        return self._shared.value
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""

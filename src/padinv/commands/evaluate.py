@@ -1,0 +1,232 @@
+"""The command that measures reconstructions: of any method, from files, or of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from padinv.exceptions import ConfigError, printable
+from padinv.options import Command, check_options, folder, number, option, whole_number
+
+if TYPE_CHECKING:
+    from padinv.evaluation.pairs import Subject
+    from padinv.evaluation.results import Evaluation, Number, Sampling
+
+NAMED = ("default", "sfe", "styleres", "padinv")
+"""The protocols, as the help lists them without loading torch."""
+
+
+def read_metrics(text: str) -> list[str]:
+    """What ``--metrics`` takes: "mse,lpips"."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ArgumentTypeError("must be names such as mse,lpips, and is empty")
+    return names
+
+
+@dataclass
+class Evaluate(Command):
+    """Measure reconstructions: any two folders, matched by name, or a model on photographs.
+
+    Args:
+        photographs: a folder, zip file, or name of a bundled data set.
+        reconstructions: the same; a folder that padinv invert has written stands for its images.
+        output: folder for evaluation.json, images.csv and report.html.
+        model: invert the photographs first: a bundled model, folder or checkpoint.
+        data: the photographs, if there is a model.
+        compare: two folders of reconstructions of the same photographs, compared image by image.
+        generator: the generator, if the model is an encoder alone.
+        align: find the face first.
+        refine: optimize each code for N steps.
+        protocol: how pictures are made comparable.
+        resolution: side at which the default protocol compares (default: the encoder's, or that of the files, 256 at
+            most).
+        metrics: measure only these, such as mse,lpips,fd.
+        features: network for distances between sets: alexnet, inception, random, a class path, an .onnx file, or none.
+        identity: recognition model (.onnx, or a folder) for the similarity of faces; not the one of the training.
+        discriminator: name or file of a discriminator, for the distance in its features.
+        vgg: file with VGG16's convolutions, for LPIPS in these, too.
+        groups: tell results by skin tone, and by grey and colour, too; photographs must be cropped to the face.
+        resamples: of the bootstrap.
+        level: share of intervals that hold what they should.
+        seed: of all draws.
+        device: cpu, cuda, cuda:N or mps (default: cuda if there is one).
+        batch_size: pictures that are measured at once.
+        workers: processes that decode (default: as many as are of use).
+        json: print JSON instead of the table.
+    """
+
+    photographs: str | None = option(nargs="?", metavar="PHOTOGRAPHS")
+    reconstructions: str | None = option(nargs="?", metavar="RECONSTRUCTIONS")
+    output: Path | None = option(None, folder, flags=("-o", "--output"), metavar="OUT", group="results")
+    json: bool = option(False, group="results")
+    compare: list[str] | None = option(None, nargs=2, metavar=("A", "B"))
+    model: str | None = option(None, metavar="MODEL", group="model")
+    data: str | None = option(None, metavar="PHOTOGRAPHS", group="model")
+    generator: str | None = option(None, metavar="FILE", group="model")
+    align: bool = option(False, group="model")
+    refine: int = option(0, whole_number(0), metavar="N", group="model")
+    protocol: str = option("default", choices=NAMED, group="measures")
+    resolution: int | None = option(None, whole_number(8), metavar="PX", group="measures")
+    metrics: list[str] | None = option(None, read_metrics, metavar="NAMES", group="measures")
+    features: str = option("alexnet", metavar="NETWORK", group="measures")
+    identity: str | None = option(None, metavar="FILE", group="measures")
+    discriminator: str | None = option(None, metavar="FILE", group="measures")
+    vgg: str | None = option(None, metavar="FILE", group="measures")
+    groups: bool = option(False, group="measures")
+    resamples: int = option(10_000, whole_number(1), metavar="N", group="intervals")
+    level: float = option(0.95, number(0.5, 0.9999), group="intervals")
+    seed: int = option(0, whole_number(0), metavar="N", group="intervals")
+    device: str | None = option(None, group="speed")
+    batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
+    workers: int | None = option(None, whole_number(0), metavar="N", group="speed")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        given = [each for each in (self.photographs, self.reconstructions) if each is not None]
+        if self.model is not None:
+            if self.compare or self.reconstructions is not None:
+                raise ConfigError("--model makes the reconstructions: give photographs with --data, and nothing else.")
+            if len(given) + (self.data is not None) != 1:
+                raise ConfigError("--model needs photographs: give them once, with --data.")
+        elif self.data is not None:
+            raise ConfigError("--data is for --model: give a model, or PHOTOGRAPHS RECONSTRUCTIONS.")
+        elif self.compare is not None and len(given) != 1:
+            raise ConfigError("--compare A B needs the photographs, too: padinv evaluate PHOTOGRAPHS --compare A B.")
+        elif self.compare is None and len(given) != 2:
+            raise ConfigError(
+                "padinv evaluate needs two folders, PHOTOGRAPHS RECONSTRUCTIONS, or --model MODEL --data PHOTOGRAPHS."
+            )
+        for name in ("generator", "align", "refine"):
+            if getattr(self, name) and self.model is None:
+                raise ConfigError(f"--{name} is for --model: give a model, or leave it out.")
+
+    def run(self) -> int:
+        """Measures, prints, and writes; returns 1 if a pair could not be compared."""
+        from padinv.evaluation.protocols import find_protocol
+        from padinv.evaluation.results import Sampling
+        from padinv.evaluation.running import Settings, evaluate
+
+        remarks: list[str] = []
+        if self.output is not None:
+            make_folder(self.output)
+        sampling = Sampling(self.resamples, self.seed, self.level)
+        subject, speed = self._subject(sampling, remarks)
+        for remark in remarks:
+            print(f"padinv: {printable(remark)}", file=sys.stderr)
+        failed: list[str] = []
+
+        def tell(problem: str) -> None:
+            failed.append(problem)
+            print(f"padinv: {printable(problem)}", file=sys.stderr)
+
+        results, indices = evaluate(
+            subject,
+            Settings(
+                find_protocol(self.protocol),
+                self.resolution,
+                sampling,
+                self.groups,
+                self.batch_size,
+                self._workers(len(subject.names)),
+                {
+                    "only": self.metrics or (),
+                    "features": None if self.features == "none" else self.features,
+                    "identity": self.identity,
+                    "discriminator": self.discriminator,
+                    "vgg": self.vgg,
+                    "device": self._device(),
+                },
+            ),
+            tell,
+        )
+        results[0].metrics |= speed
+        for result in results:
+            result.remarks = [*remarks, *result.remarks]
+        self._tell(results)
+        if self.output is not None:
+            self._write(results, subject, indices)
+        return int(bool(failed))
+
+    def _device(self) -> Any:
+        from padinv.inversion.inverter import find_device
+
+        return find_device(self.device)
+
+    def _workers(self, count: int) -> int:
+        """As many as there are cores, but none for few pairs: a process takes longer to start."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if count < 500 else min(8, os.cpu_count() or 1)
+
+    def _subject(self, sampling: Sampling, remarks: list[str]) -> tuple[Subject, dict[str, Number]]:
+        from padinv.evaluation.inverted import Inverted, measure_speed
+        from padinv.evaluation.pairs import Files, match
+        from padinv.inversion import Inverter
+        from padinv.sources import find_photographs
+
+        photographs = find_photographs([str(self.data or self.photographs)], remark=remarks.append)
+        if self.model is None:
+            methods = self.compare or [str(self.reconstructions)]
+            sources = [find_photographs([images_in(each)], remark=remarks.append) for each in methods]
+            pairs = match(photographs, sources)
+            remarks += pairs.remarks
+            return Files(pairs, methods), {}
+        inverter = Inverter.from_pretrained(
+            self.model, self.generator, device=self._device(), batch_size=self.batch_size
+        )
+        subject = Inverted(
+            photographs,
+            inverter,
+            self.model,
+            align=self.align,
+            refine=self.refine,
+            facts={"model": self.model, "data": self.data or self.photographs},
+        )
+        wanted = self.metrics is None
+        return subject, measure_speed(inverter, sampling, self.batch_size) if wanted else {}
+
+    def _tell(self, results: list[Evaluation]) -> None:
+        if self.json:
+            print(json.dumps(results[-1].as_json(), indent=2, ensure_ascii=False, allow_nan=False))
+            return
+        for number, result in enumerate(results):
+            print(*([""] if number else []), *map(printable, result.lines()), sep="\n")
+        for remark in results[-1].remarks:
+            if " few" in remark:
+                print(f"\n{printable(remark)}")
+
+    def _write(self, results: list[Evaluation], subject: Subject, indices: list[int]) -> None:
+        from padinv.evaluation.report import write_report
+
+        assert self.output is not None
+        results[-1].write_json(self.output / "evaluation.json")
+        results[-1].write_csv(self.output / "images.csv")
+        write_report(results, subject, indices, self.output / "report.html")
+        if not self.json:
+            print(f"\n{printable(str(self.output))}: evaluation.json, images.csv, report.html")
+
+
+def images_in(path: str) -> str:
+    """The images of a folder that ``padinv invert`` has written; any other path unchanged."""
+    from padinv.bulk.outputs import read_records
+
+    place = Path(path).expanduser()
+    return str(place / "images") if (place / "images").is_dir() and read_records(place) else path
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder before anything is measured.
+
+    Raises:
+        ConfigError: if that cannot be done.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {path} cannot be made ({error.strerror}): choose another place.") from error

@@ -1,0 +1,188 @@
+"""Measures pairs of pictures, a batch at a time: one number for each image, and features for distances between sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from padinv.evaluation.protocols import Protocol, as_float
+from padinv.exceptions import ConfigError
+from padinv.losses.discriminator_features import DiscriminatorFeatureLoss
+from padinv.losses.identity import IdentityLoss
+from padinv.losses.perceptual import PerceptualLoss
+from padinv.metrics.collection import ms_ssim_scales
+from padinv.metrics.distribution import FeatureStore
+from padinv.metrics.features import FeatureVectors, feature_network
+from padinv.metrics.per_image import Measure, PerImage, mean_square, peak_signal_to_noise
+from padinv.metrics.structure import multi_scale_similarity
+
+HIGHER_IS_BETTER = frozenset({"psnr", "ms_ssim", "identity", "images_per_second"})
+"""All other numbers are better if they are lower."""
+
+ABOUT = {
+    "mse": "mean square of the difference, pixels in [-1, 1]",
+    "psnr": "dB, of a range of 2",
+    "ms_ssim": "multi-scale structural similarity",
+    "lpips": "distance in AlexNet's features",
+    "lpips_vgg": "distance in VGG16's features",
+    "identity": "cosine of the faces' embeddings",
+    "features": "distance in the discriminator's features",
+    "fid": "Fréchet distance of the sets, Inception's features",
+    "kid": "kernel distance of the sets, Inception's features",
+    "latency_ms": "ms for one photograph at a time, median",
+    "images_per_second": "in batches",
+    "numbers_in_code": "numbers that a code holds",
+}
+"""What each number is, in a few words."""
+
+CHEAP = ("mse", "psnr")
+"""Metrics that take less time than decoding on a CPU."""
+
+
+@dataclass
+class Measures:
+    """What is measured: networks and functions, shared by all methods that are compared.
+
+    Args:
+        per_image: name → the view, and what measures it.
+        features: maps images (B, 3, H, W) in [-1, 1] to vectors (B, D); None for no distances between sets.
+        label: of the features: "inception", or what stands behind ``fd_``.
+        device: where networks are.
+    """
+
+    per_image: dict[str, tuple[str, Measure]]
+    features: FeatureVectors | None = None
+    label: str = ""
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The names of the distances between sets."""
+        if self.features is None:
+            return ()
+        return ("fid", "kid") if self.label == "inception" else (f"fd_{self.label}", f"kd_{self.label}")
+
+
+def build_measures(
+    protocol: Protocol,
+    resolution: int,
+    *,
+    only: Sequence[str] = (),
+    features: str | None = "alexnet",
+    identity: str | None = None,
+    discriminator: str | None = None,
+    vgg: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Measures:
+    """Makes the measures of a protocol.
+
+    Args:
+        protocol: the protocol.
+        resolution: of the pictures.
+        only: names of the metrics to measure; all that can be, if empty.
+        features: a network (:func:`padinv.metrics.feature_network`) for distances between sets; None for none.
+        identity: a recognition model; it should be another than the loss's.
+        discriminator: name or file of a discriminator, for the distance in its features.
+        vgg: a file with VGG16's convolutions, for LPIPS in its features, too.
+        device: for the networks.
+
+    Raises:
+        ConfigError: if a metric has no such name, or needs something that is not given.
+        PadInvError: if a network cannot be loaded.
+    """
+    device = torch.device(device)
+    own = {"pixels": resolution} if protocol.name in ("default", "padinv") else {"pixels": 256, "structure": 1024}
+    side = own.get(protocol.structure, resolution)
+    makers: dict[str, Callable[[], tuple[str, Measure]]] = {
+        "mse": lambda: (protocol.pixels, mean_square),
+        "psnr": lambda: (protocol.pixels, peak_signal_to_noise),
+    }
+    if ms_ssim_scales(side):
+        makers["ms_ssim"] = lambda: (protocol.structure, lambda a, b: multi_scale_similarity(a, b, protocol.form))
+    if own["pixels"] >= SMALLEST_LPIPS:
+        makers["lpips"] = lambda: (protocol.pixels, _lpips("alex", None, device))
+    if vgg is not None:
+        makers["lpips_vgg"] = lambda: (protocol.pixels, _lpips("vgg", vgg, device))
+    if identity is not None:
+        makers["identity"] = lambda: (protocol.pixels, _identity(identity, device))
+    if discriminator is not None:
+        makers["features"] = lambda: (protocol.pixels, _discriminator(discriminator, device))
+    network, label = (None, "")
+    sets = () if features is None else ("fid", "kid", "fd", "kd")
+    if unknown := [name for name in only if name not in makers and name.partition("_")[0] not in sets]:
+        raise ConfigError(
+            f"--metrics names {', '.join(unknown)}: there are {', '.join(makers)}, fd and kd; identity, features and "
+            "lpips_vgg need --identity, --discriminator and --vgg."
+        )
+    chosen = {name: make() for name, make in makers.items() if not only or name in only}
+    if features is not None and (not only or any(name.partition("_")[0] in sets for name in only)):
+        network, label = feature_network(features)
+        vectors = FeatureVectors(network, own["pixels"]).to(device)
+        return Measures(chosen, vectors, label, device)
+    return Measures(chosen, device=device)
+
+
+SMALLEST_LPIPS = 31
+"""Pixels that AlexNet's convolutions need."""
+
+
+def _lpips(net: str, weights: str | None, device: torch.device) -> Measure:
+    network = PerceptualLoss(net, weights).to(device).lpips  # type: ignore[arg-type]
+    return lambda made, target: network(made, target)  # type: ignore[no-any-return]
+
+
+def _identity(path: str, device: torch.device) -> Measure:
+    loss = IdentityLoss(path).to(device)
+    return lambda made, target: (loss.embed(made) * loss.embed(target)).sum(dim=1)
+
+
+def _discriminator(name: str, device: torch.device) -> Measure:
+    loss = DiscriminatorFeatureLoss(name).to(device)
+
+    def measure(made: Tensor, target: Tensor) -> Tensor:
+        return torch.stack([loss(a[None], b[None]) for a, b in zip(made, target, strict=True)])
+
+    return measure
+
+
+class Evaluator:
+    """Measures the reconstructions of one method.
+
+    Args:
+        measures: what to measure.
+        protocol: how.
+    """
+
+    def __init__(self, measures: Measures, protocol: Protocol) -> None:
+        self.measures = measures
+        self.protocol = protocol
+        self.metrics = {name: PerImage(measure) for name, (_, measure) in measures.per_image.items()}
+        self.photographs, self.reconstructions = FeatureStore(), FeatureStore()
+
+    @torch.inference_mode()
+    def update(self, views: Mapping[str, tuple[Tensor | list[Tensor], Tensor | list[Tensor]]]) -> None:
+        """Adds a batch, as :meth:`Protocol.prepare` makes it: in each view, reconstructions and photographs."""
+        device = self.measures.device
+        for view in {view for view, _ in self.measures.per_image.values()}:
+            made, target = (as_float(_stacked(images).to(device)) for images in views[view])
+            for name, (of, _) in self.measures.per_image.items():
+                if of == view:
+                    self.metrics[name].update(made, target)
+        if (network := self.measures.features) is not None:
+            for store, images in zip((self.reconstructions, self.photographs), views[self.protocol.features], strict=True):
+                parts = [images] if isinstance(images, Tensor) else [image[None] for image in images]
+                for part in parts:
+                    store.append(network(as_float(part.to(device))))
+
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Metric → the value of each image so far, (N,)."""
+        return {name: metric.all_values().double().cpu().numpy() for name, metric in self.metrics.items()}
+
+
+def _stacked(images: Tensor | list[Tensor]) -> Tensor:
+    return images if isinstance(images, Tensor) else torch.stack(images)

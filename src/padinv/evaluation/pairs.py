@@ -1,0 +1,276 @@
+"""Photographs and their reconstructions, matched by name, read a pair at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from padinv.evaluation.groups import groups_of
+from padinv.evaluation.protocols import Protocol, as_float
+from padinv.exceptions import DataError
+from padinv.images import decode
+from padinv.sources.folders import Names
+from padinv.sources.opening import Source
+
+LARGEST = 256
+"""Pixels of the side at which files are compared, unless another is asked for."""
+
+SHOWN = 3
+"""Names in a sentence about files that have no match."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which photograph belongs to which reconstruction.
+
+    Args:
+        photographs: their source.
+        reconstructions: one source for each method that is compared.
+        names: of the pairs.
+        places: (N, 1 + methods), the numbers of photograph and reconstructions in their sources.
+        remarks: sentences on what has no match.
+    """
+
+    photographs: Source
+    reconstructions: tuple[Source, ...]
+    names: Names
+    places: NDArray[np.int64]
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, index: int) -> tuple[Image.Image, list[Image.Image]]:
+        """The photograph and its reconstructions, upright and 8-bit sRGB.
+
+        Raises:
+            DataError: if one cannot be read; it is named.
+        """
+        sources = [self.photographs, *self.reconstructions]
+        place = self.places[index]
+        photograph, *made = [_read(source, int(at)) for source, at in zip(sources, place, strict=True)]
+        return photograph, made
+
+
+def _read(source: Source, index: int) -> Image.Image:
+    try:
+        return decode(source.read(index), remark=lambda _: None)
+    except DataError as error:
+        raise DataError(f"{source.name(index)} cannot be read: {error}") from error
+    except OSError as error:
+        raise DataError(f"{source.name(index)} cannot be read: {error.strerror or error}") from error
+
+
+def match(photographs: Source, reconstructions: Sequence[Source]) -> Pairs:
+    """Finds the reconstructions of each photograph by name: the path inside of the folder, without its ending.
+
+    If paths do not agree, as with subfolders on one side only, the file's own name is looked for.
+
+    Raises:
+        DataError: if nothing matches, or two files of one folder have the same name but for the ending.
+    """
+    sources = [photographs, *reconstructions]
+    names = [short_names(source) for source in sources]
+    if not any(set(names[0]) & set(others) for others in names[1:]):
+        names = [[name.rpartition("/")[2] for name in each] for each in names]
+    own, *tables = (_unique(*each) for each in zip(names, sources, strict=True))
+    common = [key for key in own if all(key in table for table in tables)]
+    if not common:
+        raise DataError(
+            f"No reconstruction has the name of a photograph: there are {_some(list(own))}, and "
+            f"{_some(list(tables[0]))}. padinv invert names them so."
+        )
+    remarks = []
+    if without := [key for key in own if any(key not in table for table in tables)]:
+        what = "reconstruction" if len(tables) == 1 else "reconstruction in both"
+        remarks.append(f"{_count(without, 'photograph')} without a {what}, left out: {_some(without)}.")
+    for table in tables:
+        if extra := [key for key in table if key not in own]:
+            remarks.append(f"{_count(extra, 'reconstruction')} without a photograph, left out: {_some(extra)}.")
+    places = np.array([[own[key], *(table[key] for table in tables)] for key in common], dtype=np.int64)
+    return Pairs(photographs, tuple(reconstructions), Names(common), places, tuple(remarks))
+
+
+def short_names(source: Source) -> list[str]:
+    """The path of each image below their common folder, without its ending."""
+    names = [source.name(index).replace(os.sep, "/") for index in range(len(source))]
+    common = os.path.commonpath([os.path.dirname(name) for name in names]) if names else ""  # noqa: PTH120
+    return [os.path.splitext(name.removeprefix(common).lstrip("/"))[0] for name in names]  # noqa: PTH122
+
+
+def _unique(names: Sequence[str], source: Source) -> dict[str, int]:
+    """Name → number in the source."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if (first := places.setdefault(name, place)) != place:
+            raise DataError(
+                f"{source.name(first)} and {source.name(place)} are both called {name}, by which pictures are matched: "
+                "rename one."
+            )
+    return places
+
+
+def _count(names: Sequence[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' * (len(names) > 1)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair on its way to the metrics.
+
+    Args:
+        index: of the pair.
+        views: for each method, view → the reconstruction and the photograph, (3, H, W).
+        groups: division → group of the photograph.
+        problem: a sentence that says why there are no views.
+    """
+
+    index: int
+    views: list[dict[str, list[Tensor]]]
+    groups: dict[str, str]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs together.
+
+    Args:
+        indices: of the pairs.
+        views: for each method, view → the reconstructions and the photographs: stacked (B, 3, H, W), or lists of
+            (3, H, W) where sizes differ.
+        groups: of each photograph.
+        problems: a sentence for each pair that could not be compared.
+    """
+
+    indices: list[int]
+    views: list[dict[str, tuple[Images, Images]]]
+    groups: list[dict[str, str]]
+    problems: list[str]
+
+
+Images: TypeAlias = Tensor | list[Tensor]
+
+
+class PairDataset(Dataset[Sample]):
+    """Decodes pairs, and prepares them as a protocol has it.
+
+    Args:
+        pairs: all of them.
+        protocol: how they are prepared.
+        resolution: for protocols that have none of their own.
+        groups: whether photographs are divided into groups.
+    """
+
+    def __init__(self, pairs: Pairs, protocol: Protocol, resolution: int, groups: bool = False) -> None:
+        self.pairs = pairs
+        self.protocol = protocol
+        self.resolution = resolution
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """A pair; one that cannot be compared says why."""
+        try:
+            photograph, made = self.pairs.read(index)
+            views = [self.protocol.prepare(photograph, one, self.resolution) for one in made]
+        except DataError as error:
+            return Sample(index, [], {}, f"{self.pairs.names[index]} is left out: {error}.")
+        return Sample(index, views, groups_of(photograph) if self.groups else {})
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stacks what can be stacked."""
+    read = [sample for sample in samples if not sample.problem]
+    stacked = [
+        {name: _stack([sample.views[method][name] for sample in read]) for name in first}
+        for method, first in enumerate(read[0].views if read else [])
+    ]
+    problems = [sample.problem for sample in samples if sample.problem]
+    return Batch([sample.index for sample in read], stacked, [sample.groups for sample in read], problems)
+
+
+def _stack(pairs: Sequence[Sequence[Tensor]]) -> tuple[Images, Images]:
+    made, target = (_together([pair[side] for pair in pairs]) for side in (0, 1))
+    return made, target
+
+
+def _together(images: list[Tensor]) -> Images:
+    if len({image.shape for image in images}) > 1:
+        return images
+    if len({image.dtype for image in images}) > 1:
+        images = [as_float(image) for image in images]
+    return torch.stack(images)
+
+
+class Subject(Interface):
+    """What is evaluated: pairs from files, or made by a model."""
+
+    methods: tuple[str, ...]
+    """Names of the methods that are compared."""
+    names: Sequence[str]
+    """Of the photographs."""
+    facts: dict[str, Any]
+    """What the JSON says of the method."""
+
+    def resolution(self) -> int:
+        """The side at which pictures are compared, unless another is asked for."""
+
+    def batches(self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool) -> Iterator[Batch]:
+        """All pairs, in their order."""
+
+    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
+        """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
+
+
+class Files:
+    """Pairs of files.
+
+    Args:
+        pairs: which.
+        methods: names of the folders of reconstructions.
+    """
+
+    def __init__(self, pairs: Pairs, methods: Sequence[str]) -> None:
+        self.pairs = pairs
+        self.methods = tuple(methods)
+        self.names: Sequence[str] = pairs.names
+        self.facts: dict[str, Any] = {}
+
+    def resolution(self) -> int:
+        """The smaller side of the first pair that can be read, 256 at most, which is what most encoders read."""
+        problem = ""
+        for index in range(min(len(self.pairs), 16)):
+            try:
+                photograph, made = self.pairs.read(index)
+            except DataError as error:
+                problem = str(error)
+            else:
+                return min(LARGEST, *photograph.size, *(side for one in made for side in one.size))
+        raise DataError(f"{problem}, nor can others.")
+
+    def batches(self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool) -> Iterator[Batch]:
+        """All pairs, in their order, decoded by processes of their own if there are any."""
+        dataset = PairDataset(self.pairs, protocol, resolution, groups)
+        yield from DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+
+    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
+        """The photograph and its reconstructions."""
+        return *self.pairs.read(index), None

@@ -1,0 +1,305 @@
+"""The results of an evaluation: numbers with intervals, as a table, as JSON, and one row for each image."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from padinv._version import __version__
+from padinv.evaluation.measuring import HIGHER_IS_BETTER, Evaluator
+from padinv.evaluation.protocols import Protocol
+from padinv.exceptions import ConfigError, DataError
+from padinv.files import writing
+from padinv.metrics.bootstrap import bootstrap_interval
+from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
+
+Values = NDArray[np.float64]
+FEW = 100
+"""Fewer images than these get a warning that says how wide intervals are."""
+
+
+class Number(NamedTuple):
+    """A number and its interval; the bounds are NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def plain(self) -> dict[str, float | None]:
+        """For JSON, which has neither NaN nor infinity: null."""
+        return {name: number if math.isfinite(number) else None for name, number in self._asdict().items()}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How intervals are made.
+
+    Args:
+        resamples: of the bootstrap.
+        seed: of all draws.
+        level: how often an interval should hold the expected value.
+    """
+
+    resamples: int = 10_000
+    seed: int = 0
+    level: float = 0.95
+
+
+@dataclass
+class Evaluation:
+    """What was measured of one method, or of the difference of two.
+
+    Args:
+        method: its name, such as a folder.
+        protocol: how it was measured.
+        resolution: of the pictures in pixels, where the protocol has none of its own.
+        names: of the images.
+        values: metric → a number for each image.
+        metrics: metric → the mean, or the distance of the sets, with its interval.
+        sampling: how intervals were made.
+        groups: name of a division → group of each image, "" for none.
+        by_group: division → group → metric → the group's mean, with its interval.
+        facts: further entries of the JSON, such as the model's fingerprint.
+        remarks: sentences on what is left out, or wide.
+    """
+
+    method: str
+    protocol: Protocol
+    resolution: int
+    names: Sequence[str]
+    values: dict[str, Values]
+    metrics: dict[str, Number]
+    sampling: Sampling = field(default_factory=Sampling)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    by_group: dict[str, dict[str, dict[str, Number]]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the single images, as plain values."""
+        return {
+            "protocol": self.protocol.name,
+            "method": self.method,
+            "images": len(self.names),
+            "resolution": self.resolution,
+            "metrics": {name: number.plain() for name, number in self.metrics.items()},
+            "higher_is_better": [name for name in self.metrics if name in HIGHER_IS_BETTER],
+            "groups": {
+                division: {
+                    group: {"images": self.groups[division].count(group)}
+                    | {name: number.plain() for name, number in numbers.items()}
+                    for group, numbers in groups.items()
+                }
+                for division, groups in self.by_group.items()
+            },
+            "level": self.sampling.level,
+            "resamples": self.sampling.resamples,
+            "seed": self.sampling.seed,
+            **self.facts,
+            "remarks": self.remarks,
+            "versions": versions(),
+        }
+
+    def lines(self) -> list[str]:
+        """The tables for a terminal."""
+        head = ("metric", "value", f"{self.sampling.level:.0%} interval", "better", "protocol")
+        rows = [head]
+        for name, number in self.metrics.items():
+            better = "higher" if name in HIGHER_IS_BETTER else "lower"
+            rows.append((name, shown(number.value), interval_of(number), better, self.protocol_of(name)))
+        count = len(self.names)
+        lines = [f"{self.method}: {count} image{'s' * (count != 1)}", "", *_aligned(rows)]
+        for division, groups in self.by_group.items():
+            counts = {group: self.groups[division].count(group) for group in groups}
+            head = (f"by {division}", *(group if group == GAP else f"{group} ({counts[group]})" for group in groups))
+            cells = [head]
+            for name in self.values:
+                numbers = [groups[group][name] for group in groups]
+                cells.append((name, *(f"{shown(one.value)} [{interval_of(one)}]" for one in numbers)))
+            lines += ["", *_aligned(cells)]
+        return lines
+
+    def protocol_of(self, metric: str) -> str:
+        """The protocol under which a number was measured; none for times and sizes."""
+        return "" if metric in SPEED else self.protocol.name
+
+    def write_csv(self, path: Path) -> None:
+        """Writes one row for each image.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        with writing(path, ConfigError) as part, part.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["image", *self.values, *self.groups])
+            for i, name in enumerate(self.names):
+                numbers = [f"{column[i]:.8g}" for column in self.values.values()]
+                rows.writerow([name, *numbers, *(groups[i] for groups in self.groups.values())])
+
+    def write_json(self, path: Path) -> None:
+        """Writes :meth:`as_json`.
+
+        Raises:
+            ConfigError: if it cannot be written.
+        """
+        with writing(path, ConfigError) as part:
+            part.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+GAP = "gap"
+"""The row of a division that says how far its best group is from its worst."""
+
+
+SPEED = ("latency_ms", "images_per_second", "numbers_in_code")
+"""Numbers of the model, not of its pictures."""
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def shown(value: float) -> str:
+    """A number with four significant digits.
+
+    >>> shown(0.034912), shown(17.8), shown(36096.0), shown(math.nan)
+    ('0.03491', '17.80', '36096', '–')
+    """
+    if not math.isfinite(value):
+        return "∞" if value == math.inf else "–"
+    digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 4
+    return f"{value:.{min(digits, 6)}f}"
+
+
+def interval_of(number: Number) -> str:
+    """Both bounds, or a dash."""
+    if not (math.isfinite(number.low) and math.isfinite(number.high)):
+        return "–"
+    return f"{shown(number.low)} to {shown(number.high)}"
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the numbers."""
+    return {"padinv": __version__, **{name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")}}
+
+
+def mean_of(values: Values, sampling: Sampling, weights: Values | None = None) -> Number:
+    """The mean of finite values, with its bootstrap interval; infinite if one is, without an interval.
+
+    Args:
+        values: (N,); NaN is left out.
+        sampling: how the interval is made.
+        weights: how much each value counts, with a mean of 1.
+    """
+    values = values if weights is None else values * weights
+    values = values[~np.isnan(values)]
+    if not len(values) or not np.isfinite(values).all():
+        return Number(float(values.mean()) if len(values) else math.nan)
+    interval = bootstrap_interval(values, sampling.resamples, sampling.seed, sampling.level)
+    return Number(float(interval[0]), float(interval[1]), float(interval[2]))
+
+
+def finish(
+    evaluator: Evaluator,
+    method: str,
+    resolution: int,
+    names: Sequence[str],
+    sampling: Sampling,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    kept: Values | None = None,
+) -> Evaluation:
+    """Turns what was measured into numbers with intervals.
+
+    Args:
+        evaluator: that has measured all pairs.
+        method: its name.
+        resolution: of the pictures.
+        names: of the images that were measured.
+        sampling: how intervals are made.
+        groups: division → group of each image.
+        kept: numbers of the images measured; unused values of others.
+
+    Raises:
+        DataError: if not one image was measured.
+    """
+    if not len(names):
+        raise DataError("Not one pair of pictures could be compared.")
+    values, protocol = evaluator.values(), evaluator.protocol
+    metrics = {}
+    for name, column in values.items():
+        batched = name.startswith("lpips") and protocol.batch_size is not None
+        metrics[name] = mean_of(column, sampling, protocol.weights(len(column)) if batched else None)
+    metrics |= set_distances(evaluator, sampling)
+    divided = {division: list(found) for division, found in (groups or {}).items()}
+    by_group = {division: _by_group(values, found, sampling) for division, found in divided.items()}
+    result = Evaluation(method, protocol, resolution, names, values, metrics, sampling, divided, by_group)
+    if (sentence := width_remark(metrics, len(names))) is not None:
+        result.remarks.append(sentence)
+    return result
+
+
+def set_distances(evaluator: Evaluator, sampling: Sampling) -> dict[str, Number]:
+    """The Fréchet and the kernel distance between the sets, with intervals; empty without features or for one image."""
+    a, b = evaluator.photographs.read(), evaluator.reconstructions.read()
+    found = {}
+    for name, distance in zip(evaluator.measures.set_names, (frechet_distance, mean_kernel_distance), strict=False):
+        if len(a) < 2:
+            continue
+        value = distance(a, b)
+        low, high = subset_interval(
+            lambda rows, of=distance: of(a[rows], b[rows]),  # type: ignore[misc]  # mypy has no lambda defaults
+            value,
+            len(a),
+            a.shape[1],
+            sampling.seed,
+            sampling.level,
+        )
+        found[name] = Number(value, low, high)
+    return found
+
+
+def width_remark(metrics: Mapping[str, Number], count: int) -> str | None:
+    """Says how wide intervals are if there are few images."""
+    if count >= FEW:
+        return None
+    widths = [
+        f"{name} {(number.high - number.low) / 2 / abs(number.value):.0%}"
+        for name, number in metrics.items()
+        if math.isfinite(number.high - number.low) and number.value
+    ]
+    wide = f": intervals reach this far to both sides of the value: {', '.join(widths)}" if widths else ""
+    return f"{count} image{'s are' if count > 1 else ' is'} few{wide}. {FEW} or more say more."
+
+
+def _by_group(
+    values: Mapping[str, Values], groups: Sequence[str], sampling: Sampling
+) -> dict[str, dict[str, Number]]:
+    """Means by group, in the order in which groups appear in :data:`padinv.evaluation.groups.ORDER`, and the gap."""
+    from padinv.evaluation.groups import ORDER
+
+    known = sorted({group for group in groups if group}, key=lambda group: (ORDER.get(group, 99), group))
+    labels = np.array(groups)
+    found = {
+        group: {name: mean_of(column[labels == group], sampling) for name, column in values.items()} for group in known
+    }
+    if len(found) > 1:
+        found[GAP] = {name: _gap([numbers[name] for numbers in found.values()]) for name in values}
+    return found
+
+
+def _gap(numbers: Sequence[Number]) -> Number:
+    """The largest mean less the smallest; other people are in each group, so that the widths add as squares."""
+    low, high = min(numbers), max(numbers)
+    reach = math.hypot((low.high - low.low) / 2, (high.high - high.low) / 2)
+    value = high.value - low.value
+    return Number(value, value - reach, value + reach)

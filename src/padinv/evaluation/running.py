@@ -1,0 +1,130 @@
+"""Evaluates pairs: of files, of a model, or two methods on the same photographs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from padinv.evaluation.measuring import Evaluator, build_measures
+from padinv.evaluation.pairs import Subject
+from padinv.evaluation.protocols import PROTOCOLS, Protocol
+from padinv.evaluation.results import Evaluation, Number, Sampling, finish, mean_of, width_remark
+from padinv.exceptions import DataError
+from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
+from padinv.sources.folders import Names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to evaluate.
+
+    Args:
+        protocol: how pictures are made comparable.
+        resolution: in pixels; the encoder's, or that of the files, if not given.
+        sampling: how intervals are made.
+        groups: whether results are told by group, too.
+        batch_size: pairs that are measured at once.
+        workers: processes that decode.
+        measures: further arguments of :func:`~padinv.evaluation.measuring.build_measures`.
+    """
+
+    protocol: Protocol = PROTOCOLS["default"]
+    resolution: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    groups: bool = False
+    batch_size: int = 16
+    workers: int = 0
+    measures: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluate(
+    subject: Subject, settings: Settings | None = None, remark: Callable[[str], object] | None = None
+) -> tuple[list[Evaluation], list[int]]:
+    """Measures all pairs, each once; memory does not grow with their number, but for a few numbers each.
+
+    Args:
+        subject: the pairs.
+        settings: how.
+        remark: told of each pair that could not be compared.
+
+    Returns:
+        An evaluation for each method, and the numbers of the pairs that were compared.
+
+    Raises:
+        PadInvError: if nothing can be measured.
+    """
+    settings = settings or Settings()
+    protocol, sampling = settings.protocol, settings.sampling
+    resolution = settings.resolution or subject.resolution()
+    measures = build_measures(protocol, resolution, **settings.measures)
+    evaluators = [Evaluator(measures, protocol) for _ in subject.methods]
+    indices: list[int] = []
+    problems: list[str] = []
+    groups: dict[str, list[str]] = {}
+    batches = subject.batches(protocol, resolution, settings.batch_size, settings.workers, settings.groups)
+    with tqdm(total=len(subject.names), unit="pair", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for batch in batches:
+            for evaluator, views in zip(evaluators, batch.views, strict=False):
+                evaluator.update(views)
+            for found in batch.groups:
+                for division, group in found.items():
+                    groups.setdefault(division, []).append(group)
+            indices += batch.indices
+            problems += batch.problems
+            bar.update(len(batch.indices) + len(batch.problems))
+            for problem in batch.problems if remark else ():
+                remark(problem)  # type: ignore[misc]  # mypy does not see the line above
+    if not indices:
+        raise DataError(problems[0] if problems else "There are no pairs of pictures.")
+    names = Names(subject.names[index] for index in indices)
+    results = [
+        finish(evaluator, method, resolution, names, sampling, groups)
+        for evaluator, method in zip(evaluators, subject.methods, strict=True)
+    ]
+    for result in results:
+        result.facts |= {**subject.facts, "features": measures.label or None}
+        result.remarks = [*problems, *result.remarks]
+    if len(results) == 2:
+        results.append(_difference(results, evaluators))
+    return results, indices
+
+
+def _difference(results: Sequence[Evaluation], evaluators: Sequence[Evaluator]) -> Evaluation:
+    """The second method less the first, image by image."""
+    a, b = results
+    sampling, protocol = a.sampling, a.protocol
+    values = {name: b.values[name] - a.values[name] for name in a.values}
+    metrics = {}
+    for name, column in values.items():
+        batched = name.startswith("lpips") and protocol.batch_size is not None
+        metrics[name] = mean_of(column, sampling, protocol.weights(len(column)) if batched else None)
+    real, (made_a, made_b) = evaluators[0].photographs.read(), [one.reconstructions.read() for one in evaluators]
+    names = evaluators[0].measures.set_names
+    for name, distance in zip(names, (frechet_distance, mean_kernel_distance), strict=False):
+        if name not in a.metrics:
+            continue
+        value = b.metrics[name].value - a.metrics[name].value
+
+        def statistic(rows: Any, of: Any = distance) -> float:
+            return float(of(real[rows], made_b[rows]) - of(real[rows], made_a[rows]))
+
+        bounds = subset_interval(statistic, value, len(real), real.shape[1], sampling.seed, sampling.level)
+        metrics[name] = Number(value, *bounds)
+    result = Evaluation(f"{b.method} less {a.method}", protocol, a.resolution, a.names, values, metrics, sampling)
+    result.facts = {"a": a.as_json(), "b": b.as_json()}
+    if (sentence := width_remark({}, len(a.names))) is not None:
+        result.remarks.append(sentence)
+    return result
+
+
+def extremes(result: Evaluation, count: int = 6) -> tuple[str, list[int], list[int]]:
+    """The metric that orders images, LPIPS if it was measured, and the places of the best and of the worst images."""
+    metric = "lpips" if "lpips" in result.values else next(iter(result.values))
+    order = np.argsort(result.values[metric], kind="stable")
+    count = min(count, (len(order) + 1) // 2)
+    return metric, order[:count].tolist(), order[::-1][:count].tolist()

@@ -1,0 +1,77 @@
+"""Metrics that keep the value of every image: means, intervals, distributions and tables are all made of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from padinv.metrics.mean_loss import Shared
+
+Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Reconstructions and targets, (B, 3, H, W) in [-1, 1], to one number for each, (B,)."""
+
+
+def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
+    """Mean over pixels and channels of the squared difference of images in [-1, 1], (B,).
+
+    >>> mean_square(torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2)).tolist()
+    [0.25]
+    """
+    return (reconstruction.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+
+def peak_signal_to_noise(reconstruction: Tensor, target: Tensor) -> Tensor:
+    """10·log10(2² / mean square) in dB of each image, (B,); ∞ for equal ones.
+
+    >>> peak_signal_to_noise(torch.full((1, 3, 2, 2), 0.2), torch.zeros(1, 3, 2, 2)).round().tolist()
+    [20.0]
+    """
+    return 10 * torch.log10(4 / mean_square(reconstruction, target))
+
+
+class PerImage(Metric):
+    """The values of all images of all batches and ranks; :meth:`compute` is their mean.
+
+    Args:
+        measure: gives one number for each image. Copies of the metric share it, and its state does not have it.
+        **kwargs: those of every torchmetrics metric.
+
+    >>> metric = PerImage(mean_square)
+    >>> metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    >>> metric.update(torch.zeros(3, 3, 2, 2), torch.zeros(3, 3, 2, 2))
+    >>> metric.compute().item(), metric.all_values().tolist()
+    (0.25, [1.0, 0.0, 0.0, 0.0])
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    values: list[Tensor]
+
+    def __init__(self, measure: Measure, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._shared = Shared(measure)
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured."""
+        return self._shared.value
+
+    @torch.no_grad()
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
+        self.values.append(self.measure(preds, target).float())
+
+    def all_values(self) -> Tensor:
+        """The value of each image so far, (N,)."""
+        return dim_zero_cat(self.values) if len(self.values) else torch.empty(0)
+
+    def compute(self) -> Tensor:
+        """The mean so far: a scalar."""
+        return self.all_values().double().mean().float()
