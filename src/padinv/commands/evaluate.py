@@ -195,8 +195,8 @@ class Evaluate(Command):
         if self.json:
             print(json.dumps(results[-1].as_json(), indent=2, ensure_ascii=False, allow_nan=False))
             return
-        for number, result in enumerate(results):
-            print(*([""] if number else []), *map(printable, result.lines()), sep="\n")
+        for place, result in enumerate(results):
+            print(*([""] if place else []), *map(printable, result.lines()), sep="\n")
         for remark in results[-1].remarks:
             if " few" in remark:
                 print(f"\n{printable(remark)}")

@@ -50,7 +50,9 @@ def typology_angle(portrait: Tensor) -> float:
     height, width = lab.shape[1:]
     (top, bottom), *sides = SKIN
     rows = slice(round(top * height), round(bottom * height))
-    cheeks = torch.cat([lab[:, rows, round(left * width) : round(right * width)].flatten(1) for left, right in sides], 1)
+    cheeks = torch.cat(
+        [lab[:, rows, round(left * width) : round(right * width)].flatten(1) for left, right in sides], 1
+    )
     lightness, _, yellow = cheeks.median(dim=1).values.tolist()
     return math.degrees(math.atan2(lightness - 50, max(yellow, 1e-6)))
 

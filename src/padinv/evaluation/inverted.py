@@ -51,17 +51,24 @@ class Inverted:
     ) -> None:
         self.photographs = photographs
         self.inverter = inverter
-        self.methods = (method,)
+        self.methods: tuple[str, ...] = (method,)
         self.align = align
         self.refine = refine
-        self.facts = {**(facts or {}), "fingerprint": inverter.fingerprint, "align": align, "refine": refine}
+        self.facts: dict[str, Any] = {
+            **(facts or {}),
+            "fingerprint": inverter.fingerprint,
+            "align": align,
+            "refine": refine,
+        }
         self.names: Sequence[str] = Names(short_names(photographs))
 
     def resolution(self) -> int:
         """The encoder's."""
         return self.inverter.resolution
 
-    def batches(self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool) -> Iterator[Batch]:
+    def batches(
+        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+    ) -> Iterator[Batch]:
         """All photographs and what the model makes of them, in their order."""
         for start in range(0, len(self.photographs), batch_size):
             indices = range(start, min(start + batch_size, len(self.photographs)))

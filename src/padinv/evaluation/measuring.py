@@ -50,15 +50,15 @@ class Measures:
 
     Args:
         per_image: name → the view, and what measures it.
+        device: where networks are.
         features: maps images (B, 3, H, W) in [-1, 1] to vectors (B, D); None for no distances between sets.
         label: of the features: "inception", or what stands behind ``fd_``.
-        device: where networks are.
     """
 
     per_image: dict[str, tuple[str, Measure]]
+    device: torch.device
     features: FeatureVectors | None = None
     label: str = ""
-    device: torch.device = torch.device("cpu")
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -123,8 +123,8 @@ def build_measures(
     if features is not None and (not only or any(name.partition("_")[0] in sets for name in only)):
         network, label = feature_network(features)
         vectors = FeatureVectors(network, own["pixels"]).to(device)
-        return Measures(chosen, vectors, label, device)
-    return Measures(chosen, device=device)
+        return Measures(chosen, device, vectors, label)
+    return Measures(chosen, device)
 
 
 SMALLEST_LPIPS = 31
@@ -133,7 +133,7 @@ SMALLEST_LPIPS = 31
 
 def _lpips(net: str, weights: str | None, device: torch.device) -> Measure:
     network = PerceptualLoss(net, weights).to(device).lpips  # type: ignore[arg-type]
-    return lambda made, target: network(made, target)  # type: ignore[no-any-return]
+    return lambda made, target: network(made, target)
 
 
 def _identity(path: str, device: torch.device) -> Measure:
@@ -174,7 +174,9 @@ class Evaluator:
                 if of == view:
                     self.metrics[name].update(made, target)
         if (network := self.measures.features) is not None:
-            for store, images in zip((self.reconstructions, self.photographs), views[self.protocol.features], strict=True):
+            for store, images in zip(
+                (self.reconstructions, self.photographs), views[self.protocol.features], strict=True
+            ):
                 parts = [images] if isinstance(images, Tensor) else [image[None] for image in images]
                 for part in parts:
                     store.append(network(as_float(part.to(device))))

@@ -226,14 +226,16 @@ class Subject(Interface):
     methods: tuple[str, ...]
     """Names of the methods that are compared."""
     names: Sequence[str]
-    """Of the photographs."""
+    """Of the photographs, without folder and ending."""
     facts: dict[str, Any]
     """What the JSON says of the method."""
 
     def resolution(self) -> int:
         """The side at which pictures are compared, unless another is asked for."""
 
-    def batches(self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool) -> Iterator[Batch]:
+    def batches(
+        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+    ) -> Iterator[Batch]:
         """All pairs, in their order."""
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
@@ -250,7 +252,7 @@ class Files:
 
     def __init__(self, pairs: Pairs, methods: Sequence[str]) -> None:
         self.pairs = pairs
-        self.methods = tuple(methods)
+        self.methods: tuple[str, ...] = tuple(methods)
         self.names: Sequence[str] = pairs.names
         self.facts: dict[str, Any] = {}
 
@@ -266,7 +268,9 @@ class Files:
                 return min(LARGEST, *photograph.size, *(side for one in made for side in one.size))
         raise DataError(f"{problem}, nor can others.")
 
-    def batches(self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool) -> Iterator[Batch]:
+    def batches(
+        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+    ) -> Iterator[Batch]:
         """All pairs, in their order, decoded by processes of their own if there are any."""
         dataset = PairDataset(self.pairs, protocol, resolution, groups)
         yield from DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate)

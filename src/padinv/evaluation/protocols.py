@@ -23,8 +23,8 @@ from padinv.images import square
 from padinv.metrics.structure import Form
 
 View: TypeAlias = Callable[[Image.Image, Image.Image, int], tuple[Tensor, Tensor]]
-"""Photograph, reconstruction (8-bit RGB) and the evaluation's resolution to the two tensors that are compared: uint8, or
-float32 in [-1, 1], (3, H, W)."""
+"""Photograph, reconstruction (8-bit RGB) and the evaluation's resolution to the two tensors that are compared: uint8,
+or float32 in [-1, 1], (3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "sfe",
-            "StyleFeatureEditor (Bobkov et al. 2024): Pillow's bilinear filter to 256 px for MSE and LPIPS, its bicubic "
-            "one to 1024 px for piq's MS-SSIM; pytorch-fid on the pictures as they are.",
+            "StyleFeatureEditor (Bobkov et al. 2024): Pillow's bilinear filter to 256 px for MSE and LPIPS, its "
+            "bicubic one to 1024 px for piq's MS-SSIM; pytorch-fid on the pictures as they are.",
             {"pixels": _bilinear, "structure": _bicubic_1024, "features": _as_they_are},
             structure="structure",
             features="features",
@@ -191,8 +191,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "styleres",
-            "StyleRes (Pehlivan et al. 2023): photographs are resized to 256 px by Pillow's bicubic filter and saved as "
-            "JPEG of quality 75, reconstructions are not; pSp's MS-SSIM, on [-1, 1]; for StarGAN-v2's FID both are "
+            "StyleRes (Pehlivan et al. 2023): photographs are resized to 256 px by Pillow's bicubic filter and saved "
+            "as JPEG of quality 75, reconstructions are not; pSp's MS-SSIM, on [-1, 1]; for StarGAN-v2's FID both are "
             "resized to 256 px (bicubic) and then to 299 px (bilinear).",
             {"pixels": _styleres, "features": _stargan},
             features="features",

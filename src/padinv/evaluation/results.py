@@ -112,7 +112,7 @@ class Evaluation:
     def lines(self) -> list[str]:
         """The tables for a terminal."""
         head = ("metric", "value", f"{self.sampling.level:.0%} interval", "better", "protocol")
-        rows = [head]
+        rows: list[Sequence[str]] = [head]
         for name, number in self.metrics.items():
             better = "higher" if name in HIGHER_IS_BETTER else "lower"
             rows.append((name, shown(number.value), interval_of(number), better, self.protocol_of(name)))
@@ -120,8 +120,7 @@ class Evaluation:
         lines = [f"{self.method}: {count} image{'s' * (count != 1)}", "", *_aligned(rows)]
         for division, groups in self.by_group.items():
             counts = {group: self.groups[division].count(group) for group in groups}
-            head = (f"by {division}", *(group if group == GAP else f"{group} ({counts[group]})" for group in groups))
-            cells = [head]
+            cells = [(f"by {division}", *(group if group == GAP else f"{group} ({counts[group]})" for group in groups))]
             for name in self.values:
                 numbers = [groups[group][name] for group in groups]
                 cells.append((name, *(f"{shown(one.value)} [{interval_of(one)}]" for one in numbers)))
@@ -182,8 +181,8 @@ def shown(value: float) -> str:
 
 
 def interval_of(number: Number) -> str:
-    """Both bounds, or a dash."""
-    if not (math.isfinite(number.low) and math.isfinite(number.high)):
+    """Both bounds; a dash where there are none, or nothing between them."""
+    if not (math.isfinite(number.low) and math.isfinite(number.high)) or number.low == number.high:
         return "–"
     return f"{shown(number.low)} to {shown(number.high)}"
 
@@ -281,9 +280,7 @@ def width_remark(metrics: Mapping[str, Number], count: int) -> str | None:
     return f"{count} image{'s are' if count > 1 else ' is'} few{wide}. {FEW} or more say more."
 
 
-def _by_group(
-    values: Mapping[str, Values], groups: Sequence[str], sampling: Sampling
-) -> dict[str, dict[str, Number]]:
+def _by_group(values: Mapping[str, Values], groups: Sequence[str], sampling: Sampling) -> dict[str, dict[str, Number]]:
     """Means by group, in the order in which groups appear in :data:`padinv.evaluation.groups.ORDER`, and the gap."""
     from padinv.evaluation.groups import ORDER
 

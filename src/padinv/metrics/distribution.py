@@ -13,6 +13,7 @@ from collections.abc import Callable
 from statistics import NormalDist
 from tempfile import TemporaryFile
 from typing import TypeAlias
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class FeatureStore:
 
     def __init__(self) -> None:
         self._file = TemporaryFile()  # noqa: SIM115 (it lives as long as the store)
+        finalize(self, self._file.close)
         self._width = 0
         self._count = 0
 

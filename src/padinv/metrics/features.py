@@ -1,4 +1,4 @@
-"""Networks whose features distances between sets of images are measured in: Inception, AlexNet, random, or any other."""
+"""Networks in whose features sets of images are compared: Inception, AlexNet, a random one, or any other."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class OnnxFeatures(nn.Module):
         """Features (B, N), or maps of them, of images (B, 3, H, W) in [-1, 1]."""
         if self.size is not None and images.shape[-2:] != self.size:
             images = F.interpolate(images, size=self.size, mode="bilinear", antialias=True)
-        parts = images.split(1) if self.one_by_one else [images]
+        parts = torch.split(images, 1) if self.one_by_one else [images]
         found = [self.session.run(None, {self.name: part.float().cpu().numpy()})[0] for part in parts]
         return torch.from_numpy(np.concatenate(found)).to(images.device)
 

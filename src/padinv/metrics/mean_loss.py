@@ -10,7 +10,6 @@ from torchmetrics import Metric
 
 from padinv.losses.base import ReconstructionLoss
 
-
 Value = TypeVar("Value")
 
 

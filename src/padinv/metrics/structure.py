@@ -62,7 +62,7 @@ def multi_scale_similarity(
     at_once = max(1, _MOST_PIXELS // (target.shape[-1] * target.shape[-2]))
     parts = [
         _similarity(x.float(), y.float(), form, weights)
-        for x, y in zip(reconstruction.split(at_once), target.split(at_once), strict=True)
+        for x, y in zip(torch.split(reconstruction, at_once), torch.split(target, at_once), strict=True)
     ]
     return torch.cat(parts)
 
@@ -102,4 +102,4 @@ def _blur(images: Tensor) -> Tensor:
     count = maps.shape[1]
     maps = F.conv2d(maps, window.reshape(1, 1, -1, 1).expand(count, 1, -1, 1), groups=count)
     maps = F.conv2d(maps, window.reshape(1, 1, 1, -1).expand(count, 1, 1, -1), groups=count)
-    return maps[0].unflatten(0, images.shape[:2])
+    return maps[0].reshape(*images.shape[:2], *maps.shape[2:])

@@ -1,0 +1,184 @@
+"""padinv evaluate: two folders, a model, two methods; what it prints, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from command_files import Command
+from padinv.cli import main
+
+CHEAP = ("--metrics", "mse,psnr", "--device", "cpu", "--resamples", "500")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Six photographs of 48 px, good reconstructions, and worse ones; with one file too many on each side."""
+    root = tmp_path_factory.mktemp("evaluate")
+    random = np.random.default_rng(0)
+    for name in ("real", "good", "bad"):
+        (root / name).mkdir()
+    for number in range(6):
+        image = random.integers(60, 190, (48, 48, 3))
+        for name, noise in (("real", 0), ("good", 5 + number), ("bad", 20)):
+            picture = image + random.normal(0, noise, image.shape) if noise else image
+            kind = "png" if name != "real" or number else "bmp"
+            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / name / f"face {number}.{kind}")
+    shutil.copy(root / "good" / "face 1.png", root / "good" / "only here.png")
+    shutil.copy(root / "real" / "face 1.png", root / "real" / "no reconstruction.png")
+    return root / "real", root / "good", root / "bad"
+
+
+def read(out: Path) -> dict[str, Any]:
+    return json.loads((out / "evaluation.json").read_text("utf-8"))
+
+
+def test_two_folders(folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, good, _ = folders
+    assert main(["evaluate", str(real), str(good), "-o", str(tmp_path), "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert "1 photograph without a reconstruction, left out: no reconstruction." in printed.err
+    assert "1 reconstruction without a photograph, left out: only here." in printed.err
+    assert "6 images are few: intervals reach this far" in printed.out
+    assert sum(line.split()[-1] == "default" for line in printed.out.splitlines() if line) == 6
+    result = read(tmp_path)
+    assert result["protocol"] == "default"
+    assert result["resolution"] == 48
+    assert list(result["metrics"]) == ["mse", "psnr", "ms_ssim", "lpips", "fd_alexnet", "kd_alexnet"]
+    for name, number in result["metrics"].items():
+        assert set(number) == {"value", "low", "high"}
+        assert number["low"] < number["value"] < number["high"], name
+    with (tmp_path / "images.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [f"face {number}" for number in range(6)]
+    assert np.mean([float(row["mse"]) for row in rows]) == pytest.approx(result["metrics"]["mse"]["value"], rel=1e-6)
+    a, b = (np.array(Image.open(f).convert("RGB")).astype(float) for f in (real / "face 0.bmp", good / "face 0.png"))
+    assert float(rows[0]["mse"]) == pytest.approx(np.square((a - b) / 127.5).mean(), rel=1e-5)
+
+
+def test_report_asks_for_nothing(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    real, good, _ = folders
+    assert main(["evaluate", str(real), str(good), "-o", str(tmp_path), *CHEAP]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64,") == 6 * 3  # three best and three worst: photograph, ours, error
+    for outside in ("http://", "https://", 'src="/', "<script", "@import", "url("):
+        assert outside not in page
+    for words in ("prefers-color-scheme: dark", "Best by mse", "Worst by mse", "face 5", "95% interval"):
+        assert words in page
+
+
+def test_compare_is_paired(folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, good, bad = map(str, folders)
+    assert main(["evaluate", real, "--compare", good, bad, "-o", str(tmp_path), *CHEAP]) == 0
+    result = read(tmp_path)
+    difference = result["metrics"]["mse"]
+    values = [result[side]["metrics"]["mse"]["value"] for side in "ab"]
+    assert difference["value"] == pytest.approx(values[1] - values[0])
+    assert difference["low"] > 0
+    assert "bad less" in capsys.readouterr().out
+    assert "Distributions" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_json_is_all_that_is_printed(folders: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    real, good, _ = map(str, folders)
+    assert main(["evaluate", real, good, "--json", *CHEAP]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["mse"]["value"] > 0
+
+
+def test_seed_decides_and_level_widens(folders: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    def interval(*options: str) -> tuple[float, float]:
+        assert main(["evaluate", str(folders[0]), str(folders[1]), "--json", *CHEAP, *options]) == 0
+        number = json.loads(capsys.readouterr().out)["metrics"]["mse"]
+        return number["low"], number["high"]
+
+    assert interval() == interval()
+    assert interval() != interval("--seed", "1")
+    assert interval("--level", "0.99")[1] > interval()[1]
+
+
+def test_identical_folders_have_no_interval_of_psnr(
+    folders: tuple[Path, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = str(folders[0])
+    assert main(["evaluate", real, real, "--json", *CHEAP]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["mse"] == {"value": 0, "low": 0, "high": 0}
+    assert metrics["psnr"] == {"value": None, "low": None, "high": None}  # infinite, which JSON does not know
+
+
+def test_model_is_what_invert_writes(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    assert padinv("invert", photographs, "-o", tmp_path / "inverted", "--no-keep-memory") == 0
+    files, model = tmp_path / "files", tmp_path / "model"
+    cheap = ("--resolution", "32", "--metrics", "mse,ms_ssim")
+    assert main(["evaluate", str(photographs), str(tmp_path / "inverted"), "-o", str(files), *cheap]) == 0
+    assert padinv("evaluate", "--data", photographs, "-o", model, *cheap, "--groups") == 0
+    assert read(files)["metrics"] == read(model)["metrics"]
+    assert read(model)["fingerprint"]
+    assert "padding rings" in (model / "report.html").read_text("utf-8")
+    assert "padding rings" not in (files / "report.html").read_text("utf-8")
+    assert set(read(model)["groups"]) == {"tone", "colour"}
+
+
+def test_model_has_a_speed_and_a_size(padinv: Command, photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert padinv("evaluate", "--data", photographs, "--json", "--features", "random", "--batch-size", 2) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["latency_ms"]["low"] <= metrics["latency_ms"]["value"] <= metrics["latency_ms"]["high"]
+    assert metrics["images_per_second"]["value"] > 0
+    w_plus, constant, rings = 8 * 16, 12 * 16, 12 * 20 + 10 * 36 + 8 * 68 + 6 * 132
+    assert metrics["numbers_in_code"]["value"] == w_plus + constant + rings
+    assert "fd_random" in metrics
+
+
+def test_unreadable_pair_is_told_and_the_others_go_on(
+    folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folders[1], broken)
+    (broken / "face 2.png").write_bytes(b"no picture")
+    Image.new("RGB", (20, 20)).save(broken / "face 3.png")
+    assert main(["evaluate", str(folders[0]), str(broken), "-o", str(tmp_path / "out"), *CHEAP]) == 1
+    told = capsys.readouterr().err
+    assert "face 2.png cannot be read: it is not an image" in told
+    assert "face 3 is left out: one side has 20 px" in told
+    assert read(tmp_path / "out")["images"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["real"], "needs two folders"),
+        (["real", "--compare", "good"], "expected 2 arguments"),
+        (["--model", "congress64"], "needs photographs"),
+        (["real", "good", "--model", "congress64"], "--model makes the reconstructions"),
+        (["real", "good", "--refine", "3"], "--refine is for --model"),
+        (["real", "good", "--metrics", "mse,beauty"], "beauty"),
+        (["real", "good", "--features", "nowhere.Net"], "nowhere"),
+        (["real", "good", "--protocol", "fid"], "sfe"),
+        (["real", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_refusals(
+    words: list[str],
+    sentence: str,
+    folders: tuple[Path, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folders[0].parent)
+    assert main(["evaluate", *words]) == 1
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") <= 3
+
+
+def test_nothing_matches(folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
+    assert main(["evaluate", str(folders[0]), str(tmp_path)]) == 1
+    assert "No reconstruction has the name of a photograph" in capsys.readouterr().err
