@@ -6,6 +6,7 @@ its lower bound) and ``bare`` (no extras).
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def slow(session: nox.Session) -> None:
     """The slow tests: two processes, compiled networks, ten thousand damaged files."""
     session.install(".[editing,export,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def weights(session: nox.Session) -> None:
+    """The tests against published weights and photographs, in the folders that PADINV_TEST_WEIGHTS names, as PATH does.
+
+    These are torchvision's AlexNet and VGG16, SCRFD, MobileFaceNet, and portraits: not the project's to hand on.
+    """
+    if not os.environ.get("PADINV_TEST_WEIGHTS"):
+        session.skip("PADINV_TEST_WEIGHTS names no folder with published weights.")
+    session.install(".[test]")
+    session.run("pytest", "-m", "weights", *session.posargs)
 
 
 @nox.session

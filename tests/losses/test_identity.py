@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from padinv.exceptions import CheckpointError, WeightsNotFoundError
+from padinv.images import load_tensor
 from padinv.losses import IdentityLoss, crop_face
 from padinv.networks.arcface import ArcFace
+from published import published
 from recognition_model import write_recognition_model
 
 
@@ -95,3 +98,30 @@ def test_a_missing_path_is_not_taken_for_a_pack(home: Path, weights: str) -> Non
 def test_refuses_a_folder_without_a_recognition_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no recognition model"):
         IdentityLoss(str(tmp_path))
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fr_feature_batched", "fixed_batch"])
+def test_a_published_network_tells_people_apart(kind: str) -> None:
+    """Of those with a grey and a colour portrait, 128 px: the same person, and the next one in the list."""
+    loss = IdentityLoss(str(published(f"mobilefacenet_{kind}.onnx")))
+    table = published("labels.csv")
+    people: dict[str, dict[str, str]] = {}
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            people.setdefault(row["person"], {}).setdefault(row["kind"], row["file"])
+    pairs = [(kinds["gray"], kinds["color"]) for kinds in people.values() if {"gray", "color"} <= set(kinds)]
+    assert len(pairs) == 208
+    if kind == "fixed_batch":
+        pairs = pairs[::8]  # one image at a time takes longer
+    with torch.no_grad():
+        gray, colour = (
+            torch.cat([loss.embed(load_tensor((table.parent / name).read_bytes(), 128)[None]) for name in names])
+            for names in zip(*pairs, strict=True)
+        )
+    same, others = (gray * colour).sum(dim=1), (gray * colour.roll(1, 0)).sum(dim=1)
+    assert same.mean().item() == pytest.approx(0.77, abs=0.02 if len(pairs) == 208 else 0.08)
+    assert others.mean().item() == pytest.approx(0.03, abs=0.02 if len(pairs) == 208 else 0.08)
+    assert same.std() < 0.25
+    assert others.std() < 0.15

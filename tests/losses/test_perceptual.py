@@ -14,6 +14,7 @@ from torch import Tensor
 from padinv import ImageDataModule
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
 from padinv.losses import PerceptualLoss
+from published import published
 
 BACKBONES = {
     "alex": ("alexnet-owt-7be5be79.pth", torchvision.models.alexnet),
@@ -178,3 +179,31 @@ def test_a_missing_package_is_named(cached: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(MissingPackageError, match="pip install lpips"):
         PerceptualLoss("squeeze")
+
+
+PUBLISHED = {"alex": "alexnet-owt-7be5be79-features.pth", "vgg": "vgg16-397923af-features.pth"}
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("net", "shift"), [("alex", 0.018), pytest.param("vgg", 0.046, marks=pytest.mark.slow)])
+def test_published_weights_see_what_people_see(net: str, shift: float) -> None:
+    loss = PerceptualLoss(net, str(published(PUBLISHED[net])))
+    people = portraits()
+    with torch.no_grad():
+        same = loss(people, people)
+        shifted = loss(people[..., 1:], people[..., :-1])
+        others = loss.each(people, people.roll(1, 0))
+    assert same.item() == 0
+    assert shifted.item() == pytest.approx(shift, rel=0.15)
+    assert shifted < 0.5 * others.min()
+    assert 0.15 < others.mean() < 0.54
+
+
+@pytest.mark.weights
+def test_float16_moves_the_distance_by_less_than_a_thousandth() -> None:
+    published_file, bundled = PerceptualLoss("alex", str(published(PUBLISHED["alex"]))), PerceptualLoss("alex")
+    people = portraits()
+    pairs = [(people, people.roll(1, 0)), (people[..., 1:], people[..., :-1]), (people, people.flip(-1))]
+    for a, b in pairs:
+        with torch.no_grad():
+            torch.testing.assert_close(bundled.each(a, b), published_file.each(a, b), rtol=1e-3, atol=0)

@@ -110,6 +110,7 @@ def test_a_batch_has_the_embeddings_of_its_images_whatever_batch_the_file_is_for
     assert (images.grad.flatten(1).abs().sum(dim=1) > 0).all()
 
 
+@pytest.mark.weights
 def test_a_published_file_with_a_fixed_batch() -> None:
     folder = weights_folder()
     fixed, batched = (ArcFace(folder / f"mobilefacenet_{name}.onnx") for name in ("fixed_batch", "fr_feature_batched"))
