@@ -75,3 +75,9 @@ def test_a_mean_latent_is_finite(tmp_path: Path) -> None:
     )
     with pytest.raises(CheckpointError, match="w_avg holds NaN or infinite numbers"):
         load_encoder(path, w_avg=generator.w_avg + math.nan)
+
+
+def test_no_weights_are_drawn_to_be_replaced(before: tuple[Path, list[str]]) -> None:
+    state = torch.get_rng_state()
+    fingerprints(before[0])
+    assert torch.equal(torch.get_rng_state(), state)

@@ -93,11 +93,12 @@ def test_weights_are_cast_once(encoder: PadInvEncoder) -> None:
     assert all(conv.transformed is None for conv in convs if isinstance(conv, Conv3x3))
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_no_graph_breaks(encoder: PadInvEncoder, generator: Generator, folded: bool) -> None:
-    networks = (fold(encoder), fold(generator)) if folded else (encoder, generator)
+@pytest.mark.slow
+def test_no_graph_breaks(encoder: PadInvEncoder, generator: Generator) -> None:
+    """As without folding: tests/networks."""
     encode, synthesize = (
-        torch.compile(network, fullgraph=True, backend="aot_eager") for network in (networks[0], networks[1].synthesis)
+        torch.compile(network, fullgraph=True, backend="aot_eager")
+        for network in (fold(encoder), fold(generator).synthesis)
     )
     with torch.inference_mode():
         code = encoder(images(2))

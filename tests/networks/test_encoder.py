@@ -180,6 +180,7 @@ def test_config_rebuilds_it() -> None:
         assert torch.equal(theirs, ours)
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks() -> None:
     encoder, images = tiny(), torch.randn(2, 3, 32, 32)
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")

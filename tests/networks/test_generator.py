@@ -98,6 +98,7 @@ def test_bfloat16_autocast_keeps_a_full_precision_image() -> None:
     assert half.isfinite().all()
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks() -> None:
     generator = tiny()
     padding, w_plus = padding_for(generator), torch.randn(1, generator.num_layers, 16)

@@ -22,6 +22,9 @@ Network = TypeVar("Network", bound=nn.Module)
 NOISE = ".noise"
 """The endings of keys of noise images."""
 
+RANDOM = (Tensor.normal_, Tensor.uniform_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_)
+"""Functions that draw the first weights of layers, in place."""
+
 FACTORIES = (torch.empty, torch.full, torch.ones, torch.randn, torch.zeros)
 
 
@@ -42,13 +45,21 @@ class Plain(TorchFunctionMode):
 
 
 class _Allowance(Plain):
-    """Raises once a network makes more tensors than its state dict has: a file's configuration can claim any size."""
+    """Raises once a network makes more tensors than its state dict has: a file's configuration can claim any size.
+
+    It draws no random weights, which would take half of the time, as the file's own ones replace all of them.
+    """
 
     def __init__(self, state: State) -> None:
         # Shared tensors count once. Noise images, which a file may lack, are 3 million numbers at 1024 px.
         own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
         self.left = 2**22 + sum(own.values())
         self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return super().__torch_function__(torch.zeros if function is torch.randn else function, types, args, kwargs)
 
     def count(self, size: Sequence[int]) -> None:
         """Raises CheckpointError if nothing is left."""

@@ -141,6 +141,8 @@ class PadInvCLI(LightningCLI):
         # Lightning 2.6.6 itself, with torch >= 2.13; and each run has a folder of its own here.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "The dirpath has changed from")
+        words = sys.argv[1:] if args is None else args
+        self.called = words[:1] if isinstance(words, list) else []
         super().__init__(model_class, datamodule_class, args=args, run=run, **{**settings, **options})
 
     def program(self, command: str) -> str:
@@ -181,10 +183,13 @@ class PadInvCLI(LightningCLI):
         options: Namespace = self.config.get(str(self.config.get("subcommand")), self.config)
         return options
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Lightning's commands, except predict: padinv invert does that, for photographs of any kind."""
-        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks the object alone
+        """Lightning's commands, except predict: padinv invert does that, for photographs of any kind.
+
+        If one of them is called, it is the only one: the options of each take a tenth of a second to describe.
+        """
+        known = {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+        return {name: known[name] for name in self.called if name in known} or known
 
     # Parsing --------------------------------------------------------------------------------------------------------
 
