@@ -185,8 +185,8 @@ def test_several_at_once(server: Server) -> None:
     sha256 = hashlib.sha256(server.content).hexdigest()
     code = "import sys; from padinv.checkpoints.cache import fetch; print(fetch(*sys.argv[1:]).stat().st_size)"
     command = [sys.executable, "-c", code, server.url, sha256]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [process.communicate()[0].strip() for process in running] == [str(len(server.content))] * 3
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[0].strip() for process in running] == [str(len(server.content))] * 2
     assert len(server.asked) == 1
 
 

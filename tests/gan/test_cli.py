@@ -125,10 +125,8 @@ def test_presets_of_either_command_are_its_own() -> None:
 
 
 def commands() -> list[str]:
-    """The commands in the comments of presets, and in the documentation."""
-    texts = [
-        path.read_text(encoding="utf-8") for path in [*PRESETS.values(), Path(__file__).parents[2] / "docs/gan.md"]
-    ]
+    """The commands in the comments of presets; tests/test_documentation.py has those of the documentation."""
+    texts = [path.read_text(encoding="utf-8") for path in PRESETS.values()]
     return sorted({command for text in texts for command in re.findall(r"(?<=padinv )fit-gan --config [^\n`>]+", text)})
 
 
