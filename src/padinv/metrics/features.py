@@ -160,8 +160,8 @@ class OnnxFeatures(nn.Module):
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    "inception": Inception,
     "alexnet": AlexNetFeatures,
+    "inception": Inception,
     "random": RandomFeatures,
 }
 

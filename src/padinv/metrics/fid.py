@@ -38,6 +38,7 @@ class FrechetDistance(FrechetInceptionDistance):
         MissingPackageError: if a package is missing for them.
         WeightsNotFoundError: if Inception's weights are not in torch's cache and cannot be downloaded.
 
+    >>> import torch
     >>> metric = FrechetDistance(nn.AvgPool2d(2), resolution=2)  # the features are the mean red, green and blue
     >>> black, grey = torch.full((2, 3, 2, 2), -1.0), torch.full((2, 3, 2, 2), -0.6)
     >>> metric.update(black, real=True)

@@ -1,6 +1,6 @@
 """Multi-scale structural similarity (Wang et al. 2003) of each image, in the three forms that the field computes.
 
-All share the five scales, the 11 px Gaussian window of σ 1.5, without padding, and the constants 0.01 and 0.03. They
+All share the five scales, the 11 px Gaussian window of σ 1.5, and the constants 0.01 and 0.03. They
 differ in what is averaged before the scales are multiplied, and in the range of the pixels, and thereby in the second
 or third digit.
 """
@@ -18,7 +18,8 @@ from padinv.exceptions import ConfigError
 from padinv.metrics.collection import MS_SSIM_BETAS, ms_ssim_scales
 
 Form: TypeAlias = Literal["torchmetrics", "piq", "psp"]
-"""``torchmetrics``: the mean over channels first, then the product; pixels in [0, 1]. ``piq``: a product for each
+"""``torchmetrics``: the mean over channels first, then the product; pixels in [0, 1]; the coarsest scale is mirrored
+at its borders. ``piq``: a product for each
 channel, then their mean; odd sides get a repeated line before halving; pixels in [0, 1]. ``psp`` (pytorch-msssim, as in
 pSp, e4e and StyleRes): as torchmetrics, but pixels in [-1, 1], a range of 2 if a pixel of the reconstruction is below
 -0.5, else 1, and NaN for a negative contrast."""
@@ -78,8 +79,11 @@ def _similarity(x: Tensor, y: Tensor, form: Form, weights: Sequence[float]) -> T
                 x, y = (F.pad(image, (odd, 0, odd, 0), mode="replicate") for image in (x, y))
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
         data_range = 1.0 + (x.amin(dim=(1, 2, 3), keepdim=True) < -0.5) if form == "psp" else 1.0
+        last = scale == len(weights) - 1
+        if last and form == "torchmetrics":
+            x, y = (F.pad(image, (_WINDOW // 2,) * 4, mode="reflect") for image in (x, y))
         similarity, contrast = _compare(x, y, data_range)
-        value = (similarity if scale == len(weights) - 1 else contrast).mean(dim=over)
+        value = (similarity if last else contrast).mean(dim=over)
         product = product * (value if form == "psp" else value.relu()) ** weight
     return product.mean(dim=1) if form == "piq" else product
 
