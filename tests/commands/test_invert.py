@@ -504,3 +504,59 @@ def test_two_processes_share_the_work(padinv: Command, model: Path, photographs:
             assert record["mse"] == pytest.approx(alone["mse"], rel=1e-4)
         assert (f"{4 - photographs_left} of 4 were done" in result.stdout) == (photographs_left == 1)
     assert json.loads((out / "metrics.jsonl").read_text().splitlines()[2])["error"].startswith(str(photographs))
+
+
+def test_mtcnn_finds_faces_and_is_in_the_record(
+    padinv: Command, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mtcnnruntime", reason='MTCNN needs pip install "padinv[faces]"')
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    out = tmp_path / "out"
+    assert padinv("invert", RAW / "A000378.jpg", "-o", out, "--align") == 0
+    (record,) = records(out)
+    assert record["detector"] == "mtcnn"
+    inverter = Inverter.from_pretrained(model, device="cpu")
+    assert inverter.load(out / "codes" / "A000378.safetensors").detector == "mtcnn"
+    assert padinv("invert", RAW / "A000378.jpg", "-o", out, "--align", "--detector", "mtcnn") == 0  # the same results
+
+
+class OneFace:
+    """Stands for a detector on this machine: it sees a face of the right size in all that is not black."""
+
+    def __call__(self, photograph: torch.Tensor) -> torch.Tensor:
+        points = torch.tensor([[46.0, 58], [82, 58], [64, 80], [47, 96], [81, 96]]) * photograph.shape[-1] / 128
+        return points[None] if photograph.max() > -0.9 else torch.empty(0, 5, 2)
+
+
+def test_what_is_no_crop_of_a_face_is_told(
+    padinv: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("padinv.inversion.detectors._quick_detectors", lambda: [OneFace()])
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in "bcdef":
+        Image.new("RGB", (60, 50)).save(folder / f"{name}.png")
+    Image.new("RGB", (60, 50), "grey").save(folder / "a.png")
+    Image.new("RGB", (32, 32)).save(folder / "aa.png")  # of the model's size
+    assert padinv("invert", folder, "-o", tmp_path / "out") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "--align" in line]
+    assert [line.split(": ")[1] for line in lines] == [str(folder / f"{name}.png") for name in "bcd"]
+    assert lines[2].endswith("add --align. Other photographs are not looked at.")
+    points = [[12, 14], [26, 14], [19, 20], [13, 27], [25, 27]]
+    (tmp_path / "points.json").write_text(json.dumps({"b.png": points}))
+    assert padinv("invert", folder / "b.png", "-o", tmp_path / "aligned", "--landmarks", tmp_path / "points.json") == 0
+    assert "--align" not in capsys.readouterr().err
+
+
+def test_a_model_of_something_else_than_faces_says_nothing_of_them(
+    padinv: Command,
+    photographs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    none = [lambda photograph: torch.empty(0, 5, 2)]
+    monkeypatch.setattr("padinv.inversion.detectors._quick_detectors", lambda: none)
+    assert padinv("invert", photographs, "-o", tmp_path / "out") == 0
+    assert "--align" not in capsys.readouterr().err

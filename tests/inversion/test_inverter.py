@@ -273,7 +273,7 @@ def test_the_detector_is_made_once_and_only_when_needed(
         made.append(object())
         return lambda _: FACE[None]
 
-    monkeypatch.setattr(module, "FaceDetector", make)
+    monkeypatch.setattr(module, "find_detector", make)
     inverter = Inverter(encoder, generator, device="cpu")
     inverter.invert(photograph())
     inverter.invert(photograph(), align=True, landmarks=FACE)

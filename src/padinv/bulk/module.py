@@ -16,10 +16,19 @@ from torch import Tensor
 
 from padinv.bulk.photographs import Photograph, PhotographDataset, Result
 from padinv.bulk.task import Task
+from padinv.codes import InversionCode
 from padinv.exceptions import DataError, PadInvError
+from padinv.images import square, to_tensor
 from padinv.inversion import Inversion, Inverter
+from padinv.inversion.detectors import GLANCE, Glance
 from padinv.inversion.landmarks import Faces, Points
 from padinv.metrics import reconstruction_metrics
+
+SMALL = 2
+"""Squares up to this many times the size of the networks' images are taken for crops."""
+
+MOST_TOLD = 3
+"""The most photographs of a process that are told to be no crops of faces; after them it looks at no others."""
 
 
 class BulkInversion(LightningModule):
@@ -57,6 +66,9 @@ class BulkInversion(LightningModule):
         self.faces = faces
         self.refine = refine
         self.metrics = reconstruction_metrics(inverter.resolution, lpips=lpips)
+        self._glance = None if align else Glance(inverter.recipe)
+        self._knows_faces: bool | None = None
+        self._told = 0
 
     def on_predict_start(self) -> None:
         """Inverts the references of the task.
@@ -66,6 +78,9 @@ class BulkInversion(LightningModule):
         """
         codes = [self._invert_one(one)[0].code for one in self.references]
         self.task.prepare(self.inverter.generator, codes)
+        for remark in (remark for one in self.references for remark in self._look_at(one)):
+            if self.trainer.is_global_zero:
+                print(f"padinv: {remark}", file=sys.stderr)
 
     def predict_step(self, batch: list[Photograph], batch_idx: int) -> list[Photograph]:
         """Inverts a batch of photographs and does the task; a problem with one does not stop the others."""
@@ -75,7 +90,29 @@ class BulkInversion(LightningModule):
         seconds = (time.perf_counter() - start) / max(1, len(batch))
         for photograph in batch:
             photograph.seconds = seconds
+            photograph.remarks = (*photograph.remarks, *self._look_at(photograph))
         return batch
+
+    def _look_at(self, photograph: Photograph) -> Iterator[str]:
+        """Says so if a photograph is no crop of a face, and the generator makes such, as its mean image tells.
+
+        Small squares are taken for crops unseen: to look takes a while, and packages that take one to be imported.
+        """
+        if self._glance is None or photograph.image is None or photograph.problem:
+            return
+        width, height = photograph.image.size
+        if width == height <= SMALL * max(self.inverter.resolution, self.inverter.generator.resolution):
+            return
+        if self._knows_faces is None:
+            generator = self.inverter.generator
+            mean = InversionCode(generator.broadcast(generator.w_avg[None]))
+            self._knows_faces = self._glance.sees_face(self.inverter.reconstruct(mean)[0].cpu())
+        if not self._knows_faces or self._told == MOST_TOLD:
+            return
+        if not self._glance.sees_face(to_tensor(square(photograph.image, GLANCE))):
+            self._told += 1
+            end = " Other photographs are not looked at." if self._told == MOST_TOLD else ""
+            yield f"{photograph.path}: no face of the size and at the place that this model knows; add --align.{end}"
 
     def _work_on(self, photographs: Sequence[Photograph], inversion: Inversion) -> None:
         """Does the task to an inversion of these photographs, all at once, or to each alone if that fails."""

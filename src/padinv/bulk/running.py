@@ -24,8 +24,9 @@ from padinv.bulk.task import BulkOptions, Task
 from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
 from padinv.exceptions import DataError, printable
-from padinv.inversion import FaceDetector, Inverter, load_landmarks
-from padinv.inversion.landmarks import Points, as_landmarks
+from padinv.inversion import FaceDetector, Inverter, find_detector, load_landmarks
+from padinv.inversion.detectors import AUTO, MTCNN, name_of
+from padinv.inversion.landmarks import Detector, Points, as_landmarks
 from padinv.inversion.tables import Table
 from padinv.sources.finding import find_photographs, is_code
 from padinv.sources.opening import Source
@@ -105,7 +106,7 @@ def run(
     trainer = _trainer(options, [ResultWriter(folder), PhotographProgressBar()])
     with folder.alone(f"padinv {task.name}") if trainer.is_global_zero else nullcontext():
         landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
-        detector = FaceDetector(options.detector) if options.aligned and landmarks is None else None
+        detector = _detector(options.detector) if options.aligned and landmarks is None else None
         encoder, generator = load_pair(options.model, options.generator, options.sha256)
         for remark in task.check(generator):
             if trainer.is_global_zero:
@@ -115,7 +116,7 @@ def run(
             "networks": [fingerprint(encoder), fingerprint(generator)],
             "refine": options.refine,
             "precision": options.precision,
-            "faces": [options.faces, str(options.detector)] if options.aligned else None,
+            "faces": [options.faces, None if detector is None else name_of(detector)] if options.aligned else None,
         }
         found = photographs_of(paths, folder)
         if landmarks is not None:
@@ -157,6 +158,10 @@ def run(
             print(report.summary())
             task.finish(report)
     return report
+
+
+def _detector(name: str) -> Detector:
+    return find_detector(name) if name in (AUTO, MTCNN) else FaceDetector(name)
 
 
 def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -> None:

@@ -59,7 +59,7 @@ class BulkOptions:
         sha256: of the model's file, which https://… needs.
         align: find the face, and paste the result back.
         landmarks: align by these, and look for none.
-        detector: what finds faces: a model pack of InsightFace, a folder, or an .onnx file.
+        detector: what finds faces: mtcnn, a model pack of InsightFace, a folder, or an .onnx file.
         faces: which faces of a photograph.
         refine: optimize each code for N steps.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -83,7 +83,7 @@ class BulkOptions:
     sha256: str | None = option(None, metavar="HEX", group="model")
     align: bool = option(False, group="faces")
     landmarks: Path | None = option(None, Path, metavar="JSON", group="faces")
-    detector: str = option("buffalo_l", metavar="PACK", group="faces")
+    detector: str = option("auto", metavar="PACK", group="faces")
     faces: Faces = option("largest", read_faces, metavar="largest|all|N", group="faces")
     refine: int = option(0, whole_number(0), metavar="N", group="model")
     device: str = option("auto", group="speed")

@@ -94,6 +94,7 @@ class ResultWriter(BasePredictionWriter):
             "photograph": photograph.path,
             "name": name,
             **{key: mean(result.metrics[key] for result in results) for key in results[0].metrics},
+            **({"detector": found} if (found := results[0].inversion.detector) else {}),
             "seconds": round(photograph.seconds, 4),
             "faces": len(results),
             "settings": photograph.settings,

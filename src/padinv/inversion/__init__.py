@@ -1,6 +1,7 @@
 """Photographs to codes and back."""
 
 from padinv.inversion.alignment import FFHQ, PORTRAIT, Crop, Recipe, centre_square, face_square, warp
+from padinv.inversion.detectors import MtcnnDetector, find_detector
 from padinv.inversion.inversion import Inversion
 from padinv.inversion.inverter import Inverter
 from padinv.inversion.landmarks import (
@@ -22,10 +23,12 @@ __all__ = [
     "FaceDetector",
     "Inversion",
     "Inverter",
+    "MtcnnDetector",
     "Recipe",
     "centre_square",
     "choose_faces",
     "face_square",
+    "find_detector",
     "find_landmarks",
     "given_landmarks",
     "load_landmarks",

@@ -45,6 +45,8 @@ class Inversion:
         generator: fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
         aligned: whether the squares follow the faces, or are the middle of the photographs.
         targets: those squares themselves, (B, 3, H, W) in [-1, 1]; they are not saved.
+        detector: what found the faces (:func:`padinv.inversion.find_detector` takes the name); None if the landmarks
+            were given, or nothing was aligned.
 
     Raises:
         ConfigError: if their numbers of images differ.
@@ -57,6 +59,7 @@ class Inversion:
     generator: str
     aligned: bool = False
     targets: Tensor | None = None
+    detector: str | None = None
 
     def __post_init__(self) -> None:
         counts = [len(part) for part in (self.code, self.images, self.crop, self.names)]
@@ -185,6 +188,7 @@ class Inversion:
             "version": __version__,
             "generator": self.generator,
             "aligned": self.aligned,
+            "detector": self.detector,
             "crop": [crop.to_dict() for crop in self.crop],
             "names": self.names,
         }
@@ -270,4 +274,5 @@ def _build(tensors: dict[str, Tensor], description: dict[str, Any], generator: G
         tuple(map(str, description["names"])),
         str(description["generator"]),
         bool(description["aligned"]),
+        detector=None if (found := description.get("detector")) is None else str(found),
     )

@@ -19,10 +19,10 @@ from padinv.cpu import fold, keep_freed_memory
 from padinv.exceptions import ConfigError, DataError
 from padinv.images import square, to_image, to_tensor
 from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
+from padinv.inversion.detectors import find_detector, name_of
 from padinv.inversion.inversion import Inversion, read_inversion
 from padinv.inversion.landmarks import (
     Detector,
-    FaceDetector,
     Faces,
     Points,
     choose_faces,
@@ -75,7 +75,8 @@ class Inverter:
         device: where to compute; if not given a CUDA device if there is one, else the CPU.
         batch_size: images that go through the networks at once.
         recipe: how faces are cropped with ``align=True``: as the generator's training images were.
-        detector: finds the faces for ``align=True``; :class:`FaceDetector()` if not given, made when first needed.
+        detector: finds the faces for ``align=True``; :func:`~padinv.inversion.find_detector` if not given, when it is
+            first needed.
         backend: what runs the networks; refinement, which needs gradients, is always torch's. "onnxruntime" exports
             them first (:class:`padinv.export.ExportedPair`), which takes a while.
         exported: folder that keeps those files for the next time; one in padinv's cache if not given.
@@ -272,6 +273,7 @@ class Inverter:
             self.fingerprint,
             align,
             torch.cat(targets).detach(),
+            name_of(self._detector) if align and known is None and self._detector is not None else None,
         )
 
     def _square(self, face: Tensor, size: tuple[int, int], name: str) -> Crop:
@@ -340,7 +342,7 @@ class Inverter:
         return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
 
     def _find_faces(self, photograph: Tensor, faces: Faces, name: str) -> Tensor:
-        self._detector = self._detector or FaceDetector()
+        self._detector = self._detector or find_detector()
         return choose_faces(find_landmarks(photograph, self._detector, name), faces, name)
 
 

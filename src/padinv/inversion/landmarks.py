@@ -33,6 +33,9 @@ Faces: TypeAlias = Literal["largest", "all"] | int
 Detector: TypeAlias = Callable[[Tensor], Tensor]
 """Finds faces: (3, H, W) in [-1, 1] to (N, 5, 2), N = 0 if there are none."""
 
+INSTEAD = 'landmarks of your own (--landmarks), or the detector that pip install "padinv[faces]" brings along'
+"""What does without InsightFace's weights, for messages."""
+
 SLENDEREST = 64
 """Longer photographs, length by width, are not searched: scaled for the detector, they would vanish."""
 
@@ -56,6 +59,9 @@ class FaceDetector:
         WeightsNotFoundError: if the weights are not on this machine and cannot be fetched.
         CheckpointError: if they are damaged, or hold no detector.
         MissingPackageError: if insightface is not installed.
+
+    Attributes:
+        name: the weights as they were given.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class FaceDetector:
         if not sizes or any(size < 32 or size % 32 for size in sizes):
             raise ConfigError(f"sizes must be multiples of 32, the detector's coarsest stride, not {list(sizes)}.")
         path = _resolve(weights)
+        self.name = os.fspath(weights)
         self._model = _find_detector(path, list(providers))
         self._model.prepare(0, input_size=[(size, size) for size in sizes], det_thresh=threshold)
         self.sizes = tuple(max(size) for size in self._model.input_sizes)
@@ -91,13 +98,13 @@ class FaceDetector:
             np.ascontiguousarray(to_array(photograph)[..., ::-1])
         )  # OpenCV's order: blue, green, red
         landmarks = torch.as_tensor(points, dtype=torch.float32)
-        return landmarks[_extent(landmarks).argsort(descending=True)]
+        return landmarks[extent(landmarks).argsort(descending=True)]
 
 
 def _resolve(weights: PathLike) -> Path:
     given = Path(weights).expanduser()
     is_path = given.exists() or given.suffix == ".onnx" or len(given.parts) > 1
-    pack = replace(face_pack() if is_path else face_pack(str(weights)), instead="landmarks of your own (--landmarks)")
+    pack = replace(face_pack() if is_path else face_pack(str(weights)), instead=INSTEAD)
     return pack.resolve(given if is_path else None)
 
 
@@ -159,7 +166,7 @@ def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the p
     if faces == "all":
         return landmarks
     if faces == "largest":
-        return landmarks[_extent(landmarks).argmax()][None]
+        return landmarks[extent(landmarks).argmax()][None]
     if not isinstance(faces, int) or faces < 0:
         raise ConfigError(f'faces is "largest", "all", or a number from 0 on, not {faces!r}.')
     if faces >= len(landmarks):
@@ -167,7 +174,7 @@ def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the p
     return landmarks[faces][None]
 
 
-def _extent(landmarks: Tensor) -> Tensor:
+def extent(landmarks: Tensor) -> Tensor:
     """The sizes of faces, (N,): the spread of their points, which does not depend on how a head is turned."""
     return (landmarks - landmarks.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
 
