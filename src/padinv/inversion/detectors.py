@@ -6,6 +6,7 @@ MTCNN comes whole with a small package (``pip install "padinv[faces]"``), under 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from padinv.checkpoints.weights import face_pack
-from padinv.exceptions import ConfigError, DataError, MissingPackageError
+from padinv.exceptions import ConfigError, DataError, MissingPackageError, PadInvError
 from padinv.images import to_array
 from padinv.inversion.alignment import PORTRAIT, Recipe, centre_square, face_square
 from padinv.inversion.landmarks import SLENDEREST, Detector, FaceDetector, extent
@@ -202,5 +203,6 @@ class Glance:
 def _quick_detectors() -> list[Detector]:
     """Detectors of large faces. MTCNN misses some at one series of scales that it finds at another."""
     if (pack := face_pack()).folder.joinpath(pack.filename).exists():
-        return [FaceDetector(sizes=(GLANCE,))]
+        with suppress(PadInvError):  # a damaged pack matters only where faces are asked for
+            return [FaceDetector(sizes=(GLANCE,))]
     return [MtcnnDetector(smallest=size, look_again=False) for size in (24, 36)] if find_spec(PACKAGE) else []
