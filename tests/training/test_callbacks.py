@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +383,21 @@ def test_checkpoints_are_read_as_tensors_alone(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", lambda self, *args: read.append(args))
     WholeCheckpoints().load_checkpoint("https://somewhere/last.ckpt", weights_only=given)
     assert read == [("https://somewhere/last.ckpt", "cpu", taken)]
+
+
+def test_a_test_is_an_evaluation(run: Any, picture_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """padinv test logs means, and writes them with intervals and the value of each image."""
+    assert run("fit") == 0
+    capsys.readouterr()
+    assert run("test", "--ckpt_path=last", f"--data.test={picture_folder}") == 0
+    assert "95% interval" in capsys.readouterr().out
+    folder = Path("runs/quickstart/version_0/test")
+    result = json.loads((folder / "evaluation.json").read_text("utf-8"))
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        logged = {key: float(value) for key, value in next(csv.DictReader(file)).items() if key.startswith("test/")}
+    assert {f"test/{name}" for name in result["metrics"]} == set(logged)
+    for name, number in result["metrics"].items():
+        assert number["value"] == pytest.approx(logged[f"test/{name}"], rel=1e-4)
+        assert number["low"] < number["value"] < number["high"]
+    with (folder / "images.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == result["images"] == 20

@@ -209,42 +209,47 @@ def mean_of(values: Values, sampling: Sampling, weights: Values | None = None) -
 
 
 def finish(
-    evaluator: Evaluator,
+    values: Mapping[str, Values],
     method: str,
+    protocol: Protocol,
     resolution: int,
     names: Sequence[str],
     sampling: Sampling,
     groups: Mapping[str, Sequence[str]] | None = None,
-    kept: Values | None = None,
+    sets: Mapping[str, Number] | None = None,
 ) -> Evaluation:
     """Turns what was measured into numbers with intervals.
 
     Args:
-        evaluator: that has measured all pairs.
-        method: its name.
+        values: metric → a number for each image.
+        method: what was measured.
+        protocol: how.
         resolution: of the pictures.
         names: of the images that were measured.
         sampling: how intervals are made.
         groups: division → group of each image.
-        kept: numbers of the images measured; unused values of others.
+        sets: distances between sets.
 
     Raises:
         DataError: if not one image was measured.
     """
     if not len(names):
         raise DataError("Not one pair of pictures could be compared.")
-    values, protocol = evaluator.values(), evaluator.protocol
-    metrics = {}
-    for name, column in values.items():
-        batched = name.startswith("lpips") and protocol.batch_size is not None
-        metrics[name] = mean_of(column, sampling, protocol.weights(len(column)) if batched else None)
-    metrics |= set_distances(evaluator, sampling)
+    metrics = means_of(values, protocol, sampling) | dict(sets or {})
     divided = {division: list(found) for division, found in (groups or {}).items()}
     by_group = {division: _by_group(values, found, sampling) for division, found in divided.items()}
-    result = Evaluation(method, protocol, resolution, names, values, metrics, sampling, divided, by_group)
+    result = Evaluation(method, protocol, resolution, names, dict(values), metrics, sampling, divided, by_group)
     if (sentence := width_remark(metrics, len(names))) is not None:
         result.remarks.append(sentence)
     return result
+
+
+def means_of(values: Mapping[str, Values], protocol: Protocol, sampling: Sampling) -> dict[str, Number]:
+    """The mean of each metric, as the protocol takes it."""
+    return {
+        name: mean_of(column, sampling, protocol.weights(len(column)) if name.startswith("lpips") else None)
+        for name, column in values.items()
+    }
 
 
 def set_distances(evaluator: Evaluator, sampling: Sampling) -> dict[str, Number]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from padinv.evaluation.measuring import Evaluator, build_measures
 from padinv.evaluation.pairs import Subject
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
-from padinv.evaluation.results import Evaluation, Number, Sampling, finish, mean_of, width_remark
+from padinv.evaluation.results import Evaluation, Number, Sampling, finish, means_of, set_distances, width_remark
 from padinv.exceptions import DataError
 from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
 from padinv.sources.folders import Names
@@ -83,7 +83,16 @@ def evaluate(
         raise DataError(problems[0] if problems else "There are no pairs of pictures.")
     names = Names(subject.names[index] for index in indices)
     results = [
-        finish(evaluator, method, resolution, names, sampling, groups)
+        finish(
+            evaluator.values(),
+            method,
+            protocol,
+            resolution,
+            names,
+            sampling,
+            groups,
+            set_distances(evaluator, sampling),
+        )
         for evaluator, method in zip(evaluators, subject.methods, strict=True)
     ]
     for result in results:
@@ -99,10 +108,7 @@ def _difference(results: Sequence[Evaluation], evaluators: Sequence[Evaluator]) 
     a, b = results
     sampling, protocol = a.sampling, a.protocol
     values = {name: b.values[name] - a.values[name] for name in a.values}
-    metrics = {}
-    for name, column in values.items():
-        batched = name.startswith("lpips") and protocol.batch_size is not None
-        metrics[name] = mean_of(column, sampling, protocol.weights(len(column)) if batched else None)
+    metrics = means_of(values, protocol, sampling)
     real, (made_a, made_b) = evaluators[0].photographs.read(), [one.reconstructions.read() for one in evaluators]
     names = evaluators[0].measures.set_names
     for name, distance in zip(names, (frechet_distance, mean_kernel_distance), strict=False):

@@ -1,7 +1,7 @@
 """Validation metrics: those of torchmetrics, averages of the training's losses, and how sure a mean is."""
 
 from padinv.metrics.bootstrap import Interval, bootstrap_interval, paired_difference
-from padinv.metrics.collection import MSSSIM, ms_ssim_scales, reconstruction_metrics
+from padinv.metrics.collection import MSSSIM, image_metrics, ms_ssim_scales, reconstruction_metrics
 from padinv.metrics.fid import FrechetDistance, RandomFeatures
 from padinv.metrics.mean_loss import MeanLoss
 
@@ -12,6 +12,7 @@ __all__ = [
     "MeanLoss",
     "RandomFeatures",
     "bootstrap_interval",
+    "image_metrics",
     "ms_ssim_scales",
     "paired_difference",
     "reconstruction_metrics",

@@ -93,3 +93,32 @@ def reconstruction_metrics(
         metrics["lpips"] = MeanLoss(PerceptualLoss("alex"))
     # Compute groups merge metrics whose states agree after the first batch, as those of two losses may (0 and 0).
     return MetricCollection(metrics, compute_groups=False)
+
+
+def image_metrics(
+    resolution: int, losses: Iterable[ReconstructionLoss] = (), *, lpips: bool = True
+) -> MetricCollection:
+    """:func:`reconstruction_metrics` that keep the value of each image, for intervals: what a test reports.
+
+    Args:
+        resolution: of the images that will be compared, in pixels.
+        losses: those of the training; their networks are shared, not copied.
+        lpips: whether to report LPIPS even if it is none of the losses.
+
+    >>> sorted(image_metrics(64))
+    ['lpips', 'ms_ssim', 'mse', 'psnr']
+    """
+    from padinv.metrics.per_image import PerImage, mean_square, one_by_one, peak_signal_to_noise
+    from padinv.metrics.structure import multi_scale_similarity
+
+    metrics: dict[str, Metric | MetricCollection] = {
+        "mse": PerImage(mean_square),
+        "psnr": PerImage(peak_signal_to_noise),
+    }
+    if ms_ssim_scales(resolution):
+        metrics["ms_ssim"] = PerImage(multi_scale_similarity)
+    parts = [part for loss in losses for part in loss.parts()]
+    metrics |= {part.metric_name: PerImage(one_by_one(part)) for part in parts if part.metric_name is not None}
+    if lpips and "lpips" not in metrics and resolution >= LPIPS_SMALLEST:
+        metrics["lpips"] = PerImage(one_by_one(PerceptualLoss("alex")))
+    return MetricCollection(metrics, compute_groups=False)

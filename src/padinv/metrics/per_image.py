@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from padinv.losses.base import ReconstructionLoss
 from padinv.metrics.mean_loss import Shared
 
 Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -32,6 +33,20 @@ def peak_signal_to_noise(reconstruction: Tensor, target: Tensor) -> Tensor:
     [20.0]
     """
     return 10 * torch.log10(4 / mean_square(reconstruction, target))
+
+
+def one_by_one(loss: ReconstructionLoss) -> Measure:
+    """A loss, which is the mean of a batch, as a measure of each image: it is called for one image at a time.
+
+    The loss is not copied; it moves to the device of the images that it is given.
+    """
+
+    def measure(reconstruction: Tensor, target: Tensor) -> Tensor:
+        own = loss.to(target.device)
+        pairs = zip(torch.split(reconstruction, 1), torch.split(target, 1), strict=True)
+        return torch.stack([own(made, one) for made, one in pairs])
+
+    return measure
 
 
 class PerImage(Metric):
@@ -68,8 +83,16 @@ class PerImage(Metric):
         """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
         self.values.append(self.measure(preds, target).float())
 
+    def gathered_values(self) -> Tensor:
+        """The value of each image of all ranks, rank by rank, (N,)."""
+        with self.sync_context(
+            dist_sync_fn=self.dist_sync_fn,
+            distributed_available=self.distributed_available_fn,
+        ):
+            return self.all_values()
+
     def all_values(self) -> Tensor:
-        """The value of each image so far, (N,)."""
+        """The value of each image of this rank so far, (N,)."""
         return dim_zero_cat(self.values) if len(self.values) else torch.empty(0)
 
     def compute(self) -> Tensor:

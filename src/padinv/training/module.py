@@ -7,6 +7,7 @@ on the same reconstructions. The encoder therefore runs once a batch, and its Ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,8 @@ from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import recompute_activations
+from padinv.evaluation.protocols import PROTOCOLS
+from padinv.evaluation.results import Evaluation, Sampling, finish
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
@@ -35,7 +38,8 @@ from padinv.losses import (
     PixelLoss,
     ReconstructionLoss,
 )
-from padinv.metrics import reconstruction_metrics
+from padinv.metrics import image_metrics, reconstruction_metrics
+from padinv.metrics.per_image import PerImage
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.training.alternating import AlternatingModule, average_decay, made, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
@@ -253,7 +257,10 @@ class PadInvModule(AlternatingModule):
         losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
         metrics = reconstruction_metrics(self.resolution, losses, lpips=self.report_lpips)
         self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
-        self.test_metrics: MetricCollection = metrics.clone(prefix="test/")
+        each = image_metrics(self.resolution, losses, lpips=self.report_lpips)
+        self.test_metrics: MetricCollection = each.clone(prefix="test/")
+        self.test_names: list[str] = []
+        self.test_evaluation: Evaluation | None = None
 
     @property
     def generator(self) -> Generator:
@@ -362,11 +369,26 @@ class PadInvModule(AlternatingModule):
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
         images = batch_images(batch, values=batch_idx == 0)
         self.test_metrics.update(self.reconstruct(self._encode(images)), images)
+        self.test_names += batch.get("name", [f"image-{len(self.test_names) + i}" for i in range(len(images))])
 
     def on_test_epoch_end(self) -> None:
-        """Logs the metrics as test/mse, test/psnr and so on."""
+        """Logs the metrics as test/mse, test/psnr and so on, and keeps them with their intervals."""
         self.log_at_images(self.test_metrics.compute(), sync_dist=True)
+        self.test_evaluation = self._evaluation()
         self.test_metrics.reset()
+        self.test_names = []
+
+    def _evaluation(self) -> Evaluation:
+        """What was tested on all ranks, with intervals (:mod:`padinv.evaluation`)."""
+        values = {}
+        for name, metric in self.test_metrics.items(keep_base=True):
+            assert isinstance(metric, PerImage)
+            values[name] = metric.gathered_values().double().cpu().numpy()
+        names = [self.test_names]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            names = [[] for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(names, self.test_names)
+        return finish(values, "test", PROTOCOLS["default"], self.resolution, list(chain(*names)), Sampling())
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Inverts a batch.

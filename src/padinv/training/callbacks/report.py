@@ -51,9 +51,14 @@ class RunReport(Callback):
             print("\n" + "\n".join(self.lines(trainer, folder)))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints where the metrics will be."""
+        """Prints where the metrics will be; those of a test with their intervals, which it writes there, too."""
         folder = run_directory(trainer)
         if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            evaluation = getattr(pl_module, "test_evaluation", None)
+            if trainer.state.fn == "test" and evaluation is not None:
+                evaluation.write_json(folder / "evaluation.json")
+                evaluation.write_csv(folder / "images.csv")
+                print("\n".join(evaluation.lines()))
             print(f"These metrics go to {folder}:")
 
     def lines(self, trainer: Trainer, folder: Path) -> list[str]:

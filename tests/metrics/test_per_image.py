@@ -1,0 +1,51 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from padinv.losses import PixelLoss
+from padinv.metrics import image_metrics, reconstruction_metrics
+from padinv.metrics.per_image import PerImage, mean_square, one_by_one
+
+
+def images(batch: int = 4, size: int = 32) -> tuple[Tensor, Tensor]:
+    a, b = torch.rand(2, batch, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return b + 0.3 * (a - b), b
+
+
+@pytest.mark.parametrize("batches", [[4], [1, 3]])
+def test_means_are_those_of_validation(batches: list[int]) -> None:
+    made, target = images()
+    each, means = image_metrics(32, [PixelLoss()]), reconstruction_metrics(32, [PixelLoss()])
+    for a, b in zip(made.split(batches), target.split(batches), strict=True):
+        each.update(a, b)
+    means.update(made, target)
+    assert sorted(each) == sorted(means)
+    for name, value in means.compute().items():
+        torch.testing.assert_close(each.compute()[name], value, rtol=2e-4, atol=1e-6)
+
+
+def test_every_rank_is_gathered_each_image_once() -> None:
+    def gather(state: Tensor, group: object) -> list[Tensor]:
+        """As if another rank had seen two perfect images, which is another number of them."""
+        return [state, torch.zeros(2)]
+
+    metric = PerImage(mean_square, dist_sync_fn=gather, distributed_available_fn=lambda: True)
+    metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    assert metric.compute().item() == pytest.approx(1 / 3)
+    assert metric.gathered_values().tolist() == [1, 0, 0]
+    assert metric.all_values().tolist() == [1]
+
+
+def test_copies_share_what_measures_and_nothing_else() -> None:
+    metric = PerImage(one_by_one(PixelLoss()))
+    other = copy.deepcopy(metric)
+    other.update(*images())
+    assert other.measure is metric.measure
+    assert len(metric.all_values()) == 0
+    assert len(other.all_values()) == 4
+    other.persistent(True)
+    assert set(other.state_dict()) <= {"values"}
+    other.reset()
+    assert len(other.all_values()) == 0
