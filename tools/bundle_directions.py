@@ -81,7 +81,7 @@ def main(args: list[str] | None = None) -> None:
             name=column,
             groups=[row["person"] for row in train],
             confounder=[row["kind"] for row in train],
-            generator=fingerprint(generator),
+            fingerprint=fingerprint(generator),
         )
         accuracy, count = test_accuracy(direction, test_codes, [read_label(row, column) for row in test])
         negative, positive = classes or ("earlier", "later")

@@ -27,7 +27,7 @@ def test_bundled_directions_are_of_the_bundled_generator_and_better_than_chance(
     directions = load_directions(name, generator)
     assert list(directions) == ["gender", "birth_year"]
     for direction in directions.values():
-        assert direction.generator == fingerprint(generator)
+        assert direction.generator == direction.fingerprint == fingerprint(generator)
         assert direction.metadata["accuracy"] > direction.metadata["chance"]
         assert -4 < direction.metadata["lowest"] < -1.9 < 2.8 < direction.metadata["highest"] < 4
     # On test portraits the year of birth cannot be told, as docs/bundled.md says.

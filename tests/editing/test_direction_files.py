@@ -61,7 +61,7 @@ def test_round_trip(
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    directions = [Direction(name, torch.ones(16), generator="0123456789abcdef") for name in ("smile", "age")]
+    directions = [Direction(name, torch.ones(16), fingerprint="0123456789abcdef") for name in ("smile", "age")]
     return save_directions(directions, tmp_path / "directions.safetensors")
 
 

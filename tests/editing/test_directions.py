@@ -161,5 +161,5 @@ def test_what_does_not_fit_is_named(make: object, message: str) -> None:
 
 
 def test_representation_is_one_line_with_shapes() -> None:
-    direction = Direction("smile", torch.ones(4, 8), layers=(0, 1, 3), kind="linear", generator="0123456789abcdef")
+    direction = Direction("smile", torch.ones(4, 8), layers=(0, 1, 3), kind="linear", fingerprint="0123456789abcdef")
     assert repr(direction) == "Direction('smile', linear, vector (4, 8), layers 0-1,3, for 0123456789abcdef)"

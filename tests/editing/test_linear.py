@@ -36,7 +36,7 @@ def labelled(count: int = 120) -> tuple[InversionCode, Tensor]:
 def test_finds_the_direction_and_what_of_the_padding_goes_with_it(quantity: bool) -> None:
     codes, strength = labelled()
     labels = strength if quantity else strength > 0.5
-    direction = linear(codes, labels.tolist(), folds=2, name="found", generator="abc")
+    direction = linear(codes, labels.tolist(), folds=2, name="found", fingerprint="abc")
     assert cosine(direction.vector, TRUTH.w_plus) > 0.75
     assert cosine(direction.padding.rings[8], TRUTH.padding.rings[8]) > 0.8
     assert cosine(direction.padding.const, TRUTH.padding.const) > 0.8
@@ -45,7 +45,7 @@ def test_finds_the_direction_and_what_of_the_padding_goes_with_it(quantity: bool
     assert (
         (direction.distance(codes) > 0) == (strength > (strength.median() if quantity else 0.5))
     ).float().mean() > 0.85
-    assert (direction.name, direction.kind, direction.generator) == ("found", "linear", "abc")
+    assert (direction.name, direction.kind, direction.fingerprint) == ("found", "linear", "abc")
     assert direction.metadata.get("correlation", 0) > (0.8 if quantity else -1)
 
 

@@ -77,7 +77,7 @@ def test_any_name(tmp_path_factory: pytest.TempPathFactory, names: list[str]) ->
     generator = Generator(8, z_dim=4, w_dim=4, mapping_layers=1, channels={4: 2, 8: 2})
     code = InversionCode(torch.zeros(3, 4, 4))
     inversion = Inversion(code, torch.zeros(3, 3, 8, 8), (centre_square((9, 8)),) * 3, tuple(names), "", False)
-    inversion = replace(inversion, generator=fingerprint(generator))
+    inversion = replace(inversion, fingerprint=fingerprint(generator))
     path = tmp_path_factory.getbasetemp() / "any-name.safetensors"
     assert Inversion.load(inversion.save(path), generator).names == tuple(names)
 
@@ -98,7 +98,7 @@ def test_another_generator_is_refused_and_both_are_named(tmp_path: Path, inversi
     path = inversion.save(tmp_path / "code.safetensors")
     bundled = load_generator("congress64")
     with pytest.raises(
-        CheckpointError, match=f"generator {inversion.generator}, but this one is {fingerprint(bundled)}"
+        CheckpointError, match=f"generator {inversion.fingerprint}, but this one is {fingerprint(bundled)}"
     ):
         Inversion.load(path, bundled)
 
@@ -129,7 +129,7 @@ def test_metadata_that_make_no_sense(
     tmp_path: Path, inversion: Inversion, generator: Generator, change: dict[str, object]
 ) -> None:
     description = {
-        "generator": inversion.generator,
+        "generator": inversion.fingerprint,
         "aligned": True,
         "crop": [crop.to_dict() for crop in inversion.crop],
         "names": inversion.names,
@@ -198,7 +198,7 @@ def test_pasting_what_does_not_belong(inversion: Inversion) -> None:
 
 def test_representation_is_one_line_with_shapes(inversion: Inversion) -> None:
     assert repr(inversion) == (
-        f"Inversion(3 faces, images (3, 3, 32, 32), {inversion.code!r}, for {inversion.generator})"
+        f"Inversion(3 faces, images (3, 3, 32, 32), {inversion.code!r}, for {inversion.fingerprint})"
     )
     assert "\n" not in repr(inversion)
 

@@ -63,7 +63,7 @@ def test_images_come_back_with_all_that_belongs_to_them(inverter: Inverter, gene
     inversion = inverter.invert(images)
     assert inversion.names == tuple(f"image-{i}" for i in range(6))
     assert inversion.crop == (centre_square((32, 32)),) * 6
-    assert inversion.generator == inverter.fingerprint == fingerprint(generator)
+    assert inversion.generator == inversion.fingerprint == inverter.fingerprint == fingerprint(generator)
     assert not inversion.aligned
     assert torch.equal(inversion.targets, images)
     torch.testing.assert_close(inversion.images, generator.synthesis(*inversion.code.parts))

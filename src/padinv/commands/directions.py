@@ -246,7 +246,7 @@ class Fit(Invert):
             groups=None if group is None else [who or path for who, path in zip(group, photographs, strict=True)],
             confounder=None if confounder is None else [value or "" for value in confounder],
             layers=self.directions.layers,
-            generator=report.inverter.fingerprint,
+            fingerprint=report.inverter.fingerprint,
         )
         metadata = {**direction.metadata, **poles(labels, column)}
         self.directions.known = [replace(direction, metadata=metadata)]

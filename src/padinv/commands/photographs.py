@@ -124,9 +124,9 @@ def check_directions(directions: Sequence[Direction], generator: Generator) -> N
     mean = InversionCode(generator.broadcast(generator.w_avg[None]))
     for direction in directions:
         direction.apply(mean, 0.0)  # raises if its shape does not fit these latents
-        if direction.generator not in (None, own):
+        if direction.fingerprint not in (None, own):
             raise CheckpointError(
-                f"The direction {direction.name!r} is for the generator {direction.generator}, not for {own}: find "
+                f"The direction {direction.name!r} is for the generator {direction.fingerprint}, not for {own}: find "
                 "directions of this generator with padinv directions."
             )
 

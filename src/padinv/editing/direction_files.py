@@ -54,7 +54,7 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
             "layers": direction.layers,
             "intercept": direction.intercept,
             "kind": direction.kind,
-            "generator": direction.generator,
+            "generator": direction.fingerprint,
             "metadata": dict(direction.metadata),
         }
         for direction in directions
@@ -98,9 +98,9 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
         raise CheckpointError(f"{path} is damaged ({error}): write or copy it again.") from error
     wanted = fingerprint(generator) if isinstance(generator, Generator) else generator
     for direction in directions.values():
-        if wanted and direction.generator and direction.generator != wanted:
+        if wanted and direction.fingerprint and direction.fingerprint != wanted:
             raise CheckpointError(
-                f"The direction {direction.name!r} of {path} is for the generator {direction.generator}, not for "
+                f"The direction {direction.name!r} of {path} is for the generator {direction.fingerprint}, not for "
                 f"{wanted}: find directions of this generator."
             )
     return directions

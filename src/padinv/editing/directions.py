@@ -34,7 +34,7 @@ class Direction:
         intercept: b of the hyperplane v · w + b = 0, or None if it has no hyperplane. With one vector for all layers, w
             is the mean of the latents that it moves; with L vectors, w is all of them, concatenated.
         kind: how it was found.
-        generator: fingerprint of the generator whose latents it is for, or None if unknown.
+        fingerprint: of the generator whose latents it is for, or None if unknown.
         metadata: other facts, such as its accuracy: numbers and text.
         padding: how the padding moves at strength 1, of one image; None if it stays.
 
@@ -55,7 +55,7 @@ class Direction:
     layers: tuple[int, ...] | None = None
     intercept: float | None = None
     kind: Kind = "imported"
-    generator: str | None = None
+    fingerprint: str | None = None
     metadata: Mapping[str, str | float] = field(default_factory=dict)
     padding: PaddingCode | None = None
 
@@ -79,8 +79,13 @@ class Direction:
     def __repr__(self) -> str:
         moved = "all layers" if self.layers is None else f"layers {format_layers(self.layers)}"
         padding = "" if self.padding is None else f", {self.padding}"
-        owner = "" if self.generator is None else f", for {self.generator}"
+        owner = "" if self.fingerprint is None else f", for {self.fingerprint}"
         return f"Direction({self.name!r}, {self.kind}, vector {tuple(self.vector.shape)}, {moved}{padding}{owner})"
+
+    @property
+    def generator(self) -> str | None:
+        """The former name of ``fingerprint``."""
+        return self.fingerprint
 
     def apply(
         self,

@@ -30,7 +30,7 @@ def linear(
     shared: bool = False,
     folds: int = 5,
     seed: int = 0,
-    generator: str | None = None,
+    fingerprint: str | None = None,
 ) -> Direction:
     """Finds the direction along which codes differ by a label, or follow a number.
 
@@ -54,7 +54,7 @@ def linear(
             (L, w_dim).
         folds: how many rounds.
         seed: of the division into folds.
-        generator: fingerprint of the generator that the codes are for.
+        fingerprint: of the generator that the codes are for.
 
     Returns:
         The direction, fitted to all labelled images, pointing to the larger label. Strength 1 is one standard deviation
@@ -98,7 +98,7 @@ def linear(
         None if layers is None else tuple(moved),
         float(spread * plane.intercept),
         "linear",
-        generator,
+        fingerprint,
         plane.metadata | {LOWEST: float(places.min()), HIGHEST: float(places.max())},
         padding,
     )

@@ -54,7 +54,7 @@ def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[D
             (chosen[:, i] * steps[i] * sign(chosen[:, i])).float(),
             None if layers is None else moved,
             kind="sefa",
-            generator=owner,
+            fingerprint=owner,
             metadata={"eigenvalue": float(eigenvalues[-1 - i])},
         )
         for i in range(count)
@@ -102,7 +102,7 @@ def ganspace(
             (components[:, -1 - i] * variances[-1 - i].sqrt() * sign(components[:, -1 - i])).float(),
             moved,
             kind="ganspace",
-            generator=owner,
+            fingerprint=owner,
             metadata={"variance_share": float(shares[-1 - i]), "samples": samples, "seed": seed},
         )
         for i in range(count)

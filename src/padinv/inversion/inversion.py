@@ -42,7 +42,7 @@ class Inversion:
         images: the reconstructions (B, 3, H, W), in [-1, 1] except where they overshoot.
         crop: the place of each in its photograph.
         names: of the photographs, one for each image; several faces of a photograph share its name.
-        generator: fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
+        fingerprint: of the generator that the codes are for (:func:`padinv.checkpoints.fingerprint`).
         aligned: whether the squares follow the faces, or are the middle of the photographs.
         targets: those squares themselves, (B, 3, H, W) in [-1, 1]; they are not saved.
         detector: what found the faces (:func:`padinv.inversion.find_detector` takes the name); None if the landmarks
@@ -56,7 +56,7 @@ class Inversion:
     images: Tensor
     crop: tuple[Crop, ...]
     names: tuple[str, ...]
-    generator: str
+    fingerprint: str
     aligned: bool = False
     targets: Tensor | None = None
     detector: str | None = None
@@ -89,7 +89,12 @@ class Inversion:
 
     def __repr__(self) -> str:
         kind = "faces" if self.aligned else "squares"
-        return f"Inversion({len(self)} {kind}, images {tuple(self.images.shape)}, {self.code}, for {self.generator})"
+        return f"Inversion({len(self)} {kind}, images {tuple(self.images.shape)}, {self.code}, for {self.fingerprint})"
+
+    @property
+    def generator(self) -> str:
+        """The former name of ``fingerprint``."""
+        return self.fingerprint
 
     def _repr_png_(self) -> bytes:
         """The picture for notebooks: the first squares, and their reconstructions below."""
@@ -186,7 +191,7 @@ class Inversion:
         """
         description = {
             "version": __version__,
-            "generator": self.generator,
+            "generator": self.fingerprint,
             "aligned": self.aligned,
             "detector": self.detector,
             "crop": [crop.to_dict() for crop in self.crop],
