@@ -15,7 +15,7 @@ from padinv.training.configs import presets, resolve_presets
 
 
 def test_presets_are_found_by_name_and_files_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom", "congress64"}
+    assert set(presets()) == {"quickstart", "ffhq", "church", "bedroom", "congress64", "features"}
     monkeypatch.chdir(tmp_path)
     assert resolve_presets(["fit", "-c", "ffhq"])[-1] == str(presets()["ffhq"])
     assert resolve_presets(["fit", "--config=ffhq"])[-1] == f"--config={presets()['ffhq']}"

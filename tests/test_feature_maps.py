@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,5 +71,10 @@ def test_drawing(generator: Generator) -> None:
     code = random_code(generator)
     images = generator.synthesis(*code.parts)
     assert draw_code(generator, code, [images], tile=64).shape == (3, 2 * 68 + 4, 4 * 68 + 4)
+    shape = generator.code_shape
+    features = {r: torch.randn(2, shape.channels[r], r, r) for r in (16, 8)}
+    more = draw_code(generator, replace(code, features=features), [images], tile=64)
+    assert more.shape == (3, 2 * 68 + 4, 6 * 68 + 4)
+    assert torch.equal(more[:, 4:68, -136:-72], heat_map(features[8], 64)[0])  # by ascending resolution
     without = InversionCode(code.w_plus)
     assert draw_code(generator, without, tile=64).shape == (3, 2 * 68 + 4, 4 * 68 + 4)  # 4, 8, 16 and 32 px

@@ -1,4 +1,4 @@
-"""What the padded convolutions read, as pictures: the generator's feature maps with the rings around them."""
+"""What the padded convolutions read, as pictures: feature maps with the rings around them; and features of the code."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
 def draw_code(
     generator: Generator, code: InversionCode, images: Sequence[Tensor] = (), tile: int = 256, gap: int = 4
 ) -> Tensor:
-    """Draws codes, a row for each sample: images, the constant, then for each padded resolution map and ring.
+    """Draws codes, a row for each sample: images, the constant, map and ring of each padded resolution, features.
 
     A ring is drawn around the feature maps that it pads (:func:`padded_maps`), with a white line between; the colour is
-    the mean of |value| over channels, of ring and map on one scale.
+    the mean of |value| over channels, of ring and map on one scale. Features are drawn as the residual that they are.
 
     Args:
         generator: what the code is for.
@@ -92,4 +92,5 @@ def draw_code(
     if padding is not None and padding.const is not None:
         tiles.append(heat_map(padding.const, tile))
     tiles += [heat_map(maps[r], tile, framed=True) for r in (padding.padded_resolutions if padding else sorted(maps))]
+    tiles += [heat_map(residual, tile) for _, residual in sorted((code.features or {}).items())]
     return columns(tiles, gap)

@@ -30,7 +30,7 @@ def test_mix_of_all_layers_is_the_other_in_latents() -> None:
 @pytest.mark.parametrize("easing", ["linear", "smooth"])
 @pytest.mark.parametrize("frames", [2, 3, 10])
 def test_frames_begin_and_end_at_the_codes(frames: int, easing: str) -> None:
-    a, b = make_code(seed=1), make_code(1, seed=2)
+    a, b = make_code(seed=1, features=True), make_code(1, seed=2, features=True)
     codes = list(interpolate(a, b, frames, easing))
     assert len(codes) == frames
     assert same(codes[0], a)
@@ -38,8 +38,8 @@ def test_frames_begin_and_end_at_the_codes(frames: int, easing: str) -> None:
 
 
 @pytest.mark.parametrize(("easing", "quarter"), [("linear", 0.25), ("smooth", 3 / 16 - 2 / 64)])
-def test_frames_move_padding_too(easing: str, quarter: float) -> None:
-    a, b = make_code(seed=1), make_code(seed=2)
+def test_frames_move_padding_and_features_too(easing: str, quarter: float) -> None:
+    a, b = make_code(seed=1, features=True), make_code(seed=2, features=True)
     codes = list(interpolate(a, b, 5, easing))
     assert_close(codes[1], a.lerp(b, quarter))
     assert_close(codes[2], a.lerp(b, 0.5))
@@ -85,15 +85,17 @@ RINGS = st.none() | st.sets(st.sampled_from([4, 8]))
 
 @given(RINGS, st.booleans())
 def test_blended_with_itself_is_itself(rings: set[int] | None, const: bool) -> None:
-    code = make_code()
+    code = make_code(features=True)
     assert same(blend(code, code, rings=rings, const=const), code)
 
 
-@given(RINGS, st.booleans())
-def test_every_part_comes_from_one_of_both(rings: set[int] | None, const: bool) -> None:
-    contour, details = make_code(seed=1), make_code(seed=2)
-    blended = blend(contour, details, rings=rings, const=const).named_tensors()
+@given(RINGS, st.booleans(), st.sets(st.sampled_from([4, 8])))
+def test_every_part_comes_from_one_of_both(rings: set[int] | None, const: bool, features: set[int]) -> None:
+    contour, details = make_code(seed=1, features=True), make_code(seed=2, features=True)
+    blended = blend(contour, details, rings=rings, const=const, features=features).named_tensors()
     ours = {f"ring_{r}" for r in ([4, 8] if rings is None else rings)} | ({"const"} if const else set())
+    ours |= {f"features_{r}" for r in features}
+    assert blended.keys() == details.named_tensors().keys()
     for name, part in blended.items():
         source = contour if name in ours else details
         assert torch.equal(part, source.named_tensors()[name])
@@ -191,3 +193,31 @@ def test_latents_alone() -> None:
 def test_what_cannot_be_transferred_is_named(before: InversionCode, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         transfer(before, make_code(), make_code())
+
+
+def test_features_of_details_stay_unless_the_contours_are_named() -> None:
+    contour, details = make_code(seed=1, features=True), make_code(seed=2)
+    assert blend(contour, details).features is None
+    assert blend(contour, details, features=[8]).feature_resolutions == [8]
+    assert torch.equal(blend(details, contour).features[4], contour.features[4])
+    with pytest.raises(ConfigError, match=r"features names \[8\] px, but the contour has features at \[\] px"):
+        blend(details, contour, features=[8])
+
+
+def test_transfer_moves_features_in_step() -> None:
+    before, after, target = (make_code(seed=seed, features=True) for seed in (1, 2, 3))
+    assert_close(transfer(before, after, before), after)
+    moved = transfer(before, after, target, 2.0, 0.0, 0.5)
+    expected = target.features[8] + 0.5 * (after.features[8] - before.features[8])
+    torch.testing.assert_close(moved.features[8], expected)
+    assert moved.padding is target.padding
+    plain = make_code(seed=4)
+    assert transfer(before, after, plain, 1.0, feature_strength=0.0).features is None
+    with pytest.raises(ConfigError, match=r"features at \[4, 8\], \[4, 8\], \[\] px.*set feature_strength to 0"):
+        transfer(before, after, plain)
+
+
+def test_mixing_and_truncating_leave_features() -> None:
+    code = make_code(features=True)
+    assert mix(code, make_code(seed=1), "2-").features is code.features
+    assert truncate(code, tiny_generator(), 0.5).features is code.features

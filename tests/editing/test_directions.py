@@ -27,8 +27,15 @@ def with_padding(seed: int = 0, **facts: object) -> Direction:
 
 @pytest.mark.parametrize("direction", [make_direction(), make_direction(rows=1), with_padding()])
 def test_strength_zero_is_identity(direction: Direction) -> None:
-    code = make_code()
+    code = make_code(features=True)
     assert same(direction.apply(code, 0.0), code)
+
+
+@pytest.mark.parametrize("direction", [make_direction(), with_padding()])
+@pytest.mark.parametrize("padding", [True, False])
+def test_features_stay(direction: Direction, padding: bool) -> None:
+    code = make_code(padding=padding, features=True)
+    assert all(torch.equal(direction.apply(code, 2.0).features[r], code.features[r]) for r in (4, 8))
 
 
 @given(STRENGTHS, STRENGTHS)

@@ -33,7 +33,8 @@ def inversion(generator: Generator) -> Inversion:
     torch.manual_seed(0)
     channels = generator.code_shape.channels
     rings = {r: torch.randn(3, channels[r], 4 * r + 4) for r in (4, 16)}
-    code = InversionCode(torch.randn(3, 8, 16), PaddingCode(torch.randn(3, channels[4], 4, 4), rings))
+    padding = PaddingCode(torch.randn(3, channels[4], 4, 4), rings)
+    code = InversionCode(torch.randn(3, 8, 16), padding, {16: torch.randn(3, channels[16], 16, 16)})
     return Inversion(
         code,
         generator.synthesis(*code.parts),
@@ -210,3 +211,18 @@ def test_pictures_for_notebooks(inversion: Inversion) -> None:
     assert [(picture.mode, picture.size) for picture in pictures] == [("RGB", (32, 32))] * 3
     expected = inversion.images[1].clamp(-1, 1)
     torch.testing.assert_close(to_tensor(pictures[1]), expected, rtol=0, atol=1.001 / 255)
+
+
+def test_a_file_from_before_features_is_a_code_without(
+    tmp_path: Path, inversion: Inversion, generator: Generator
+) -> None:
+    before = replace(inversion, code=InversionCode(inversion.code.w_plus, inversion.code.padding))
+    path = before.save(tmp_path / "code.safetensors", images=False)
+    assert Inversion.load(path, generator).code.features is None
+
+
+def test_features_of_another_generator_are_refused(tmp_path: Path, inversion: Inversion, generator: Generator) -> None:
+    features = {16: torch.zeros(3, 5, 16, 16)}
+    path = replace(inversion, code=replace(inversion.code, features=features)).save(tmp_path / "code.safetensors")
+    with pytest.raises(CheckpointError, match=r"code.safetensors is damaged.*features at 16 px .* \(3, 5, 16, 16"):
+        Inversion.load(path, generator)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -254,3 +255,36 @@ def test_options_that_do_not_fit(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         refine(code, generator, **{"targets": targets, **options})
+
+
+def with_features(generator: Generator, code: InversionCode, *resolutions: int) -> InversionCode:
+    channels = generator.code_shape.channels
+    return replace(code, features={r: 0.1 * torch.randn(len(code), channels[r], r, r) for r in resolutions})
+
+
+def test_features_are_optimized_and_help(generator: Generator, code: InversionCode, targets: Tensor) -> None:
+    code = with_features(generator, code, 8, 16)
+    refined, others = (refine(code, generator, targets, 20, features=which) for which in (None, [16]))
+    assert all((refined.features[r] != code.features[r]).any() for r in (8, 16))
+    assert torch.equal(others.features[8], code.features[8])
+    assert (others.features[16] != code.features[16]).any()
+    still = refine(code, generator, targets, 20, features=[])
+    assert all(torch.equal(still.features[r], code.features[r]) for r in (8, 16))
+    assert (errors(generator, refined, targets) < errors(generator, still, targets)).all()
+
+
+def test_features_can_be_added(generator: Generator, code: InversionCode, targets: Tensor) -> None:
+    plain, refined = refine(code, generator, targets, 20), refine(code, generator, targets, 20, features=[16])
+    assert (plain.feature_resolutions, refined.feature_resolutions) == ([], [16])
+    assert (errors(generator, refined, targets) < errors(generator, plain, targets)).all()
+    with pytest.raises(ConfigError, match=r"features names \[64\] px, but this generator has layers at \[4, 8, 16"):
+        refine(code, generator, targets, 1, features=[64])
+
+
+def test_regularization_keeps_features_near(generator: Generator, code: InversionCode, targets: Tensor) -> None:
+    code = with_features(generator, code, 16)
+    moved = [
+        (refine(code, generator, targets, 15, regularization=weight).features[16] - code.features[16]).square().mean()
+        for weight in (0.0, 10.0)
+    ]
+    assert moved[1] < moved[0] / 2

@@ -43,6 +43,7 @@ class BulkInversion(LightningModule):
         faces: which of the faces in a photograph.
         refine: steps of optimization for each code.
         lpips: whether the LPIPS distance is measured, too.
+        refine_features: resolutions whose features are optimized; those of the encoder if not given.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class BulkInversion(LightningModule):
         faces: Faces = "largest",
         refine: int = 0,
         lpips: bool = True,
+        refine_features: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.inverter = inverter
@@ -69,6 +71,7 @@ class BulkInversion(LightningModule):
         self._glance = None if align else Glance(inverter.recipe)
         self._knows_faces: bool | None = None
         self._told = 0
+        self.refine_features = refine_features
 
     def on_predict_start(self) -> None:
         """Inverts the references of the task.
@@ -166,6 +169,7 @@ class BulkInversion(LightningModule):
             landmarks=self.landmarks,
             faces=self.faces,
             refine=self.refine,
+            refine_features=self.refine_features,
             on_step=self._on_step,
             names=[one.path for one in photographs],
         )

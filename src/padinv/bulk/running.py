@@ -114,7 +114,7 @@ def run(
         common = {
             "task": [task.name, task.settings, [_content(path) for path in task.references]],
             "networks": [fingerprint(encoder), fingerprint(generator)],
-            "refine": options.refine,
+            "refine": options.refine if options.refine_features is None else [options.refine, options.refine_features],
             "precision": options.precision,
             "faces": [options.faces, None if detector is None else name_of(detector)] if options.aligned else None,
         }
@@ -146,6 +146,7 @@ def run(
                 faces=options.faces,
                 refine=options.refine,
                 lpips=options.lpips,
+                refine_features=options.refine_features,
             )
             with folder.many_files():
                 _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))

@@ -20,6 +20,7 @@ from padinv.options import (
     is_positional,
     option,
     options_of,
+    resolutions,
     whole_number,
 )
 from padinv.typing import Precision
@@ -62,6 +63,7 @@ class BulkOptions:
         detector: what finds faces: mtcnn, a model pack of InsightFace, a folder, or an .onnx file.
         faces: which faces of a photograph.
         refine: optimize each code for N steps.
+        refine_features: resolutions whose features are optimized, too, or none (default: those of the encoder).
         device: auto, cpu, cuda, cuda:N or mps.
         devices: how many of them.
         num_nodes: of a cluster.
@@ -86,6 +88,7 @@ class BulkOptions:
     detector: str = option("auto", metavar="PACK", group="faces")
     faces: Faces = option("largest", read_faces, metavar="largest|all|N", group="faces")
     refine: int = option(0, whole_number(0), metavar="N", group="model")
+    refine_features: list[int] | None = option(None, resolutions, metavar="16|none", group="model")
     device: str = option("auto", group="speed")
     devices: int = option(1, whole_number(1), metavar="N", group="speed")
     num_nodes: int = option(1, whole_number(1), metavar="N", group="speed")
@@ -107,6 +110,8 @@ class BulkOptions:
         check_options(self)
         if not self.aligned and (self.faces, self.detector) != (BulkOptions.faces, BulkOptions.detector):
             raise ConfigError("--faces and --detector are for aligning: give --align, too, or --landmarks.")
+        if self.refine_features is not None and self.refine == 0:
+            raise ConfigError("--refine-features is for refining: give --refine, too.")
         kind, _, number = self.device.partition(":")
         if kind not in ACCELERATORS or (number and (kind != "cuda" or not number.isdecimal() or self.devices > 1)):
             raise ConfigError(

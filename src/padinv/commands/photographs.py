@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -138,6 +138,7 @@ class Blend(Task):
     Args:
         rings: resolutions whose ring is the contour's (default: all).
         const: whether the constant is the contour's (default: yes).
+        features: resolutions whose features are the contour's (default: none).
         layers: which latents are the details' (default: all).
     """
 
@@ -145,6 +146,7 @@ class Blend(Task):
     contour: str = reference()
     rings: list[int] | None = option(None, resolutions, metavar="4,8|none", group="blend")
     const: bool = option(True, group="blend")
+    features: list[int] = option([], resolutions, metavar="16|none", group="blend")
     layers: str | None = option(None, metavar="4-", group="blend")
 
     def check(self, generator: Generator) -> list[str]:
@@ -159,7 +161,7 @@ class Blend(Task):
         return []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Keeps the contour's code, and checks that it has such rings.
+        """Keeps the contour's code, and checks that it has such rings and features.
 
         Raises:
             ConfigError: if there are not.
@@ -173,11 +175,11 @@ class Blend(Task):
 
     def apply(self, code: InversionCode) -> InversionCode:
         """Blends the contour with each photograph."""
-        from padinv.codes import InversionCode
         from padinv.editing import blend, mix
 
         w_plus = code.w_plus if self.layers is None else mix(self.code, code, self.layers).w_plus
-        return blend(self.code, InversionCode(w_plus, code.padding), rings=self.rings, const=self.const)
+        details = replace(code, w_plus=w_plus)
+        return blend(self.code, details, rings=self.rings, const=self.const, features=self.features)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws the contour, then the row."""
@@ -195,6 +197,7 @@ class Transfer(Task):
     Args:
         strength: of the edit.
         padding_strength: of its padding (default: --strength).
+        feature_strength: of its features (default: --strength).
     """
 
     metavar: ClassVar = "TARGET"
@@ -202,10 +205,12 @@ class Transfer(Task):
     after: str = reference()
     strength: float = option(1.0, number(), metavar="S", group="transfer")
     padding_strength: float | None = option(None, number(), metavar="S", group="transfer")
+    feature_strength: float | None = option(None, number(), metavar="S", group="transfer")
 
     def check(self, generator: Generator) -> list[str]:
         """Remarks on strengths that lead far beyond the pair."""
-        strengths = (self.strength, self.strength if self.padding_strength is None else self.padding_strength)
+        given = (self.strength, self.padding_strength, self.feature_strength)
+        strengths = [strength for strength in given if strength is not None]
         far = [strength for strength in strengths if abs(strength) > FARTHEST]
         return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
 
@@ -222,7 +227,7 @@ class Transfer(Task):
         from padinv.editing import transfer
 
         before, after = self.pair
-        return transfer(before, after, code, self.strength, self.padding_strength)
+        return transfer(before, after, code, self.strength, self.padding_strength, self.feature_strength)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws the pair, then the row."""
@@ -235,7 +240,7 @@ class Transfer(Task):
 
 @dataclass
 class Show(Task):
-    """Draw codes: the padding rings around the generator's feature maps.
+    """Draw codes: the padding rings around the generator's feature maps, and the features added to these.
 
     Args:
         tile: height of a picture.
@@ -246,7 +251,7 @@ class Show(Task):
     )  # a map of 32 px with its ring has 34 positions a side
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws the row, then the constant and the rings of the code."""
+        """Draws the row, then the constant, the rings and the features of the code."""
         from padinv.feature_maps import draw_code
 
         return draw_code(generator, code, [image[None] for image in row], self.tile)

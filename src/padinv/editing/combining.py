@@ -20,22 +20,30 @@ from padinv.typing import Easing
 
 
 def blend(
-    contour: InversionCode, details: InversionCode, *, rings: Iterable[int] | None = None, const: bool = True
+    contour: InversionCode,
+    details: InversionCode,
+    *,
+    rings: Iterable[int] | None = None,
+    const: bool = True,
+    features: Iterable[int] = (),
 ) -> InversionCode:
     """Takes the padding of one code and the latents of another: contour and pose of a face, and its details.
 
     Args:
         contour: gives the padding, of 1 or B images.
-        details: gives the latents and the rest of the padding, of 1 or B images. Without padding of its own, the rest
+        details: gives the latents and the rest of the code, of 1 or B images. Without padding of its own, the rest
             is the generator's zeros and constant.
         rings: resolutions in pixels at which the ring is the contour's; all of its rings if not given.
         const: whether the constant, if there is one, is the contour's, too.
+        features: resolutions at which features are the contour's; at others they are those of the details. None by
+            default: features hold eyes, mouth and whatever is in front of the face.
 
     Returns:
         The code of B blended images.
 
     Raises:
-        ConfigError: if the contour has no padding, or no ring at a resolution, or if the codes do not go together.
+        ConfigError: if the contour has no padding, or no ring or features at a resolution, or if the codes do not go
+            together.
 
     >>> import torch
     >>> def code(value: float) -> InversionCode:
@@ -56,7 +64,14 @@ def blend(
     own = theirs.const if theirs is not None else None
     constant = ours.const if const and ours.const is not None else own
     padding = PaddingCode(constant, blended) if blended or constant is not None else None
-    return InversionCode(details.w_plus, padding)
+    taken = set(features)
+    if missing := sorted(taken - set(contour.features or {})):
+        raise ConfigError(
+            f"features names {missing} px, but the contour has features at {contour.feature_resolutions} px."
+        )
+    mixed = {r: residual for r, residual in (details.features or {}).items() if r not in taken}
+    mixed |= {r: residual for r, residual in (contour.features or {}).items() if r in taken}
+    return InversionCode(details.w_plus, padding, mixed)
 
 
 def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> InversionCode:
@@ -80,7 +95,7 @@ def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> Inversion
 
 
 def interpolate(a: InversionCode, b: InversionCode, frames: int, easing: Easing = "linear") -> Iterator[InversionCode]:
-    """Goes from one code to another, in latents and padding: (1 - t)·a + t·b.
+    """Goes from one code to another, in latents, padding and features: (1 - t)·a + t·b.
 
     Args:
         a: where it starts, of 1 or B images.
@@ -115,10 +130,10 @@ def truncate(
     *,
     layers: int | None = None,
 ) -> InversionCode:
-    """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the padding: more typical, less individual.
+    """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the rest: more typical, less individual.
 
     Args:
-        code: (B, L, w_dim) and padding.
+        code: (B, L, w_dim), padding and features.
         generator: has the mean latent.
         psi: 1 leaves latents as they are, 0 is the mean.
         truncation_cutoff: how many of the first latents to pull; all if not given.
@@ -145,6 +160,7 @@ def transfer(
     target: InversionCode,
     strength: float = 1.0,
     padding_strength: float | None = None,
+    feature_strength: float | None = None,
 ) -> InversionCode:
     """Applies the difference between two pictures to a target: target + strength · (after - before).
 
@@ -154,18 +170,30 @@ def transfer(
         target: what to edit, of 1 or B images.
         strength: of the difference in latents; 0 leaves them, negative values undo the edit.
         padding_strength: of the difference in padding; the same if not given. With 0 the codes may differ in padding.
+        feature_strength: the same for the features.
 
     Returns:
         The code of B edited images; for ``target`` equal to ``before`` and strength 1 that is ``after``.
 
     Raises:
-        ConfigError: if the codes do not go together, have different padding, or a strength is not finite.
+        ConfigError: if the codes do not go together, have different padding or features, or a strength is not finite.
     """
-    check_finite(strength=strength, padding_strength=padding_strength)
+    check_finite(strength=strength, padding_strength=padding_strength, feature_strength=feature_strength)
     before, after, target = broadcast(before=before, after=after, target=target)
     padding_strength = strength if padding_strength is None else padding_strength
+    feature_strength = strength if feature_strength is None else feature_strength
     w_plus = target.w_plus + strength * (after.w_plus - before.w_plus)
-    return InversionCode(w_plus, _transferred(before, after, target, padding_strength))
+    features = target.features
+    if feature_strength != 0:
+        resolutions = [code.feature_resolutions for code in (before, after, target)]
+        if resolutions[0] != resolutions[1] or resolutions[1] != resolutions[2]:
+            raise ConfigError(
+                f"These codes have features at {', '.join(map(str, resolutions))} px: encode all by one encoder, or "
+                "set feature_strength to 0."
+            )
+        b, a = before.features or {}, after.features or {}
+        features = {r: t + feature_strength * (a[r] - b[r]) for r, t in (target.features or {}).items()}
+    return InversionCode(w_plus, _transferred(before, after, target, padding_strength), features)
 
 
 def _transferred(

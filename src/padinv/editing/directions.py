@@ -94,7 +94,7 @@ class Direction:
         layers: Layers = None,
         padding_strength: float | Tensor | None = None,
     ) -> InversionCode:
-        """Moves latents by strength · vector, and padding in step.
+        """Moves latents by strength · vector, and padding in step. Features stay: they are added to what is moved.
 
         Args:
             code: of B images, or of one image for B strengths.
@@ -124,12 +124,12 @@ class Direction:
         moved = code.w_plus + strengths[:, None, None] * self.vector.to(code.w_plus)
         w_plus = torch.where(mask, moved, code.w_plus)
         if self.padding is None or code.padding is None:
-            return InversionCode(w_plus, code.padding)
+            return replace(code, w_plus=w_plus)
 
         def move(part: Tensor, step: Tensor) -> Tensor:
             return part + padding_strengths.to(part).reshape(-1, *[1] * (part.ndim - 1)) * step.to(part)
 
-        return InversionCode(w_plus, code.padding.map(move, self.padding))
+        return replace(code, w_plus=w_plus, padding=code.padding.map(move, self.padding))
 
     def distance(self, code: InversionCode) -> Tensor:
         """How far beyond the hyperplane each image lies, (B,), in the unit of strength: (v · w + b) / ‖v‖².

@@ -159,7 +159,7 @@ def drag_steps(
         raise ConfigError(f"resolution must be one of {', '.join(map(str, there))}, not {resolution}.")
     count = generator.num_layers
     chosen = parse_layers(range(min(FIRST_LAYERS, count)) if layers is None else layers, count)
-    generator.synthesis.check(code.w_plus, code.padding)
+    generator.synthesis.check(*code.parts)
     pull = _Pull(code, generator, starts, ends, mask, chosen, padding, resolution, rate)
     return _steps(pull, steps, tolerance)
 

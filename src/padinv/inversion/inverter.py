@@ -200,6 +200,7 @@ class Inverter:
         landmarks: PathLike | Mapping[str, Points] | Points | None = None,
         faces: Faces = "largest",
         refine: int = 0,
+        refine_features: Sequence[int] | None = None,
         progress: bool = False,
         on_step: Callable[[int, Tensor], None] | None = None,
         names: Sequence[str] | None = None,
@@ -215,6 +216,8 @@ class Inverter:
                 themselves (:func:`~padinv.inversion.given_landmarks`). If not given, they are detected.
             faces: which of several faces, for ``align``: "largest", "all", or a number.
             refine: steps of optimization, starting from the encoder's code (:func:`~padinv.inversion.refine`).
+            refine_features: resolutions whose features are optimized, too; those that the encoder predicts if not
+                given, an empty list for none.
             progress: whether to show a progress bar.
             on_step: called after each step of refinement of each batch, as :func:`~padinv.inversion.refine` does.
             names: of the photographs, for landmarks, messages and the inversion; if not given as
@@ -231,6 +234,8 @@ class Inverter:
         """
         if refine < 0:
             raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
+        if refine_features is not None and refine == 0:
+            raise ConfigError("refine_features is for refining: set refine to a number of steps, or leave it out.")
         if not align and (landmarks is not None or faces != "largest"):
             raise ConfigError("landmarks and faces are for aligning: set align=True, or leave them out.")
         given = [one for one in (images if isinstance(images, list | tuple) else [images]) if isinstance(one, Tensor)]
@@ -262,7 +267,10 @@ class Inverter:
                 code = self._encode_all(stacks[self.resolution])
                 self._check_finite(code.is_finite(), called[batch])
                 with self._precision():
-                    codes.append(refine_codes(code, self.generator, targets[-1], refine, on_step=bar.step))
+                    refined = refine_codes(
+                        code, self.generator, targets[-1], refine, features=refine_features, on_step=bar.step
+                    )
+                codes.append(refined)
                 bar.finish(start + len(code))
         code = InversionCode.cat(codes)
         return Inversion(

@@ -1,4 +1,4 @@
-"""From the encoder's code to a better one: per-image optimization of latents and padding against the frozen generator.
+"""From the encoder's code to a better one: each image's latents, padding and features against the frozen generator.
 
 Each image is optimized by itself, with its own loss, its own state of Adam (Kingma & Ba 2015) and its own end. A batch
 only lets them go through the generator together. The step size rises over the first 5 % of the steps and falls over the
@@ -9,7 +9,8 @@ this last phase at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -31,25 +32,28 @@ def refine(
     *,
     losses: Sequence[tuple[float, ReconstructionLoss]] | None = None,
     regularization: float = 0.0,
+    features: Sequence[int] | None = None,
     rate: float = 0.1,
     tolerance: float = 0.01,
     patience: int = 25,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> InversionCode:
-    """Optimizes latents and padding together, so that the generator's images come nearer to their targets.
+    """Optimizes latents, padding and features together, so that the generator's images come nearer to their targets.
 
-    For each image it minimises  Σ λ·loss(G(w, p), x) + regularization·mean((w - w₀)²),  with w₀ the given latents. The
-    result is the best code on the way, the given one included. It depends on the other images in the batch only by
-    rounding.
+    For each image it minimises  Σ λ·loss(G(w, p, f), x) + regularization·(mean((w - w₀)²) + Σ_R mean((f - f₀)²)),  with
+    w₀ and f₀ the given latents and features. The result is the best code on the way, the given one included. It depends
+    on the other images in the batch only by rounding.
 
     Args:
         code: where to start, of B images, as the encoder predicts it; it is not written to. If it has no padding,
-            latents alone are optimized.
+            latents and features alone are optimized.
         generator: the network; neither its weights nor their gradients are written to.
         targets: (B, 3, H, W) in [-1, 1]. Larger images of the generator are pooled to their size.
         steps: the largest number of steps for each image; 0 returns the code.
         losses: pairs (λ, loss); the mean squared error if not given.
-        regularization: how strongly the latents are kept near the encoder's, which keeps them editable.
+        regularization: how strongly latents and features are kept near the encoder's, which keeps them editable.
+        features: resolutions whose features are optimized; those that the code lacks start at zero, and the others
+            that it has stay as they are. All that it has if not given; an empty list for none.
         rate: step size.
         tolerance: an image whose loss falls by less than this, relatively, ...
         patience: ... in this many steps has only the last phase before it, and costs nothing from its end on.
@@ -68,14 +72,16 @@ def refine(
     # trainer.predict runs in inference mode, whose tensors pass no gradients; clones made outside of it do.
     with torch.inference_mode(False), torch.enable_grad():
         code, targets = code.detach().clone(), targets.detach().clone()
-        layout = _Layout(code)
+        code = _with_zeros(code, generator, features or ())
+        layout = _Layout(code, set(code.feature_resolutions if features is None else features))
         search = _Search(layout.flatten(code), steps, rate, tolerance, patience)
         for step in range(steps + 1):
-            moved = layout.unflatten(points := search.points.requires_grad_())
+            given = code[search.going]
+            moved = layout.unflatten(points := search.points.requires_grad_(), given)
             images = generator.synthesis(*moved.parts).float()
             if images.shape[2:] != targets.shape[2:]:
                 images = F.adaptive_avg_pool2d(images, (targets.shape[2], targets.shape[3]))
-            values = regularization * (moved.w_plus - code.w_plus[search.going]).square().mean(dim=(1, 2))
+            values = regularization * _distance(moved, given)
             for weight, loss in terms:
                 values = values + weight * loss.each(images, targets[search.going])
             search.record(step, values.detach())
@@ -85,24 +91,46 @@ def refine(
                 break
             # Not backward(), which would write gradients into a generator that is perhaps being trained.
             search.move(step, *torch.autograd.grad(values.sum(), points))
-        return layout.unflatten(search.best)
+        return layout.unflatten(search.best, code)
+
+
+def _distance(one: InversionCode, other: InversionCode) -> Tensor:
+    """Mean squares of the differences in latents and in features of each resolution, summed, (B,)."""
+    pairs = [(one.w_plus, other.w_plus)]
+    pairs += [((one.features or {})[r], (other.features or {})[r]) for r in one.feature_resolutions]
+    return torch.stack([(a - b).square().flatten(1).mean(dim=1) for a, b in pairs]).sum(dim=0)
+
+
+def _with_zeros(code: InversionCode, generator: Generator, features: Sequence[int]) -> InversionCode:
+    """Adds features of zeros at the resolutions that the code lacks."""
+    if not features:
+        return code
+    channels = generator.code_shape.channels
+    if unknown := sorted(set(features) - set(channels)):
+        raise ConfigError(f"features names {unknown} px, but this generator has layers at {sorted(channels)} px.")
+    zeros = {r: code.w_plus.new_zeros(len(code), channels[r], r, r) for r in features}
+    return replace(code, features={**zeros, **(code.features or {})})
 
 
 class _Layout:
-    """The layout of a code as one row of numbers, its parts concatenated."""
+    """The layout of a code as one row of numbers, its parts concatenated, but for features that stay."""
 
-    def __init__(self, code: InversionCode) -> None:
-        self.shapes = {name: tensor.shape[1:] for name, tensor in code.named_tensors().items()}
+    def __init__(self, code: InversionCode, features: Collection[int]) -> None:
+        staying = {f"features_{r}" for r in code.feature_resolutions if r not in features}
+        named = code.named_tensors().items()
+        self.shapes = {name: tensor.shape[1:] for name, tensor in named if name not in staying}
 
     def flatten(self, code: InversionCode) -> Tensor:
         """(B, D), the latents first."""
-        return torch.cat([tensor.flatten(1) for tensor in code.tensors()], dim=1)
+        named = code.named_tensors()
+        return torch.cat([named[name].flatten(1) for name in self.shapes], dim=1)
 
-    def unflatten(self, points: Tensor) -> InversionCode:
-        """The inverse."""
+    def unflatten(self, points: Tensor, code: InversionCode) -> InversionCode:
+        """The inverse; what stays is taken from the code."""
         parts = torch.split(points, [shape.numel() for shape in self.shapes.values()], dim=1)
         named = zip(self.shapes.items(), parts, strict=True)
-        return InversionCode.from_named_tensors({name: part.reshape(-1, *shape) for (name, shape), part in named})
+        moved = {name: part.reshape(-1, *shape) for (name, shape), part in named}
+        return InversionCode.from_named_tensors(code.named_tensors() | moved)
 
 
 class _Search:
