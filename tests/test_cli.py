@@ -182,7 +182,7 @@ def test_published_numbers(preset: str, adv: float, identity: float) -> None:
         (["--trainer.accumulate_grad_batches=2"], "set model.accumulate instead"),
         (
             ["--config=nosuch"],
-            "no config file 'nosuch', nor a preset of that name: they are bedroom, church, congress64, ffhq",
+            "no config file 'nosuch', nor a preset of that name: they are bedroom, church, congress64, features",
         ),
         (["--trainer.logger.init_args.save_dir=/dev/null/runs"], "Nothing can be written to /dev/null/runs"),
     ],

@@ -19,12 +19,14 @@ from padinv.editing import save_directions, sefa
 
 @pytest.fixture(scope="session")
 def model(generator_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """generator.safetensors and encoder.safetensors, of 32 px."""
+    """generator.safetensors and encoder.safetensors, of 32 px, with features at 16 px."""
     folder = tmp_path_factory.mktemp("model")
     shutil.copy(generator_file, folder / "generator.safetensors")
     torch.manual_seed(3)
     generator = load_generator(generator_file)
-    encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4, w_avg=generator.w_avg)
+    options = {"resolution": 32, "depth": 18, "width": 4, "feature_resolutions": [16]}
+    encoder = PadInvEncoder(generator.code_shape, **options, w_avg=generator.w_avg)
+    torch.nn.init.normal_(encoder.feature_heads["16"].output.weight, std=0.1)
     save_network(encoder.eval(), folder / "encoder.safetensors")
     return folder
 

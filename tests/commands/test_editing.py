@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,17 @@ def test_directions_in_the_folder_of_the_model_are_found(
         (["--rings", "4,8"], lambda contour, details: blend(contour, details, rings=[4, 8])),
         (["--rings", "none"], lambda contour, details: blend(contour, details, rings=[])),
         (["--no-const"], lambda contour, details: blend(contour, details, const=False)),
-        (["--layers", "4-"], lambda contour, details: mix(contour, details, "4-")),
+        (
+            ["--layers", "4-"],
+            lambda contour, details: replace(mix(contour, details, "4-"), features=details.features),
+        ),
         (
             ["--layers", "4-", "--rings", "4"],
             lambda contour, details: blend(
-                contour, InversionCode(mix(contour, details, "4-").w_plus, details.padding), rings=[4]
+                contour, replace(details, w_plus=mix(contour, details, "4-").w_plus), rings=[4]
             ),
         ),
+        (["--features", "16"], lambda contour, details: blend(contour, details, features=[16])),
     ],
 )
 def test_blend(
@@ -122,11 +127,11 @@ def test_blend(
 
 def test_transfer(padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter) -> None:
     out = tmp_path / "out"
-    args = ["transfer", A, B, C, A, "--strength", "0.5", "--padding-strength", "2"]
+    args = ["transfer", A, B, C, A, "--strength", "0.5", "--padding-strength", "2", "--feature-strength", "-1"]
     load = edited(padinv, args, photographs, out)
     a, b, c = (inverter.invert(photographs / name).code for name in ("a.png", "b.jpg", "c.png"))
-    assert_equal(load(inverter, "c"), transfer(a, b, c, 0.5, 2))
-    assert_equal(load(inverter, "a"), transfer(a, b, a, 0.5, 2))
+    assert_equal(load(inverter, "c"), transfer(a, b, c, 0.5, 2, -1))
+    assert_equal(load(inverter, "a"), transfer(a, b, a, 0.5, 2, -1))
     assert size(out / "grids" / "c.png")[0] == 5 * 132 + 4
 
 

@@ -52,6 +52,8 @@ def test_bad_photographs(padinv: Command, name: str, tmp_path: Path, capsys: pyt
         (["invert", "{photo}", "-o", "{photo}/out"], "Nothing can be written to"),
         (["invert", "{photo}", "--batch-size", "0"], "--batch-size must be 1 or more"),
         (["invert", "{photo}", "--refine", "-1"], "--refine must be 0 or more"),
+        (["invert", "{photo}", "--refine-features", "16"], "--refine-features is for refining: give --refine, too"),
+        (["invert", "{photo}", "--refine", "1", "--refine-features", "128"], "features names [128] px"),
         (["invert", "{photo}", "--device", "tpu"], "--device must be one of"),
         (["invert", "{photo}", "--device", "cuda"], "there is none on this machine"),
         (["invert", "{photo}", "--precision", "16"], "--precision 16 needs a CUDA device"),

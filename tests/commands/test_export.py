@@ -16,10 +16,12 @@ from small_model import small_model
 def test_a_generator_for_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_network(small_model()[1], tmp_path / "generator.safetensors")
     out = tmp_path / "out.pt2"
+    parts = ["--rings", "8", "--features", "8"]
     # The folder has no encoder, and needs none.
-    assert main(["export", str(tmp_path), str(out), "--part", "generator", "--rings", "8", "--format", "torch"]) == 0
+    assert main(["export", str(tmp_path), str(out), "--part", "generator", "--format", "torch", *parts]) == 0
     assert capsys.readouterr().out.startswith(f"{out}: generator, 0.")
     code = {"w_plus": torch.randn(2, 4, 8), "const": torch.randn(2, 8, 4, 4), "ring_8": torch.randn(2, 6, 36)}
+    code["features_8"] = torch.randn(2, 6, 8, 8)
     assert torch.export.load(out).module()(code)["images"].shape == (2, 3, 8, 8)
     generator = load_generator(tmp_path / "generator.safetensors")
     assert read_description(out) == Description("generator", fingerprint(generator), writes=8)
@@ -46,6 +48,8 @@ def test_a_model_for_onnx(part: str, model: Path, tmp_path: Path, capsys: pytest
         (["out.onnx", "--rings", "4"], "--rings is for --part generator"),
         (["out.onnx", "--part", "generator", "--rings", "x"], "--rings must be resolutions"),
         (["out.onnx", "--part", "generator", "--rings", "128"], "rings names [128] px"),
+        (["out.onnx", "--features", "4"], "--features is for --part generator"),
+        (["out.onnx", "--part", "generator", "--features", "128"], "features names [128] px"),
         (["out.onnx", "--format", "torch", "--part", "generator"], "out.onnx must end in .pt2"),
     ],
 )

@@ -10,7 +10,7 @@ def test_show_photographs_and_codes(padinv: Command, photographs: Path, tmp_path
     code = tmp_path / "first" / "codes" / "b.safetensors"
     out = tmp_path / "out"
     assert padinv("show", photographs / "a.png", code, "-o", out, "--tile", 64) == 0
-    # Images, the constant, and the rings at 4, 8, 16 and 32 px.
-    assert size(out / "grids" / "a.png") == (7 * 68 + 4, 72)
-    assert size(out / "grids" / "b.png") == (6 * 68 + 4, 72)
-    assert size(out / "grid.png") == (7 * 68 + 4 + 16, 2 * (72 + 28) + 8)
+    # Images, the constant, the rings at 4, 8, 16 and 32 px, and the features.
+    assert size(out / "grids" / "a.png") == (8 * 68 + 4, 72)
+    assert size(out / "grids" / "b.png") == (7 * 68 + 4, 72)
+    assert size(out / "grid.png") == (8 * 68 + 4 + 16, 2 * (72 + 28) + 8)

@@ -36,6 +36,8 @@ def make_encoder(code: CodeShape, resolution: int = 32, **options: object) -> Pa
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(std=0.1)
             layer.running_var.uniform_(0.5, 2.0)
+    for head in encoder.feature_heads.values():
+        nn.init.normal_(head.output.weight, std=0.1)
     return encoder
 
 
@@ -46,7 +48,7 @@ def generator(generator_file: str) -> Generator:
 
 @pytest.fixture(scope="module")
 def encoder(generator: Generator) -> PadInvEncoder:
-    return make_encoder(generator.code_shape, w_avg=generator.w_avg)
+    return make_encoder(generator.code_shape, w_avg=generator.w_avg, feature_resolutions=[8, 16])
 
 
 @pytest.fixture(scope="module")

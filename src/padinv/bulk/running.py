@@ -27,6 +27,9 @@ from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, find_detector, load_landmarks
 from padinv.inversion.detectors import AUTO, MTCNN, name_of
 from padinv.inversion.landmarks import Detector, Points, as_landmarks
+from padinv.inversion import FaceDetector, Inverter, load_landmarks
+from padinv.inversion.landmarks import Points, as_landmarks
+from padinv.inversion.refinement import check_features
 from padinv.inversion.tables import Table
 from padinv.sources.finding import find_photographs, is_code
 from padinv.sources.opening import Source
@@ -108,6 +111,7 @@ def run(
         landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
         detector = _detector(options.detector) if options.aligned and landmarks is None else None
         encoder, generator = load_pair(options.model, options.generator, options.sha256)
+        check_features(options.refine_features or [], generator)
         for remark in task.check(generator):
             if trainer.is_global_zero:
                 print(f"padinv: {remark}", file=sys.stderr)

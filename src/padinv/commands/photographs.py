@@ -146,7 +146,7 @@ class Blend(Task):
     contour: str = reference()
     rings: list[int] | None = option(None, resolutions, metavar="4,8|none", group="blend")
     const: bool = option(True, group="blend")
-    features: list[int] = option([], resolutions, metavar="16|none", group="blend")
+    features: list[int] | None = option(None, resolutions, metavar="16|none", group="blend")
     layers: str | None = option(None, metavar="4-", group="blend")
 
     def check(self, generator: Generator) -> list[str]:
@@ -179,7 +179,7 @@ class Blend(Task):
 
         w_plus = code.w_plus if self.layers is None else mix(self.code, code, self.layers).w_plus
         details = replace(code, w_plus=w_plus)
-        return blend(self.code, details, rings=self.rings, const=self.const, features=self.features)
+        return blend(self.code, details, rings=self.rings, const=self.const, features=self.features or ())
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws the contour, then the row."""

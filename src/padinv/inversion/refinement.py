@@ -101,13 +101,19 @@ def _distance(one: InversionCode, other: InversionCode) -> Tensor:
     return torch.stack([(a - b).square().flatten(1).mean(dim=1) for a, b in pairs]).sum(dim=0)
 
 
+def check_features(features: Sequence[int], generator: Generator) -> None:
+    """Raises ConfigError naming the resolutions that the generator does not have."""
+    there = generator.code_shape.channels
+    if unknown := sorted(set(features) - set(there)):
+        raise ConfigError(f"features names {unknown} px, but this generator has layers at {sorted(there)} px.")
+
+
 def _with_zeros(code: InversionCode, generator: Generator, features: Sequence[int]) -> InversionCode:
     """Adds features of zeros at the resolutions that the code lacks."""
     if not features:
         return code
+    check_features(features, generator)
     channels = generator.code_shape.channels
-    if unknown := sorted(set(features) - set(channels)):
-        raise ConfigError(f"features names {unknown} px, but this generator has layers at {sorted(channels)} px.")
     zeros = {r: code.w_plus.new_zeros(len(code), channels[r], r, r) for r in features}
     return replace(code, features={**zeros, **(code.features or {})})
 
