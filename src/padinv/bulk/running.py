@@ -27,8 +27,6 @@ from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, find_detector, load_landmarks
 from padinv.inversion.detectors import AUTO, MTCNN, name_of
 from padinv.inversion.landmarks import Detector, Points, as_landmarks
-from padinv.inversion import FaceDetector, Inverter, load_landmarks
-from padinv.inversion.landmarks import Points, as_landmarks
 from padinv.inversion.refinement import check_features
 from padinv.inversion.tables import Table
 from padinv.sources.finding import find_photographs, is_code
