@@ -82,3 +82,10 @@ def bench(session: nox.Session) -> None:
     session.install(".[bench,export,lmdb]")
     for name in session.posargs or sorted(script.stem for script in Path("benchmarks").glob("*.py")):
         session.run("python", f"benchmarks/{name}.py")
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Checks and measures on a GPU in nine minutes at most, or the parts that are named; writes benchmarks/results/gpu.md."""
+    session.install(".[bench,export,lmdb,test]")
+    session.run("python", "benchmarks/gpu.py", *session.posargs)

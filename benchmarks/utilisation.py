@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from measuring import command_line, in_own_process, megabytes, read_table, seconds, table, write
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
@@ -119,7 +120,9 @@ def encoder_step(batch: int, variant: str) -> Step:
         lambda_reg=0.0,
         channels_last=True,
         checkpoint_activations=next((value for name, value in RECOMPUTED.items() if name in variant), False),
+        sync_batchnorm=False,
     )
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # which setup asks
     module.setup("fit")
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
     fuse_on_cpus(optimizer)

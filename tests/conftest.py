@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,29 @@ CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that fork come first: after a backward pass in this process, its children cannot have one."""
     items.sort(key=lambda item: item.get_closest_marker("forks") is None)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU; and a GPU, whose tests are marked ``gpu`` and run where there is one, in float32 without TF32."""
+    if request.param == "cpu":
+        return torch.device("cpu")
+    return gpu_or_skip()
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """A GPU alone. With PADINV_TEST_GPU=cpu the CPU plays its part, which tries the tests themselves."""
+    return gpu_or_skip()
+
+
+def gpu_or_skip() -> torch.device:
+    if (stand_in := os.environ.get("PADINV_TEST_GPU")) is not None:
+        return torch.device(stand_in)
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session")

@@ -72,5 +72,5 @@ def published_output(network: str) -> dict[str, Tensor]:
 def assert_agrees(ours: Tensor, published: Tensor, tolerance: float = FORWARD) -> None:
     """Largest difference relative to the published tensor's largest absolute value."""
     assert ours.shape == published.shape
-    error = (ours.detach() - published).abs().max() / published.abs().max()
+    error = (ours.detach().cpu() - published).abs().max() / published.abs().max()
     assert error < tolerance, f"relative error {error:.2e}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -37,27 +38,27 @@ def padding_inputs() -> PaddingCode:
     return PaddingCode.from_maps(make_input("padding/const", (1, 512, 4, 4), 0.5), maps)
 
 
-def test_mapping(generator: Generator) -> None:
+def test_mapping(generator: Generator, device: torch.device) -> None:
     published = published_output("generator")
-    w = generator.mapping(make_input("z", (2, 512)))
+    w = generator.to(device).mapping(make_input("z", (2, 512)).to(device))
     assert_agrees(w, published["mapping_w"])
     assert_agrees(generator.truncate(w, 0.7), published["truncated_w_psi07"])
 
 
-def test_synthesis_without_padding(generator: Generator) -> None:
-    image = generator.synthesis(make_input("wp", (1, 14, 512), 0.5))
+def test_synthesis_without_padding(generator: Generator, device: torch.device) -> None:
+    image = generator.to(device).synthesis(make_input("wp", (1, 14, 512), 0.5).to(device))
     assert_agrees(image, published_output("generator")["image_vanilla"])
 
 
-def test_synthesis_with_padding_and_its_gradients(generator: Generator) -> None:
+def test_synthesis_with_padding_and_its_gradients(generator: Generator, device: torch.device) -> None:
     published = published_output("generator")
-    w_plus = make_input("wp", (1, 14, 512), 0.5).requires_grad_()
-    padding = padding_inputs().requires_grad_()
+    w_plus = make_input("wp", (1, 14, 512), 0.5).to(device).requires_grad_()
+    padding = padding_inputs().to(device).requires_grad_()
 
-    image = generator.synthesis(w_plus, padding)
+    image = generator.to(device).synthesis(w_plus, padding)
     assert_agrees(image, published["image_padded"])
 
-    (image * make_input("cotangent", (1, 3, 256, 256))).mean().backward()
+    (image * make_input("cotangent", (1, 3, 256, 256)).to(device)).mean().backward()
     assert_agrees(w_plus.grad, published["grad_wp"], GRADIENT)
     assert_agrees(padding.const.grad, published["grad_const"], GRADIENT)
     gradients = padding.map(lambda tensor: tensor.grad).maps()
@@ -66,36 +67,37 @@ def test_synthesis_with_padding_and_its_gradients(generator: Generator) -> None:
         assert_agrees(gradients[r][0, :16, 0, :4], published[f"grad_ring_{r}_top_left"], GRADIENT)
 
 
-def test_encoder_in_evaluation(encoder: PadInvEncoder) -> None:
+def test_encoder_in_evaluation(encoder: PadInvEncoder, device: torch.device) -> None:
     published = published_output("encoder")
     with torch.inference_mode():
-        code = encoder(make_input("image", (1, 3, 256, 256), 0.5).clamp(-1, 1))
+        code = encoder.to(device)(make_input("image", (1, 3, 256, 256), 0.5).clamp(-1, 1).to(device))
     assert_agrees(code.w_plus, published["style_latents"])
     assert_agrees(code.padding.const, published["const"])
     for r in RINGS:
         assert_agrees(code.padding.rings[r], map_to_ring(published[f"ring_{r}"]))
 
 
-def test_what_an_inverter_computes(generator: Generator, encoder: PadInvEncoder) -> None:
+def test_what_an_inverter_computes(generator: Generator, encoder: PadInvEncoder, device: torch.device) -> None:
     """By other algorithms, folded and in another layout."""
     published = published_output("encoder")
-    images = make_input("image", (1, 3, 256, 256), 0.5).clamp(-1, 1)
+    images = make_input("image", (1, 3, 256, 256), 0.5).clamp(-1, 1).to(device)
     for network in (generator, encoder):
-        network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        network.requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         code = fold(encoder)(images)
         assert_agrees(code.w_plus, published["style_latents"])
         assert_agrees(code.padding.const, published["const"])
         for r in RINGS:
             assert_agrees(code.padding.rings[r], map_to_ring(published[f"ring_{r}"]))
-        image = fold(generator).synthesis(make_input("wp", (1, 14, 512), 0.5), padding_inputs())
+        w_plus = make_input("wp", (1, 14, 512), 0.5).to(device)
+        image = fold(generator).synthesis(w_plus, padding_inputs().to(device))
     assert_agrees(image, published_output("generator")["image_padded"])
 
 
-def test_encoder_in_training(encoder: PadInvEncoder) -> None:
+def test_encoder_in_training(encoder: PadInvEncoder, device: torch.device) -> None:
     published = published_output("encoder")
-    encoder.train().requires_grad_()
-    code = encoder(make_input("image2", (2, 3, 256, 256), 0.5).clamp(-1, 1))
+    encoder = copy.deepcopy(encoder).train().requires_grad_().to(device)  # its statistics move
+    code = encoder(make_input("image2", (2, 3, 256, 256), 0.5).clamp(-1, 1).to(device))
     norm = (code.w_plus - encoder.w_avg).norm(dim=(1, 2)).mean()
     assert_agrees(norm, published["train_wnorm"])
     means = [m.square().mean() for m in (code.padding.const, *code.padding.maps().values())]
@@ -114,11 +116,11 @@ def test_encoder_in_training(encoder: PadInvEncoder) -> None:
         assert_agrees(parameter.grad.norm(), published[f"grad_norm/{key}"], GRADIENT)
 
 
-def test_discriminator_and_r1(tmp_path: Path) -> None:
+def test_discriminator_and_r1(tmp_path: Path, device: torch.device) -> None:
     published = published_output("discriminator")
     torch.save({"models": {"discriminator": published_state("discriminator")}}, tmp_path / "published.pth")
-    discriminator = load_discriminator(tmp_path / "published.pth").requires_grad_()
-    images = make_input("images", (4, 3, 64, 64), 0.5).requires_grad_()
+    discriminator = load_discriminator(tmp_path / "published.pth").to(device).requires_grad_()
+    images = make_input("images", (4, 3, 64, 64), 0.5).to(device).requires_grad_()
     score = discriminator(images)
     assert_agrees(score, published["score"])
 
