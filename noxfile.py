@@ -86,6 +86,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """Checks and measures on a GPU in nine minutes at most, or the parts that are named; writes benchmarks/results/gpu.md."""
+    """Checks and measures on a GPU, nine minutes at most: ``nox -s gpu -- E photograph`` for parts of it."""
     session.install(".[bench,export,lmdb,test]")
     session.run("python", "benchmarks/gpu.py", *session.posargs)

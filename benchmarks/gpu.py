@@ -334,9 +334,8 @@ def shares(profiler: profile, wall: float) -> str:
     products = sum(taken for name, taken in times.items() if PRODUCTS.search(name))
     busy = sum(times.values())
     longest = sorted(times, key=lambda name: -times[name])[:5]
-    share = "products {:.0%}, other kernels {:.0%}, launches and waiting {:.0%}".format(
-        products / wall, (busy - products) / wall, max(0.0, 1 - busy / wall)
-    )
+    parts = {"products": products, "other kernels": busy - products, "launches and waiting": max(0.0, wall - busy)}
+    share = ", ".join(f"{name} {taken / wall:.0%}" for name, taken in parts.items())
     return share + "; " + ", ".join(f"{name[:60]} {times[name] / wall:.0%}" for name in longest)
 
 

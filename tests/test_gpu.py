@@ -122,6 +122,7 @@ def test_command(gpu: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "out" / "metrics.jsonl").read_text().count("\n") > 16
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # Dynamo itself looks
 @pytest.mark.parametrize(
     ("precision", "options"),
     [
