@@ -2,5 +2,6 @@
 
 from padinv.gan.augmentation import AdaptiveAugmentation
 from padinv.gan.module import StyleGAN2Module
+from padinv.gan.projected import ProjectedDiscriminator
 
-__all__ = ["AdaptiveAugmentation", "StyleGAN2Module"]
+__all__ = ["AdaptiveAugmentation", "ProjectedDiscriminator", "StyleGAN2Module"]

@@ -24,6 +24,7 @@ from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import ConfigError
 from padinv.gan.augmentation import AdaptiveAugmentation
+from padinv.gan.projected import ProjectedDiscriminator
 from padinv.gan.regularization import mix_styles, path_lengths
 from padinv.losses import AdversarialLoss
 from padinv.metrics import FrechetDistance
@@ -74,6 +75,8 @@ class StyleGAN2Module(AlternatingModule):
             they are, with samples of the moving average.
         fid_samples: how many samples. Published: 50,000.
         seed: of latents, noise, mixing and augmentation.
+        projected: a second discriminator, which sees the same augmented images through a trained network; None for
+            none. The optimizer of the plain one makes its steps, too.
 
     Raises:
         ConfigError: if options do not fit each other.
@@ -105,6 +108,7 @@ class StyleGAN2Module(AlternatingModule):
         fid: FrechetDistance | None = None,
         fid_samples: int = 5000,
         seed: int = 0,
+        projected: ProjectedDiscriminator | None = None,
     ) -> None:
         super().__init__(clip_norm, channels_last)
         self.keep_hyperparameters()
@@ -124,7 +128,10 @@ class StyleGAN2Module(AlternatingModule):
         self.optimizer_callables = (optimizer_g, optimizer_d)
         self.augmentation = augmentation or nn.Identity()
         self.adversarial_loss = adversarial_loss or AdversarialLoss(r1_gamma=10.0, r1_every=16)
+        self.projected = projected
         self.lambdas = {"path": path_length_weight * path_length_every}
+        if projected is not None:
+            self.lambdas["g_projected"] = projected.weight
         self.path_length_every = path_length_every
         self.path_length_shrink = path_length_shrink
         self.style_mixing = style_mixing
@@ -179,12 +186,17 @@ class StyleGAN2Module(AlternatingModule):
         return self.score(self.in_memory_format(images)).float()
 
     def generator_losses(self, count: int) -> dict[str, Tensor]:
-        """Both terms of the generator's loss, ``path`` when it is due: {"g": …, "path": …}. Moves the mean latent."""
+        """The generator's terms, ``path`` when it is due: {"g": …, "g_projected": …, "path": …}. Moves the mean latent.
+
+        ``g_projected`` is there if there is a projected discriminator.
+        """
         w_plus = self.sample_latents(count)
         mean = self._mean_over_ranks(w_plus[:, 0].detach().mean(dim=0))  # the first layer's is never mixed in
         self.generator.w_avg.lerp_(mean, 1 - W_AVG_DECAY)
-        scores = self.discriminate(self.augmentation(self.synthesize(w_plus, noise="random")))
-        terms = {"g": self.adversarial_loss.generator(scores)}
+        fakes = self.augmentation(self.synthesize(w_plus, noise="random"))
+        terms = {"g": self.adversarial_loss.generator(self.discriminate(fakes))}
+        if self.projected is not None:
+            terms["g_projected"] = self.projected.generator_loss(fakes)
         if self.lambdas["path"] > 0 and int(self.steps) % self.path_length_every == 0:
             terms["path"] = self.path_length_penalty(max(1, count // self.path_length_shrink))
         return terms
@@ -199,12 +211,17 @@ class StyleGAN2Module(AlternatingModule):
         return (lengths - self.path_mean).square().mean()
 
     def discriminator_losses(self, images: Tensor) -> dict[str, Tensor]:
-        """Both terms of the discriminator's loss, ``r1`` when it is due: {"d": …, "r1": …}. Adapts the augmentation."""
+        """The discriminators' terms, ``r1`` when it is due: {"d": …, "d_projected": …, "r1": …}. Adapts the augmentation.
+
+        ``d_projected`` is there if there is a projected discriminator.
+        """
         with torch.no_grad():
             fakes = self.augmentation(self.synthesize(self.sample_latents(len(images)), noise="random"))
             reals = self.augmentation(images)
         real_scores, fake_scores = self.discriminate(reals), self.discriminate(fakes)
         terms = {"d": self.adversarial_loss.discriminator(real_scores, fake_scores)}
+        if self.projected is not None:
+            terms["d_projected"] = self.projected.discriminator_loss(reals, fakes)
         if self.adversarial_loss.r1_gamma > 0 and int(self.steps) % self.adversarial_loss.r1_every == 0:
             terms["r1"] = self.adversarial_loss.penalty(
                 self.discriminator, self.in_memory_format(reals), int(self.steps)
@@ -258,14 +275,15 @@ class StyleGAN2Module(AlternatingModule):
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer for the generator, one for what is not frozen of the discriminator."""
+        """One optimizer for the generator, one for what is not frozen of the discriminators."""
+        players = nn.ModuleList([self.generator]), nn.ModuleList([self.discriminator])
+        if self.projected is not None:
+            players[1].append(self.projected)
         return [
             made(
-                f"optimizer_{name}", make, [parameter for parameter in network.parameters() if parameter.requires_grad]
+                f"optimizer_{name}", make, [parameter for parameter in networks.parameters() if parameter.requires_grad]
             )
-            for name, network, make in zip(
-                "gd", (self.generator, self.discriminator), self.optimizer_callables, strict=True
-            )
+            for name, networks, make in zip("gd", players, self.optimizer_callables, strict=True)
         ]
 
     def setup(self, stage: str) -> None:
