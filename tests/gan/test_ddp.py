@@ -66,16 +66,26 @@ def distances(folder: Path) -> list[float]:
         return [float(row["val/fid"]) for row in csv.DictReader(file) if row["val/fid"]]
 
 
+PROJECTED = [
+    "--model.projected=ProjectedDiscriminator",
+    "--model.projected.features=padinv.metrics.RandomFeatures",
+    "--model.projected.resolution=32",
+    "--model.projected.width=8",
+]
+
+
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.parametrize("extra", [[], PROJECTED], ids=["plain", "projected"])
 def test_two_processes_stay_the_same_and_resume(
-    tmp_path: Path, generator_file: str, discriminator_file: str, picture_folder: Path
+    tmp_path: Path, generator_file: str, discriminator_file: str, picture_folder: Path, extra: list[str]
 ) -> None:
-    files = (generator_file, discriminator_file, picture_folder)
+    files = (generator_file, discriminator_file, picture_folder, *extra)
     one, other = recorded = ranks(fit(tmp_path, *files))
     assert [step["digest"] for step in one] == [step["digest"] for step in other]
     assert len({step["digest"] for step in one}) == STEPS
-    assert {"loss/g", "loss/d", "loss/path", "loss/r1"} == set(one[0]["losses"])
+    names = {"loss/g", "loss/d", "loss/path", "loss/r1"}
+    assert names | ({"loss/g_projected", "loss/d_projected"} if extra else set()) == set(one[0]["losses"])
     for mine, theirs in zip(one, other, strict=True):
         assert not set(mine["names"]) & set(theirs["names"])
         assert mine["losses"]["loss/g"] != theirs["losses"]["loss/g"]  # of other latents
