@@ -21,55 +21,47 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from padinv.exceptions import CheckpointError, ConfigError
-from padinv.losses import AdversarialLoss
+from padinv.losses.adversarial import FORMS as LOGISTIC_AND_WASSERSTEIN
+from padinv.losses.adversarial import Form
 from padinv.losses.base import Frozen
+from padinv.networks.lpips import LPIPS, TAPS
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of images in [0, 1]
+FORMS: dict[str, Form] = {
+    "hinge": Form(
+        generator=lambda fake: -fake.mean(),
+        discriminator=lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+    ),
+    "logistic": LOGISTIC_AND_WASSERSTEIN["logistic"],
+}
 COARSEST = 4  # px, where a head stops halving and scores each position
 
 
-class AlexNetFeatures(nn.Module):
-    """AlexNet's five convolutions with their ImageNet weights; 31 px is the smallest image.
+class ImageNetFeatures(nn.Module):
+    """The feature maps that LPIPS compares, of a network with ImageNet weights; AlexNet's come with padinv.
 
     Args:
-        weights: a file with the weights, in torchvision's format, instead of the usual place.
+        net: ``alex``, ``vgg`` or ``squeeze``.
+        weights: a file with the weights, in torchvision's format, instead of those.
 
     Raises:
+        ConfigError: if there is no such network.
         WeightsNotFoundError: if the weights are not on this machine and cannot be fetched.
-        CheckpointError: if the file does not hold them.
+        CheckpointError: if the file does not hold this network.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, net: str = "alex", weights: str | None = None) -> None:
         super().__init__()
         from padinv.checkpoints.weights import lpips_backbone, read_state_dict
 
-        path = lpips_backbone("alex").resolve(weights)
-        shapes = [(3, 64, 11, 4, 2), (64, 192, 5, 1, 2), (192, 384, 3, 1, 1), (384, 256, 3, 1, 1), (256, 256, 3, 1, 1)]
-        # Made on "meta", they take no random numbers from the run's seed.
-        self.convolutions = nn.ModuleList(nn.Conv2d(*shape, device="meta") for shape in shapes)
-        state = read_state_dict(path)
+        path = lpips_backbone(net).resolve(weights)
         try:
-            for number, convolution in zip((0, 3, 6, 8, 10), self.convolutions, strict=True):
-                own = {name: state[f"features.{number}.{name}"].float() for name in ("weight", "bias")}
-                convolution.load_state_dict(own, assign=True)
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not hold AlexNet's convolutions: {error}") from error
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+            self.network = LPIPS(net).load(read_state_dict(path))
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} does not hold the network {net!r}: {error}") from error
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The maps (B, C, h, w) after each convolution, the finest first, of images (B, 3, H, W) in [-1, 1]."""
-        x = ((images + 1) / 2 - self.mean) / self.std
-        maps = []
-        for number, convolution in enumerate(self.convolutions):
-            if number in (1, 2):
-                x = F.max_pool2d(x, 3, 2)
-            x = F.relu(convolution(x))
-            maps.append(x)
-        return maps
+        """Maps images (B, 3, H, W) in [-1, 1] to feature maps (B, C, h, w), the finest first."""
+        return self.network.maps(images)
 
 
 class RandomProjection(nn.Module):
@@ -133,9 +125,9 @@ class ProjectedDiscriminator(nn.Module):
     """Scores images by small heads on fixed random projections of a frozen network's feature maps.
 
     Args:
-        features: ``alex``, or a network that maps images (B, 3, H, W) in [-1, 1] to feature maps, the finest first. It
-            is frozen and not in the state dict.
-        weights: a file with AlexNet's weights, in torchvision's format, instead of the usual place.
+        features: ``alex``, ``vgg``, ``squeeze`` (:class:`ImageNetFeatures`), or a network that maps images (B, 3, H, W)
+            in [-1, 1] to feature maps, the finest first. It is frozen and not in the state dict.
+        weights: a file with the named network's weights, in torchvision's format, instead of the usual ones.
         resolution: images are enlarged or shrunk to it before the network, whose first filters are often coarse.
         width: channels of the projections and heads, a multiple of 8. Published: 64.
         form: of the game, ``hinge`` as published, or ``logistic``.
@@ -164,17 +156,19 @@ class ProjectedDiscriminator(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if isinstance(features, str) and features != "alex":
-            raise ConfigError(f"features must be alex or a network, not {features!r}.")
+        if isinstance(features, str) and features not in TAPS:
+            raise ConfigError(f"features must be {', '.join(TAPS)} or a network, not {features!r}.")
+        if form not in FORMS:
+            raise ConfigError(f"form must be hinge or logistic, not {form!r}.")
         if width < 8 or width % 8:
             raise ConfigError(f"width must be a multiple of 8, not {width}.")
         if resolution < 31 and isinstance(features, str):
-            raise ConfigError(f"resolution must be 31 or more for AlexNet, not {resolution}.")
+            raise ConfigError(f"resolution must be 31 or more, not {resolution}: smaller images leave no feature map.")
         if not weight > 0:
             raise ConfigError(f"weight must be more than 0, not {weight}; projected: null leaves these heads out.")
         self.resolution, self.weight = resolution, weight
-        self.loss = AdversarialLoss(form, r1_gamma=0.0)  # spectral norm bounds the slope instead
-        self.features = Frozen(AlexNetFeatures(weights) if isinstance(features, str) else features)
+        self.loss = FORMS[form]  # without a penalty: spectral norm bounds the slope
+        self.features = Frozen(ImageNetFeatures(features, weights) if isinstance(features, str) else features)
         with torch.no_grad():
             maps = self._maps(torch.zeros(1, 3, resolution, resolution))
         self.projection = RandomProjection([x.shape[1] for x in maps], width, seed)

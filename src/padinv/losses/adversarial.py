@@ -24,10 +24,6 @@ FORMS = {
         generator=lambda fake: F.softplus(-fake).mean(),
         discriminator=lambda real, fake: F.softplus(fake).mean() + F.softplus(-real).mean(),
     ),
-    "hinge": Form(
-        generator=lambda fake: -fake.mean(),
-        discriminator=lambda real, fake: F.relu(1 + fake).mean() + F.relu(1 - real).mean(),
-    ),
     "wasserstein": Form(
         generator=lambda fake: -fake.mean(),
         discriminator=lambda real, fake: fake.mean() - real.mean(),
@@ -66,13 +62,12 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor, 
 class AdversarialLoss:
     """The adversarial pair and its penalty on real images.
 
-    ==============  ========================  ============================================
+    ==============  ========================  ==========================================
     form            generator, or encoder     discriminator
-    ==============  ========================  ============================================
+    ==============  ========================  ==========================================
     logistic        E[softplus(-D(x'))]       E[softplus(D(x'))] + E[softplus(-D(x))]
-    hinge           -E[D(x')]                 E[max(0, 1 + D(x'))] + E[max(0, 1 - D(x))]
     wasserstein     -E[D(x')]                 E[D(x')] - E[D(x)]
-    ==============  ========================  ============================================
+    ==============  ========================  ==========================================
 
     ``logistic`` with the squared norm is what the published code computes; ``wasserstein`` is what the paper writes.
     To either, training adds :meth:`penalty` on the discriminator's side: γ/2·E‖∇D(x)‖², or γ/2·E‖∇D(x)‖ if ``norm`` is
@@ -95,7 +90,7 @@ class AdversarialLoss:
 
     def __init__(
         self,
-        form: Literal["logistic", "hinge", "wasserstein"] = "logistic",
+        form: Literal["logistic", "wasserstein"] = "logistic",
         r1_gamma: float = 10.0,
         r1_every: int = 1,
         norm: Literal["squared", "unsquared"] = "squared",

@@ -62,12 +62,13 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1))
         self.eval()
 
-    def load(self, backbone: Mapping[str, Tensor], heads: Mapping[str, Tensor]) -> Self:
+    def load(self, backbone: Mapping[str, Tensor], heads: Mapping[str, Tensor] | None = None) -> Self:
         """Takes weights, converted to float32.
 
         Args:
             backbone: torchvision's ``features.<i>.…``; other keys are left alone.
-            heads: those of the lpips package, ``lin<i>.model.1.weight``, (1, C, 1, 1) each.
+            heads: those of the lpips package, ``lin<i>.model.1.weight``, (1, C, 1, 1) each; None for a network that gives
+                feature maps and does not compare.
 
         Returns:
             The network itself.
@@ -77,22 +78,27 @@ class LPIPS(nn.Module):
         """
         state = {key.removeprefix("features."): value for key, value in backbone.items() if key.startswith("features.")}
         self.features.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
-        for i in range(len(self.slices)):
-            self.register_buffer(f"head{i}", heads[f"lin{i}.model.1.weight"].float())
+        if heads is not None:
+            for i in range(len(self.slices)):
+                self.register_buffer(f"head{i}", heads[f"lin{i}.model.1.weight"].float())
         return self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode."""
         return super().train(False)
 
-    def unit_features(self, images: Tensor) -> list[Tensor]:
-        """Maps images (B, 3, H, W) in [-1, 1] to feature maps (B, C, h, w), each position of length 1."""
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Maps images (B, 3, H, W) in [-1, 1] to feature maps (B, C, h, w), the finest first."""
         x = (images - self.shift) / self.scale
         maps = []
         for part in self.slices:
             x = self.features[part](x)
-            maps.append(F.normalize(x, dim=1, eps=1e-10))
+            maps.append(x)
         return maps
+
+    def unit_features(self, images: Tensor) -> list[Tensor]:
+        """The same with each position of length 1."""
+        return [F.normalize(x, dim=1, eps=1e-10) for x in self.maps(images)]
 
     def compare(self, features: list[Tensor], others: list[Tensor]) -> Tensor:
         """The distances (B,) between two lists of feature maps, as :meth:`unit_features` makes them."""
