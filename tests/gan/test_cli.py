@@ -118,7 +118,7 @@ def test_pictures_need_rows() -> None:
 
 
 def test_presets_of_either_command_are_its_own() -> None:
-    assert list(PRESETS) == ["gan1024", "gan256", "gan64", "gan64-aided"]
+    assert list(PRESETS) == ["gan1024", "gan256", "gan64-aided", "gan64"]
     assert not set(PRESETS) & set(presets())
     with pytest.raises(ConfigError, match="nor a preset of that name: they are bedroom"):
         resolve_presets(["fit", "--config", "gan64"])
