@@ -211,9 +211,9 @@ class StyleGAN2Module(AlternatingModule):
         return (lengths - self.path_mean).square().mean()
 
     def discriminator_losses(self, images: Tensor) -> dict[str, Tensor]:
-        """The discriminators' terms, ``r1`` when it is due: {"d": …, "d_projected": …, "r1": …}. Adapts the augmentation.
+        """The discriminators' terms, ``r1`` when it is due: {"d": …, "d_projected": …, "r1": …}.
 
-        ``d_projected`` is there if there is a projected discriminator.
+        ``d_projected`` is there if there is a projected discriminator. Adapts the augmentation.
         """
         with torch.no_grad():
             fakes = self.augmentation(self.synthesize(self.sample_latents(len(images)), noise="random"))
