@@ -21,14 +21,14 @@ TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the slow ones; ``nox -s tests -- -m slow`` and the like choose others."""
-    session.install(".[editing,export,faces,lmdb,tensorboard,video,test]")
+    session.install(".[editing,export,faces,hub,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: two processes, compiled networks, ten thousand damaged files."""
-    session.install(".[editing,export,faces,lmdb,tensorboard,video,test]")
+    session.install(".[editing,export,faces,hub,lmdb,tensorboard,video,test]")
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

@@ -33,6 +33,8 @@ COMMANDS = {
         "write a network of any readable checkpoint as safetensors",
     ),
     "inspect": ("padinv.commands.checkpoints:Inspect.main", "tell what a checkpoint holds"),
+    "models": ("padinv.commands.models:Models.main", "list models by name: bundled, cached, known"),
+    "push": ("padinv.commands.push:Push.main", "put a model on the Hugging Face Hub, with a card"),
     "completion": (
         "padinv.commands.completion:Completion.main",
         "print a script that completes all this in bash or zsh",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from padinv import Generator, load_generator
+from padinv import Generator, PadInvEncoder, load_generator
 from padinv.checkpoints import cache, save_network
 from padinv.checkpoints.cache import cache_folder, fetch, hash_file
 from padinv.checkpoints.sources import resolve_source
@@ -252,8 +252,10 @@ def test_hugging_face(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         resolve_source("hf://owner/name/a/b.pkl", Generator, "0" * 64)
     with pytest.raises(WeightsNotFoundError, match=r"hf://owner/name/gone could not be fetched \(we are offline\)"):
         resolve_source("hf://owner/name/gone", Generator)
+    resolve_source("hf://owner/name", PadInvEncoder)
+    assert asked[-1] == ("owner/name", "encoder.safetensors")
     with pytest.raises(CheckpointError, match="must be hf://owner/repository/file"):
-        resolve_source("hf://owner/name", Generator)
+        resolve_source("hf://owner", Generator)
 
 
 def test_hugging_face_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

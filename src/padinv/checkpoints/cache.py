@@ -146,10 +146,15 @@ def _download(url: str, part: Path) -> None:
             raise http.client.IncompleteRead(b"", int(expected) - (file.tell() - start))
 
 
-def fetch_from_hub(source: str) -> Path:
+def fetch_from_hub(source: str, default: str = "") -> Path:
     """Fetches ``hf://owner/repository/file`` by huggingface_hub, which caches, resumes, and moves into place by itself.
 
-    ``repository@revision`` names a branch, a tag or a commit.
+    ``repository@revision`` names a branch, a tag or a commit. Without a network, huggingface_hub gives what it has in
+    its cache.
+
+    Args:
+        source: what to fetch.
+        default: the file, if the source names a repository alone.
 
     Raises:
         CheckpointError: if the source does not name a file.
@@ -159,6 +164,7 @@ def fetch_from_hub(source: str) -> Path:
     owner, _, rest = source.removeprefix("hf://").partition("/")
     repository, _, file = rest.partition("/")
     repository, _, revision = repository.partition("@")
+    file = file or default
     if not (owner and repository and file):
         raise CheckpointError(f"{source} must be hf://owner/repository/file.")
     try:

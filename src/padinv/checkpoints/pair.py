@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from padinv.checkpoints.checkpoint import Checkpoint, load_generator, read_checkpoint
 from padinv.checkpoints.native import fingerprint
-from padinv.checkpoints.sources import BUNDLED, is_bundled, resolve_source
+from padinv.checkpoints.sources import BUNDLED, HUB_FILES, SUFFIXES, is_bundled, resolve_source
 from padinv.exceptions import CheckpointError
 from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
-FILES = {"generator": "generator.safetensors", "encoder": "encoder.safetensors"}
+FILES = {"generator": HUB_FILES[Generator], "encoder": HUB_FILES[PadInvEncoder]}
 """The files in a model's folder."""
+
+REPOSITORY = re.compile(r"(hf://)?\w[\w.-]*/\w[\w.-]*(@[\w.-]+)?")
+"""``owner/name`` of the Hugging Face Hub, perhaps with a revision."""
 
 
 def load_pair(
@@ -21,7 +26,8 @@ def load_pair(
     """Loads an encoder and its generator. A file that holds both is read once.
 
     Args:
-        source: the name of a bundled model; a folder of :data:`FILES`; or whatever ``load_encoder`` reads.
+        source: the name of a bundled model; a folder of :data:`FILES`; ``hf://owner/name``, a repository of these on
+            the Hugging Face Hub, also without ``hf://`` where no such path is here; or whatever ``load_encoder`` reads.
         generator: the generator, or where to load it from. If not given, it is taken from the folder; or from the
             encoder's file, as pSp's and PadInv's hold it; or it is the bundled one that the encoder's file names.
         sha256: what the SHA-256 of the encoder's file must be; ``https://`` does not do without.
@@ -34,6 +40,8 @@ def load_pair(
     folder = Path(source).expanduser()
     if is_bundled(source):
         generator = generator or source
+    elif (repository := hub_repository(source)) is not None:
+        source, generator = repository, generator or repository
     elif folder.is_dir():
         source, generator = folder / FILES["encoder"], generator or folder / FILES["generator"]
         for file in (source, generator):
@@ -43,6 +51,21 @@ def load_pair(
     checkpoint.require(PadInvEncoder)
     network = generator if isinstance(generator, Generator) else _load_generator(checkpoint, generator)
     return checkpoint.load(PadInvEncoder, generator=network), network
+
+
+def hub_repository(source: PathLike) -> str | None:
+    """The ``hf://owner/name`` that a source names, if it names one, and no file or folder of this machine.
+
+    >>> hub_repository("owner/name"), hub_repository("hf://owner/name@v1"), hub_repository("owner/name.ckpt")
+    ('hf://owner/name', 'hf://owner/name@v1', None)
+    """
+    text = os.fspath(source)
+    if not isinstance(source, str) or not REPOSITORY.fullmatch(text):
+        return None
+    if text.startswith("hf://"):
+        return text
+    here = Path(text).exists() or Path(text).parent.exists()  # then the rest is a slip of the pen
+    return None if here or text.endswith(SUFFIXES) else f"hf://{text}"
 
 
 def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generator:

@@ -22,6 +22,13 @@ BUNDLED: dict[str, dict[Kind, str]] = {
 }
 """Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""
 
+HUB_FILES: dict[Kind, str] = {
+    Generator: "generator.safetensors",
+    PadInvEncoder: "encoder.safetensors",
+    Discriminator: "discriminator.safetensors",
+}
+"""Network → its file in a model's folder, on this machine or on the Hugging Face Hub."""
+
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".pkl")
 """Usual endings of checkpoints."""
 
@@ -30,8 +37,9 @@ def resolve_source(source: PathLike, kind: Kind | None = None, sha256: str | Non
     """Finds the file behind a source, and fetches it first if need be.
 
     Args:
-        source: a path, the name of a bundled model, ``https://…`` or ``hf://owner/repository/file``.
-        kind: the network that is wanted of a bundled model, which has a file for each; the generator if not given.
+        source: a path, the name of a bundled model, ``https://…`` or ``hf://owner/repository/file``; without the
+            file it is that of the kind, as ``padinv push`` names it.
+        kind: the network that is wanted of a model, which has a file for each; the generator if not given.
         sha256: what the file's SHA-256 must be; ``https://`` does not do without.
 
     Raises:
@@ -51,7 +59,7 @@ def resolve_source(source: PathLike, kind: Kind | None = None, sha256: str | Non
                 "give sha256=..., or download it and give the path."
             )
         return fetch(text, sha256)
-    path = fetch_from_hub(text) if text.startswith("hf://") else _find(source, kind)
+    path = fetch_from_hub(text, HUB_FILES[kind or Generator]) if text.startswith("hf://") else _find(source, kind)
     if sha256 is not None and (actual := hash_file(path)) != sha256:
         raise CheckpointError(f"{path} has the SHA-256 {actual}, not {sha256}: it is another file, or damaged.")
     return path

@@ -40,6 +40,7 @@ class Weights:
         input_size: of these images in pixels, the smallest if there is a choice.
         instead: the option that does without the file, for the error message.
         bundled: its name under ``padinv/assets``, if it comes with padinv: the cache and the network are not asked.
+        megabytes: what would be fetched, if its publisher states it.
     """
 
     filename: str
@@ -50,6 +51,7 @@ class Weights:
     input_size: int
     instead: str
     bundled: str | None = None
+    megabytes: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -167,6 +169,7 @@ def lpips_backbone(net: str) -> Weights:
         instead="perceptual_loss.net alex, which comes with padinv, perceptual_loss: DiscriminatorFeatureLoss, or none "
         "(--model.lambda_per 0 --model.perceptual_loss null)",
         bundled="alexnet-features.safetensors" if net == "alex" else None,
+        megabytes=weights.meta.get("_file_size"),
     )
 
 

@@ -1,0 +1,197 @@
+"""The models that padinv knows by name: bundled, in a cache of this machine, or known by their address alone.
+
+Entries exist only for what can be checked: a file that is here, or an address that its publisher's own package holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from padinv.checkpoints.cache import cache_folder, hash_file
+from padinv.checkpoints.native import METADATA_KEY, is_safetensors, parse_description, read_tensors
+from padinv.checkpoints.sources import BUNDLED, HUB_FILES
+from padinv.checkpoints.weights import Weights, face_pack, lpips_backbone
+from padinv.exceptions import CheckpointError, PadInvError
+
+OWN_LICENCE = "Apache-2.0"
+NOT_HERE = "known"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry.
+
+    Attributes:
+        name: what options and functions take.
+        what: in a few words.
+        place: ``bundled``, ``cached``, or ``known`` if it would have to be fetched.
+        paths: its files on this machine.
+        source: where it is from.
+        sha256: of what would be fetched, as far as its publisher states it; of a file that is here,
+            :meth:`hashes` tells.
+        licence: the terms of its use, as stated by who publishes it.
+        input_range: of its images.
+        input_size: side of its images in pixels; the smallest if there is a choice.
+        load: the Python or the option that uses it.
+    """
+
+    name: str
+    what: str
+    place: str
+    paths: tuple[Path, ...] = ()
+    source: str = ""
+    sha256: str | None = None
+    licence: str = "not stated"
+    input_range: tuple[float, float] | None = None
+    input_size: int | None = None
+    load: str = ""
+    megabytes: float | None = field(default=None)
+
+    @property
+    def size(self) -> float | None:
+        """In MB: on this machine, or as its publisher states it."""
+        there = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
+        return sum(file.stat().st_size for file in there if file.is_file()) / 1e6 if there else self.megabytes
+
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file that is here, by its name."""
+        there = [file for path in self.paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        return {file.name: hash_file(file) for file in there if file.is_file()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "what": self.what,
+            "place": self.place,
+            "source": self.source,
+            "sha256": self.hashes() or self.sha256,
+            "licence": self.licence,
+            "input_range": self.input_range,
+            "input_size": self.input_size,
+            "megabytes": None if self.size is None else round(self.size, 1),
+            "paths": [str(path) for path in self.paths],
+            "load": self.load,
+        }
+
+
+def models() -> list[Model]:
+    """All of them: first what is bundled, then what is cached, then what is known."""
+    found = [*_bundled(), *_weights(), *_fetched(), *_from_the_hub()]
+    places = ("bundled", "cached", NOT_HERE)
+    return sorted(found, key=lambda model: places.index(model.place))
+
+
+def find_model(name: str) -> Model:
+    """The model of a name.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    known = models()
+    for model in known:
+        if model.name == name:
+            return model
+    raise CheckpointError(f"There is no model {name!r}; padinv knows {', '.join(model.name for model in known)}.")
+
+
+def _bundled() -> Iterator[Model]:
+    for name, networks in BUNDLED.items():
+        paths = {kind: Path(str(files("padinv") / "assets" / file)) for kind, file in networks.items()}
+        yield Model(
+            name,
+            ", ".join(kind.__name__.removeprefix("PadInv").lower() for kind in paths),
+            "bundled",
+            tuple(paths.values()),
+            "trained for padinv; NOTICE names the pictures",
+            None,
+            OWN_LICENCE,
+            (-1.0, 1.0),
+            max(_resolution(path) for path in paths.values()),
+            f'padinv.Inverter.from_pretrained("{name}")',
+        )
+
+
+def _resolution(path: Path) -> int:
+    metadata, _ = read_tensors(path)
+    return int(parse_description(metadata[METADATA_KEY], str(path))["config"]["resolution"])
+
+
+def _weights() -> Iterator[Model]:
+    """Networks of others that losses and alignment ask for."""
+    backbones = {"alexnet": "alex", "vgg16": "vgg", "squeezenet": "squeeze"}
+    for name, net in backbones.items():
+        use = f'padinv.losses.PerceptualLoss("{net}")'
+        yield _entry(name, f"convolutions of {name}, ImageNet, for LPIPS", lpips_backbone(net), use)
+    yield _entry("buffalo_l", "face detector and recognition", face_pack(), "padinv.losses.IdentityLoss(), --align")
+
+
+def _entry(name: str, what: str, weights: Weights, use: str) -> Model:
+    path = weights.folder / weights.filename
+    place, paths = NOT_HERE, ()
+    if weights.bundled is not None:
+        place, path = "bundled", weights.resolve()
+    elif path.exists():
+        place = "cached"
+    return Model(
+        name,
+        what,
+        place,
+        paths if place == NOT_HERE else (path,),
+        weights.url,
+        weights.hash_prefix and f"{weights.hash_prefix}…",
+        weights.licence,
+        weights.input_range,
+        weights.input_size,
+        use,
+        weights.megabytes,
+    )
+
+
+def _fetched() -> Iterator[Model]:
+    """Checkpoints from ``https://…``, whose names in the cache begin with their SHA-256."""
+    folder = cache_folder()
+    for path in sorted(folder.glob("*-*")) if folder.is_dir() else ():
+        digest, _, name = path.name.partition("-")
+        if len(digest) == 16 and path.is_file() and not path.name.endswith((".part", ".lock")):
+            yield Model(name, "fetched checkpoint", "cached", (path,), "https://…", f"{digest}…", load=f'"{path}"')
+
+
+def _from_the_hub() -> Iterator[Model]:
+    """Repositories in huggingface_hub's cache that hold a model of padinv's."""
+    try:
+        from huggingface_hub import scan_cache_dir
+        from huggingface_hub.errors import CacheNotFound
+    except ImportError:
+        return
+    try:
+        repositories = scan_cache_dir().repos
+    except (CacheNotFound, OSError):
+        return
+    for repository in sorted(repositories, key=lambda each: str(each.repo_id)):
+        for revision in sorted(repository.revisions, key=lambda each: str(each.commit_hash)):
+            there = {file.file_name: Path(file.file_path) for file in revision.files}
+            ours = [there[name] for name in HUB_FILES.values() if name in there]
+            if not ours or not all(is_safetensors(path) for path in ours):
+                continue
+            name = f"hf://{repository.repo_id}"
+            try:
+                size = max(_resolution(path) for path in ours)
+            except (PadInvError, KeyError, TypeError, ValueError, OSError):
+                continue  # someone else's file of this name
+            yield Model(
+                name,
+                ", ".join(path.stem for path in ours),
+                "cached",
+                tuple(ours),
+                f"the Hugging Face Hub, {str(revision.commit_hash)[:12]}",
+                None,
+                "see its model card",
+                (-1.0, 1.0),
+                size,
+                f'padinv.Inverter.from_pretrained("{name}")',
+            )

@@ -1,0 +1,73 @@
+"""The command that lists models by name: what is bundled, what a cache holds, and what can be fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from padinv.checkpoints.registry import Model, find_model, models
+from padinv.exceptions import printable
+from padinv.options import Command, option
+
+
+@dataclass
+class Models(Command):
+    """List the models that padinv knows by name, or tell all about one.
+
+    Args:
+        name: of a model.
+        json: print JSON.
+    """
+
+    name: str | None = option(nargs="?", metavar="NAME")
+    json: bool = option(False)
+
+    def run(self) -> int:
+        """Prints them."""
+        found = models() if self.name is None else [find_model(self.name)]
+        if self.json:
+            told = [model.as_json() for model in found]
+            print(json.dumps(told[0] if self.name else told, indent=2, ensure_ascii=False))
+            return 0
+        print(*map(printable, table(found) if self.name is None else details(found[0])), sep="\n")
+        return 0
+
+
+def table(found: Sequence[Model]) -> list[str]:
+    """A line for each model, in columns."""
+    rows = [("name", "where", "px", "MB", "what", "licence")]
+    for model in found:
+        size, side = model.size, model.input_size
+        rows.append(
+            (
+                model.name,
+                model.place,
+                "–" if side is None else str(side),
+                "–" if size is None else f"{size:.1f}",
+                model.what,
+                model.licence,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def details(model: Model) -> list[str]:
+    """All about one model, a line for each fact; the SHA-256 of files are computed."""
+    span, size = model.input_range, model.size
+    where = "not on this machine; it is fetched when it is asked for" if model.place == "known" else model.place
+    facts = [
+        ("name", model.name),
+        ("what", model.what),
+        ("where", where),
+        *(("file", str(path)) for path in model.paths),
+        ("source", model.source),
+        *(("sha256", f"{digest} {name}") for name, digest in model.hashes().items()),
+        *([("sha256", f"{model.sha256} as its publisher states")] if model.sha256 and not model.paths else []),
+        ("licence", model.licence),
+        *([("images", f"{model.input_size} px, values in [{span[0]:g}, {span[1]:g}]")] if span else []),
+        *([("size", f"{size:.1f} MB")] if size is not None else []),
+        ("load with", model.load),
+    ]
+    return [f"{name + ':':<11}{text}" for name, text in facts]
