@@ -28,7 +28,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The slow tests: two processes, compiled networks, ten thousand damaged files."""
-    session.install(".[editing,export,faces,hub,lmdb,tensorboard,video,test]")
+    session.install(".[app,editing,export,faces,hub,lmdb,tensorboard,video,test]")
+    session.install("playwright", "axe-playwright-python")  # for the studio's page, where there is a Chromium
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
         "go from one photograph to the next, as GIF or MP4",
     ),
     "directions": ("padinv.commands.directions:Directions.main", "find, list and draw directions of editing"),
+    "app": ("padinv.commands.app:App.main", "open the studio, a page in the browser"),
     "show": ("padinv.commands.photographs:Show.main", "draw codes, rings around feature maps"),
     "evaluate": ("padinv.commands.evaluate:Evaluate.main", "measure reconstructions, of any method"),
     "export": ("padinv.commands.export:Export.main", "write networks as files that run without padinv"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,6 +104,14 @@ def test_several_handles_and_no_padding(generator: Generator) -> None:
     assert steps[-1].code.padding is None
     assert len(steps[-1].handles) == 2
     assert steps[0].distances == (5.0, 0.0)
+
+
+def test_features_move_with_the_padding(generator: Generator, code: InversionCode) -> None:
+    code = replace(code, features={16: 0.1 * torch.randn(1, 8, 16, 16)})
+    *_, last = drag_steps(code, generator, [HANDLE], [TARGET], steps=2)
+    assert not torch.equal(last.code.named_tensors()["features_16"], code.named_tensors()["features_16"])
+    *_, last = drag_steps(code, generator, [HANDLE], [TARGET], steps=2, padding=False)
+    assert torch.equal(last.code.named_tensors()["features_16"], code.named_tensors()["features_16"])
 
 
 def test_it_ends_where_there_is_nothing_to_do(generator: Generator, code: InversionCode) -> None:

@@ -1,0 +1,57 @@
+"""``padinv app``: the studio, a page in the browser."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from padinv.exceptions import ConfigError
+from padinv.options import Command, check_options, option, whole_number
+
+
+@dataclass
+class App(Command):
+    """Open the studio: inversion and editing on a page in the browser.
+
+    Args:
+        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
+        host: address to listen at; 0.0.0.0 lets other machines in.
+        port: to listen at; 0 takes a free one.
+        share: make a public address, through gradio's servers.
+        device: cpu, cuda, cuda:N or mps (default: a CUDA device if there is one).
+        upload: the largest file that a visitor may send, in megabytes.
+        pixels: the largest picture in it, in megapixels.
+        waiting: requests that may wait.
+    """
+
+    model: str = option("congress64")
+    host: str = option("127.0.0.1")
+    port: int = option(7860, whole_number(0, 65535), metavar="N")
+    share: bool = option(False)
+    device: str | None = option(None)
+    upload: int = option(20, whole_number(1, 1000), metavar="MB", group="limits")
+    pixels: int = option(40, whole_number(1, 89), metavar="MP", group="limits")
+    waiting: int = option(64, whole_number(1, 10_000), metavar="N", group="limits")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.host:
+            raise ConfigError("--host must be an address, such as 127.0.0.1, and is empty.")
+
+    def run(self) -> int:
+        """Serves until Ctrl+C."""
+        from padinv.app.server import LOOPBACK, check_gradio, serve
+
+        check_gradio()
+        from padinv.app import Limits, Studio
+
+        limits = Limits(megabytes=self.upload, megapixels=self.pixels, waiting=self.waiting)
+        studio = Studio.open(self.model, self.device, limits)
+        if self.share or self.host not in LOOPBACK:
+            print("padinv: others can open this page, which asks for no password.", file=sys.stderr)
+        serve(studio, self.host, self.port, self.share, ready=self.tell)
+        return 0
+
+    def tell(self, address: str) -> None:
+        """Says where the page is."""
+        print(f"The studio is at {address} (Ctrl+C ends it).", flush=True)

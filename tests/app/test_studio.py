@@ -1,0 +1,103 @@
+"""What the studio does with photographs, apart from any page."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from padinv import Inverter
+from padinv.app import Limits, Studio
+from padinv.app.studio import LONGEST, SHOWN, error_map, located, picture
+from padinv.exceptions import DataError, PadInvError
+
+
+def test_a_photograph_becomes_a_sitting(studio: Studio, upload: Path) -> None:
+    sitting = studio.invert(studio.read(upload))
+    expected = studio.inverter.invert(upload)
+    assert torch.equal(sitting.code.w_plus, expected.code.w_plus)
+    assert sitting.inversion.crop[0].quad[0] == (10.0, 0.0)
+    numbers = studio.measure(sitting.inversion.images, sitting.target)
+    assert numbers["mse"] == pytest.approx(float((sitting.inversion.images - sitting.target).square().mean()), rel=1e-4)
+
+
+def test_refinement_goes_on_in_rounds_and_can_end_behind_any(studio: Studio, photograph: Image.Image) -> None:
+    start = studio.invert(photograph)
+    rounds = list(studio.refined(start, 25))
+    assert [each.rounds for each in rounds] == [1, 2], "25 steps are two rounds of 20"
+    errors = [studio.measure(each.inversion.images, each.target)["mse"] for each in (start, *rounds)]
+    assert errors == sorted(errors, reverse=True)
+    assert start.rounds == 0
+    assert len(list(studio.refined(start, 10_000))) == 2, "the limit is 40 steps"
+    again = next(studio.refined(rounds[0], 20))
+    torch.testing.assert_close(again.code.w_plus, rounds[1].code.w_plus)
+
+
+def test_what_is_shown(studio: Studio, photograph: Image.Image) -> None:
+    sitting = studio.invert(photograph)
+    assert picture(sitting.inversion.images).size == (SHOWN, SHOWN)
+    frame = located(sitting)
+    assert frame.size == (512, 341)
+    assert frame.getpixel((85, 170)) == (232, 17, 45)  # the left edge of the square, at 10 of 60 px
+    heat, most = error_map(sitting)
+    assert heat.size == (SHOWN, SHOWN)
+    assert 0 < most <= 2
+
+
+def test_bounds_of_an_upload(studio: Studio, tmp_path: Path) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(1_100_000))
+    with pytest.raises(DataError, match=r"large\.bin has 1 MB, and 1 are the most: make it smaller"):
+        studio.read(large)
+    Image.new("1", (2000, 1500)).save(tmp_path / "wide.png")
+    with pytest.raises(DataError, match=r"wide\.png has 3 megapixels, and 2 are the most: resize it"):
+        studio.read(tmp_path / "wide.png")
+    Image.new("RGB", (LONGEST + 100, 50), "teal").save(tmp_path / "long.png")
+    assert studio.read(tmp_path / "long.png").width == LONGEST
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + bytes(40), b"GIF89a\xff\xff\xff\xff"]
+)
+def test_a_bad_upload_is_one_sentence(studio: Studio, tmp_path: Path, content: bytes) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.png cannot be read"):
+        studio.read(bad)
+    with pytest.raises(DataError, match="There is no photograph yet"):
+        studio.read(None)
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        studio.read(tmp_path / "gone.png")
+
+
+def test_a_photograph_without_a_face(studio: Studio, photograph: Image.Image) -> None:
+    blind = Inverter(
+        studio.inverter.encoder,
+        studio.inverter.generator,
+        device="cpu",
+        detector=lambda _: torch.zeros(0, 5, 2),
+        keep_memory=False,
+    )
+    with pytest.raises(DataError, match="No face was found in The photograph"):
+        Studio(blind).invert(photograph, align=True)
+
+
+def test_the_bundled_model_and_its_portraits(tmp_path: Path) -> None:
+    studio = Studio.open("congress64", "cpu", Limits(steps=20))
+    assert list(studio.directions) == ["gender", "birth_year"]
+    assert all(lowest < 0 < highest for lowest, highest in studio.ranges.values())
+    assert studio.rings == [4, 8, 16, 32]
+    paths = studio.examples(tmp_path)
+    assert len(paths) == 6
+    assert [studio.read(path).size for path in paths] == [(64, 64)] * 6
+
+
+def test_a_model_without_directions_takes_those_of_sefa(studio: Studio) -> None:
+    again = Studio.open(studio.model, "cpu")
+    assert list(again.directions) == list(studio.directions)
+    assert len(again.directions) == 3
+    with pytest.raises(PadInvError), warnings.catch_warnings():
+        Studio.open("no-such-model", "cpu")
