@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -33,8 +30,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
     need_gradio()
-    with studio_server(home) as (address, _):
+    with studio_server(home) as (address, process):
         yield address
+    assert process.returncode == 0, "it ends at SIGTERM"
+    assert list((home / "tmp").glob("padinv-studio-*")) == [], "and leaves nothing"
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +85,8 @@ def test_every_tab(window: Any, address: str) -> None:
     slider.focus()
     for _ in range(15):
         page.keyboard.press("ArrowRight")  # by keyboard: 1.5
-    after = visitor.changed("Edited", str(before))
     page.get_by_text("birth_year +1.5: towards").wait_for()
+    after = visitor.changed("Edited", str(before))
     keep(visitor, "edit")
     visitor.press("Paste back into the photograph")
     visitor.picture("The photograph with the edit")
@@ -143,7 +142,9 @@ def test_every_tab(window: Any, address: str) -> None:
 
     visitor.open("Compare")
     visitor.press("Compare")
-    page.get_by_role("cell", name="the best: padding, 200 steps").wait_for()
+    page.get_by_role("cell", name="with padding, 60 steps").wait_for()
+    if os.environ.get("PADINV_TEST_SCREENSHOTS"):  # the last takes longest
+        page.get_by_role("cell", name="the best: padding, 200 steps").wait_for()
     keep(visitor, "compare")
     assert visitor.complaints == []
 
@@ -257,23 +258,9 @@ def test_only_this_machine_and_only_its_own_files(address: str, home: Path) -> N
         refused.value.close()
 
 
-def test_nothing_is_left(home: Path, address: str, tmp_path: Path) -> None:
-    """Everything that the server has written is in its temporary folder, which goes away with it."""
-    own = [path for path in home.rglob("*") if path.is_file() and "tmp/padinv-studio-" not in path.as_posix()]
-    assert [path for path in own if path.suffix != ".pyc"] == []
-    (tmp_path / "home").mkdir()
-    with studio_server(tmp_path / "home") as (other, process):
-        fetch(other)
-        assert list((tmp_path / "home" / "tmp").glob("padinv-studio-*"))
-        start = time.monotonic()
-    assert time.monotonic() - start < 20
-    assert process.returncode == 0
-    assert list((tmp_path / "home" / "tmp").glob("padinv-studio-*")) == []
-
-
-def test_a_port_that_is_taken(address: str) -> None:
-    port = address.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "padinv", "app", "--port", port]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 1
-    assert f"--port {port} cannot be listened at" in result.stderr
+def test_everything_is_written_into_the_temporary_folder(home: Path, address: str) -> None:
+    """That it goes away with the server is seen to where the server ends, in ``address``."""
+    fetch(address)
+    assert list((home / "tmp").glob("padinv-studio-*"))
+    written = [path for path in home.rglob("*") if path.is_file() and "tmp/padinv-studio-" not in path.as_posix()]
+    assert [path for path in written if path.suffix != ".pyc"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from typing import Any
 
 import pytest
@@ -36,9 +37,22 @@ def test_without_gradio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr().err == 'padinv: padinv app needs gradio: pip install "padinv[app]".\n'
 
 
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("padinv.app.server.check_gradio", lambda: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["app", "--port", str(port)]) == 1
+    assert f"--port {port} cannot be listened at" in capsys.readouterr().err
+    assert main(["app", "--host", "192.0.2.1"]) == 1  # an address of nobody's
+    assert "--host 192.0.2.1 --port 7860 cannot be listened at" in capsys.readouterr().err
+
+
 def test_what_it_starts_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     started: list[Any] = []
     monkeypatch.setattr("padinv.app.server.check_gradio", lambda: None)
+    monkeypatch.setattr("padinv.app.server.free_port", lambda host, port: port)
     monkeypatch.setattr("padinv.app.server.serve", lambda *args, **options: started.append((args, options)))
     monkeypatch.setattr("padinv.app.Studio.open", lambda *args: args)
     assert main(["app", "--device", "cpu", "--pixels", "5"]) == 0

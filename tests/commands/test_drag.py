@@ -82,3 +82,11 @@ def test_a_mask_that_is_no_picture(
     (tmp_path / "mask.png").write_text("not a picture")
     assert padinv("drag", photographs / A, *POINT, "--mask", tmp_path / "mask.png", "-o", tmp_path / "out") == 1
     assert "mask.png cannot be read" in capsys.readouterr().err
+
+
+def test_a_saved_code_is_dragged_too(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+    assert padinv("invert", photographs / A, "-o", tmp_path / "codes") == 0
+    code = tmp_path / "codes" / "codes" / "a.safetensors"
+    assert padinv("drag", code, *POINT, "--steps", "1", "--no-padding", "-o", tmp_path / "out") == 0
+    assert records(tmp_path / "out")[0]["steps"] == 1
+    assert size(tmp_path / "out" / "grids" / "a.png") == (2 * 132 + 4, 136)  # reconstruction and result

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gradio as gr
 from PIL import Image
@@ -29,6 +29,9 @@ from padinv.app.edits import (
 from padinv.app.studio import ROUND, SHOWN, Sitting, Studio, error_map, located, picture
 from padinv.exceptions import ConfigError, DataError, PadInvError
 from padinv.pictures import mark_points
+
+Renewal: TypeAlias = tuple[Callable[..., Any], list[Any], list[Any]]
+"""What shows a new photograph in a tab: a function, its inputs and its outputs."""
 
 THEME = gr.themes.Default(
     primary_hue="blue",
@@ -132,20 +135,15 @@ class Page:
             with gr.Tab("Transfer"):
                 self.transfer()
             with gr.Tab("Sample"):
-                page.load(*self.sample(), show_progress="hidden")
+                function, inputs, outputs = self.sample()
+                page.load(told(function), inputs, outputs, show_progress="hidden")
             with gr.Tab("Compare"):
                 self.compare()
             for event in arrived:
-                event.then(told(self.renew), self.sitting, [*edited, *dragged], show_progress="hidden")
+                for function, inputs, outputs in (edited, dragged):
+                    event.then(told(function), inputs, outputs, show_progress="hidden")
         page.queue(max_size=self.studio.limits.waiting, api_open=False, default_concurrency_limit=2)
         return page
-
-    def renew(self, sitting: Sitting | None) -> list[Any]:
-        """Shows a new photograph in the tabs that edit it."""
-        if sitting is None:
-            return [None] * 4
-        now = picture(sitting.inversion.images)
-        return [now, now, now, {"background": now, "layers": [], "composite": None}]
 
     def outputs(self, label: str = "Result") -> list[Any]:
         """The picture, remarks, and what to take along."""
@@ -236,8 +234,8 @@ class Page:
         stopped = stop.click(lambda: None, cancels=[refined], queue=False)
         return [arrived, refined, stopped]
 
-    def edit(self) -> list[Any]:
-        """Sliders for directions; returns the picture."""
+    def edit(self) -> Renewal:
+        """Sliders for directions; returns what edits a new photograph as they stand."""
         studio = self.studio
         with gr.Row():
             with gr.Column(scale=2):
@@ -266,7 +264,11 @@ class Page:
         gr.on(triggers, told(change), inputs, outputs, **live)
         reset.click(lambda: [0.0] * len(sliders), None, sliders, **live).then(told(change), inputs, outputs, **live)
         paste.click(told(paste_back), [self.sitting, outputs[2]], pasted)
-        return outputs[:1]
+
+        def renew(sitting: Sitting | None, *given: Any) -> Any:
+            return (None, "", None, "") if sitting is None else change(sitting, *given)
+
+        return renew, inputs, outputs
 
     def direction_slider(self, name: str) -> gr.Slider:
         """A slider along a direction, with a mark where codes were seen along it."""
@@ -285,8 +287,8 @@ class Page:
             )
         return slider
 
-    def drag(self) -> list[Any]:
-        """Points and a mask; returns the picture to click on, and the one to paint on."""
+    def drag(self) -> Renewal:
+        """Points and a mask; returns what shows a new photograph with the points."""
         studio = self.studio
         with gr.Row():
             with gr.Column(scale=2):
@@ -347,7 +349,12 @@ class Page:
             told(go), [self.sitting, points, painting, steps, padding], outputs, show_progress="minimal"
         )
         stop.click(lambda: None, cancels=[running], queue=False)
-        return [outputs[0], click_on, painting]
+
+        def renew(sitting: Sitting | None, text: str) -> Any:
+            now = None if sitting is None else picture(sitting.inversion.images)
+            return draw(sitting, text), now, "", None, "", {"background": now, "layers": [], "composite": None}
+
+        return renew, [self.sitting, points], [click_on, *outputs, painting]
 
     def pick(self, names: Sequence[str]) -> list[gr.State]:
         """A place for each of several photographs, and their sittings."""
@@ -407,7 +414,7 @@ class Page:
             padding = gr.Slider(-2, 3, 1, step=0.1, label="Strength of the padding")
         self.several(names, transfer_edit, [strength, padding])
 
-    def sample(self) -> tuple[Callable[..., Any], list[Any], list[Any]]:
+    def sample(self) -> Renewal:
         """An image out of a number; returns what makes the first one."""
         with gr.Row():
             with gr.Column(scale=2):
@@ -429,7 +436,7 @@ class Page:
         live: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
         gr.on([seed.input, psi.input, mixed.input, other.input, layers.blur], told(show), inputs, outputs, **live)
         following.click(lambda seed: (seed or 0) + 1, seed, seed, **live).then(told(show), inputs, outputs, **live)
-        return told(show), inputs, outputs
+        return show, inputs, outputs
 
     def compare(self) -> None:
         """What padding is for."""

@@ -49,7 +49,7 @@ def serve(
         MissingPackageError: if gradio is not installed.
     """
     check_gradio()
-    port = _free(host, port)
+    port = free_port(host, port)
     with TemporaryDirectory(prefix="padinv-studio-") as folder, _environment(folder), _stopped() as stop:
         from padinv.app.page import CSS, THEME, Page
 
@@ -79,8 +79,12 @@ def serve(
             page.close(verbose=False)
 
 
-def _free(host: str, port: int) -> int:
-    """The port, if it is free; one that is, for 0."""
+def free_port(host: str, port: int) -> int:
+    """The port, if it is free; one that is, for 0.
+
+    Raises:
+        ConfigError: if the address cannot be listened at.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -40,9 +40,10 @@ class App(Command):
 
     def run(self) -> int:
         """Serves until Ctrl+C."""
-        from padinv.app.server import LOOPBACK, check_gradio, serve
+        from padinv.app.server import LOOPBACK, check_gradio, free_port, serve
 
         check_gradio()
+        free_port(self.host, self.port)  # before the model is loaded
         from padinv.app import Limits, Studio
 
         limits = Limits(megabytes=self.upload, megapixels=self.pixels, waiting=self.waiting)
