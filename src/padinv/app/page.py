@@ -240,7 +240,7 @@ class Page:
         with gr.Row():
             with gr.Column(scale=2):
                 sliders = [self.direction_slider(name) for name in studio.directions]
-                layers = gr.Textbox(label="Latents that move, such as 0-5 (empty: those of the direction)", max_lines=1)
+                layers = gr.Textbox("", label="Latents that move, such as 0-5 (empty: those of the direction)", max_lines=1)
                 padding = gr.Checkbox(True, label="The padding moves, too")
                 reset = gr.Button("Back to 0")
             with gr.Column(scale=3):
@@ -295,7 +295,7 @@ class Page:
                 click_on = gr.Image(
                     label="Click: a handle, then its target", alt_text="Click here", interactive=False, buttons=[]
                 )
-                points = gr.Textbox(label="Points, in pixels: 32,46:32,43; 20,30:20,28", max_lines=3)
+                points = gr.Textbox("", label="Points, in pixels: 32,46:32,43; 20,30:20,28", max_lines=3)
                 with gr.Accordion("What may change (paint it; everything if there is no paint)", open=False):
                     painting = gr.ImageEditor(
                         label="Mask",
@@ -356,9 +356,9 @@ class Page:
 
         return renew, [self.sitting, points], [click_on, *outputs, painting]
 
-    def pick(self, names: Sequence[str]) -> list[gr.State]:
-        """A place for each of several photographs, and their sittings."""
-        states = []
+    def pick(self, names: Sequence[str]) -> tuple[list[gr.State], list[Any]]:
+        """A place for each of several photographs; returns their sittings, and the events that bring new ones."""
+        states, arrivals = [], []
         with gr.Row():
             for name in names:
                 with gr.Column(min_width=180):
@@ -369,12 +369,19 @@ class Page:
                     def arrive(path: str | None, name: str = name) -> Sitting | None:
                         return None if path is None else self.studio.invert(self.studio.read(path), name=name)
 
-                    self.arrivals.append(image.change(told(arrive), image, state))
+                    arrivals.append(image.change(told(arrive), image, state))
                     states.append(state)
-        return states
+        return states, arrivals
 
-    def several(self, names: Sequence[str], function: Callable[..., Shown], options: Sequence[Any]) -> None:
+    def several(
+        self,
+        names: Sequence[str],
+        picked: tuple[list[gr.State], list[Any]],
+        function: Callable[..., Shown],
+        options: Sequence[Any],
+    ) -> None:
         """What a tab with several photographs does whenever one of them, or an option, changes."""
+        states, arrivals = picked
         outputs = self.outputs()
 
         def show(*given: Any) -> Any:
@@ -383,9 +390,9 @@ class Page:
                 return None, f"Give {' and '.join(names)}.", None, ""
             return present(function(self.studio, *sittings, *values))
 
-        inputs = [*self.states, *options]
+        inputs = [*states, *options]
         live: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
-        for event in self.arrivals:
+        for event in arrivals:
             event.then(told(show), inputs, outputs, **live)
         changes = [option.blur if isinstance(option, gr.Textbox) else option.input for option in options]
         gr.on(changes, told(show), inputs, outputs, **live)
@@ -393,26 +400,24 @@ class Page:
     def blend(self) -> None:
         """The padding of one photograph, ring by ring, and the latents of another."""
         names = ("contour", "details")
-        self.arrivals: list[Any] = []
-        self.states = self.pick(names)
+        picked = self.pick(names)
         rings = self.studio.rings
         with gr.Row():
             chosen = gr.CheckboxGroup(
                 [(f"{ring} px", ring) for ring in rings], value=rings, label="Rings that are the contour's"
             )
             const = gr.Checkbox(True, label="The constant is the contour's, too")
-            layers = gr.Textbox(label="Latents that are the details', such as 4- (empty: all)", max_lines=1)
-        self.several(names, blend_photographs, [chosen, const, layers])
+            layers = gr.Textbox("", label="Latents that are the details', such as 4- (empty: all)", max_lines=1)
+        self.several(names, picked, blend_photographs, [chosen, const, layers])
 
     def transfer(self) -> None:
         """What was done between two photographs, done to a third."""
         names = ("before", "after", "target")
-        self.arrivals = []
-        self.states = self.pick(names)
+        picked = self.pick(names)
         with gr.Row():
             strength = gr.Slider(-2, 3, 1, step=0.1, label="Strength")
             padding = gr.Slider(-2, 3, 1, step=0.1, label="Strength of the padding")
-        self.several(names, transfer_edit, [strength, padding])
+        self.several(names, picked, transfer_edit, [strength, padding])
 
     def sample(self) -> Renewal:
         """An image out of a number; returns what makes the first one."""
