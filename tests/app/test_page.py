@@ -107,6 +107,7 @@ def test_every_tab(window: Any, address: str) -> None:
     page.get_by_text("What may change").click()
     canvas = page.locator("canvas:visible").first
     page.wait_for_timeout(2000)  # until it can be painted on
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()

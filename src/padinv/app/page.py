@@ -240,7 +240,9 @@ class Page:
         with gr.Row():
             with gr.Column(scale=2):
                 sliders = [self.direction_slider(name) for name in studio.directions]
-                layers = gr.Textbox("", label="Latents that move, such as 0-5 (empty: those of the direction)", max_lines=1)
+                layers = gr.Textbox(
+                    "", label="Latents that move, such as 0-5 (empty: those of the direction)", max_lines=1
+                )
                 padding = gr.Checkbox(True, label="The padding moves, too")
                 reset = gr.Button("Back to 0")
             with gr.Column(scale=3):
