@@ -109,9 +109,9 @@ def test_every_tab(window: Any, address: str) -> None:
     page.wait_for_timeout(2000)  # until it can be painted on
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.62 * box["height"])
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.55 * box["height"], steps=6)
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.72 * box["height"], steps=6)
     page.mouse.up()
     page.wait_for_timeout(500)
     page.get_by_text("What may change").click()
