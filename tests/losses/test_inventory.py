@@ -33,7 +33,7 @@ def test_import_is_light() -> None:
     ("base", "class_name", "options"),
     [
         (ReconstructionLoss, "PixelLoss", {"squared": False}),
-        (ReconstructionLoss, "PerceptualLoss", {"net": "vgg", "weights": "vgg.pth"}),
+        (ReconstructionLoss, "PerceptualLoss", {"net": "vgg", "weights": "vgg.pth", "size": 256}),
         (ReconstructionLoss, "IdentityLoss", {"weights": "antelopev2"}),
         (ReconstructionLoss, "DiscriminatorFeatureLoss", {"discriminator": "congress64", "layers": [0, 1]}),
         (ReconstructionLoss, "WeightedSum", {"losses": [], "weights": [0.5]}),

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from padinv import ImageDataModule
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
@@ -133,6 +134,18 @@ def test_a_dead_position_has_a_finite_gradient() -> None:
     a = images()[0].requires_grad_()
     loss(a, images()[1]).backward()
     assert a.grad.isfinite().all()
+
+
+def test_small_images_can_be_enlarged_first() -> None:
+    a, b = images(32)
+    loss = PerceptualLoss(size=64)
+    larger = [F.interpolate(image, size=(64, 64), mode="bilinear") for image in (a, b)]
+    assert torch.equal(loss(a, b), PerceptualLoss()(*larger))
+    assert torch.equal(loss(*larger), PerceptualLoss()(*larger))  # no smaller than that
+    assert not torch.equal(loss(a, b), PerceptualLoss()(a, b))
+    assert loss.metric_name == "lpips_alex_64px"
+    with pytest.raises(ConfigError, match="number of pixels, not 0"):
+        PerceptualLoss(size=0)
 
 
 def test_other_backbones_report_under_their_own_name(cached: Path) -> None:

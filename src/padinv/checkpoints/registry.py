@@ -164,12 +164,12 @@ def _fetched() -> Iterator[Model]:
 def _from_the_hub() -> Iterator[Model]:
     """Repositories in huggingface_hub's cache that hold a model of padinv's."""
     try:
-        from huggingface_hub import scan_cache_dir
+        from huggingface_hub import constants, scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
     except ImportError:
         return
     try:
-        repositories = scan_cache_dir().repos
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos  # as it is now: its default is that of the import
     except (CacheNotFound, OSError):
         return
     for repository in sorted(repositories, key=lambda each: str(each.repo_id)):

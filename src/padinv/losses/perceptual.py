@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from padinv.exceptions import CheckpointError
+from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses.base import Frozen, ReconstructionLoss
 from padinv.networks.lpips import LPIPS
 
@@ -23,9 +24,12 @@ class PerceptualLoss(ReconstructionLoss):
     Args:
         net: the backbone.
         weights: a file with the backbone's weights, in torchvision's format, instead of those.
+        size: side in pixels to which smaller images are enlarged first, bilinearly. AlexNet looks at every fourth pixel
+            alone: what is optimized against it at 64 px gets a grain that it does not see, and enlarged to 256 px less.
 
     Attributes:
-        metric_name: ``lpips`` with AlexNet, as the field reports it; ``lpips_vgg`` and ``lpips_squeeze``.
+        metric_name: ``lpips`` with AlexNet, as the field reports it; ``lpips_vgg``, ``lpips_alex_256px`` and so on for
+            anything else.
 
     Raises:
         ConfigError: if there is no such backbone.
@@ -36,8 +40,12 @@ class PerceptualLoss(ReconstructionLoss):
 
     metric_name: ClassVar[str | None] = "lpips"
 
-    def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", weights: str | None = None) -> None:
+    def __init__(
+        self, net: Literal["alex", "vgg", "squeeze"] = "alex", weights: str | None = None, size: int | None = None
+    ) -> None:
         super().__init__()
+        if size is not None and size < 1:
+            raise ConfigError(f"size of PerceptualLoss is a number of pixels, not {size}.")
         from padinv.checkpoints.weights import lpips_backbone, lpips_heads, read_state_dict
 
         path = lpips_backbone(net).resolve(weights)
@@ -46,8 +54,10 @@ class PerceptualLoss(ReconstructionLoss):
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not hold the backbone {net!r} of LPIPS: {error}") from error
         self.lpips = Frozen(network)
-        if net != "alex":
-            self.metric_name = f"lpips_{net}"  # type: ignore[misc]  # the class's is the usual one
+        self.size = size
+        if net != "alex" or size is not None:
+            name = f"lpips_{net}" + (f"_{size}px" if size else "")
+            self.metric_name = name  # type: ignore[misc]  # the class's is the usual one
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
@@ -57,5 +67,9 @@ class PerceptualLoss(ReconstructionLoss):
         """Measures every image by itself: (B,)."""
         network: LPIPS = self.lpips.network  # type: ignore[assignment]
         with torch.no_grad():
-            expected = network.unit_features(target)
-        return network.compare(network.unit_features(reconstruction), expected)
+            expected = network.unit_features(self._enlarged(target))
+        return network.compare(network.unit_features(self._enlarged(reconstruction)), expected)
+
+    def _enlarged(self, images: Tensor) -> Tensor:
+        smaller = self.size is not None and max(images.shape[-2:]) < self.size
+        return F.interpolate(images, size=(self.size, self.size), mode="bilinear") if smaller else images
