@@ -71,5 +71,6 @@ class PerceptualLoss(ReconstructionLoss):
         return network.compare(network.unit_features(self._enlarged(reconstruction)), expected)
 
     def _enlarged(self, images: Tensor) -> Tensor:
-        smaller = self.size is not None and max(images.shape[-2:]) < self.size
-        return F.interpolate(images, size=(self.size, self.size), mode="bilinear") if smaller else images
+        if self.size is None or max(images.shape[-2:]) >= self.size:
+            return images
+        return F.interpolate(images, size=(self.size, self.size), mode="bilinear")
