@@ -19,6 +19,7 @@ from padinv.checkpoints.pair import hub_repository
 from padinv.cli import main
 from padinv.commands.models import Models
 from padinv.commands.push import Push
+from padinv.editing import load_directions
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub, of httpx
@@ -152,6 +153,15 @@ def test_a_hub_that_refuses(
     ):
         assert part in error
     assert (run_folder / "hub" / "generator.safetensors").is_file()
+
+
+def test_directions_go_along(hub: Hub, model: Path, directions_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["push", str(model), "me/small", "-o", str(out), "--images", "congress64-val", "--device", "cpu"]
+    assert main([*words, "--directions", "congress64"]) == 1  # those of another generator
+    assert main([*words, "--directions", str(directions_file)]) == 0
+    assert list(load_directions("hf://me/small")) == ["sefa-0", "sefa-1", "sefa-2", "sefa-3"]
+    assert list(load_directions(out)) == list(load_directions("me/small"))
 
 
 def test_a_folder_without_a_hub(

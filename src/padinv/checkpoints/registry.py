@@ -6,8 +6,9 @@ Entries exist only for what can be checked: a file that is here, or an address t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class Model:
             :meth:`hashes` tells.
         licence: the terms of its use, as stated by who publishes it.
         input_range: of its images.
-        input_size: side of its images in pixels; the smallest if there is a choice.
+        input_size: side of its images in pixels.
         load: the Python or the option that uses it.
+        megabytes: what would be fetched, if its publisher states it.
+        smallest: whether it takes larger images, too.
     """
 
     name: str
@@ -49,7 +52,8 @@ class Model:
     input_range: tuple[float, float] | None = None
     input_size: int | None = None
     load: str = ""
-    megabytes: float | None = field(default=None)
+    megabytes: float | None = None
+    smallest: bool = False
 
     @property
     def size(self) -> float | None:
@@ -126,8 +130,21 @@ def _weights() -> Iterator[Model]:
     backbones = {"alexnet": "alex", "vgg16": "vgg", "squeezenet": "squeeze"}
     for name, net in backbones.items():
         use = f'padinv.losses.PerceptualLoss("{net}")'
-        yield _entry(name, f"convolutions of {name}, ImageNet, for LPIPS", lpips_backbone(net), use)
+        entry = _entry(name, f"convolutions of {name}, ImageNet, for LPIPS", lpips_backbone(net), use)
+        yield replace(entry, smallest=True)
     yield _entry("buffalo_l", "face detector and recognition", face_pack(), "padinv.losses.IdentityLoss(), --align")
+    package = find_spec("mtcnnruntime")
+    networks = sorted(Path(str(package.origin)).parent.rglob("*.onnx")) if package else []
+    yield Model(
+        "mtcnn",
+        "face detector",
+        "cached" if networks else NOT_HERE,
+        tuple(networks),
+        "the package mtcnn-runtime",
+        licence="Apache-2.0 (mtcnn-runtime)",
+        input_range=(-1.0, 1.0),
+        load="--align --detector mtcnn",
+    )
 
 
 def _entry(name: str, what: str, weights: Weights, use: str) -> Model:

@@ -43,7 +43,7 @@ def table(found: Sequence[Model]) -> list[str]:
             (
                 model.name,
                 model.place,
-                "–" if side is None else str(side),
+                "–" if side is None else f"{side}{'+' * model.smallest}",
                 "–" if size is None else f"{size:.1f}",
                 model.what,
                 model.licence,
@@ -56,6 +56,7 @@ def table(found: Sequence[Model]) -> list[str]:
 def details(model: Model) -> list[str]:
     """All about one model, a line for each fact; the SHA-256 of files are computed."""
     span, size = model.input_range, model.size
+    side = "" if model.input_size is None else f"{model.input_size} px{' and more' * model.smallest}, "
     where = "not on this machine; it is fetched when it is asked for" if model.place == "known" else model.place
     facts = [
         ("name", model.name),
@@ -66,7 +67,7 @@ def details(model: Model) -> list[str]:
         *(("sha256", f"{digest} {name}") for name, digest in model.hashes().items()),
         *([("sha256", f"{model.sha256} as its publisher states")] if model.sha256 and not model.paths else []),
         ("licence", model.licence),
-        *([("images", f"{model.input_size} px, values in [{span[0]:g}, {span[1]:g}]")] if span else []),
+        *([("images", f"{side}values in [{span[0]:g}, {span[1]:g}]")] if span else []),
         *([("size", f"{size:.1f} MB")] if size is not None else []),
         ("load with", model.load),
     ]

@@ -46,6 +46,7 @@ class Push(Command):
         repository: where to; without it the folder is written, and nothing is sent.
         output: folder for what is sent (default: hub in the run's folder, or ./NAME).
         generator: the generator, if the run does not name it.
+        directions: of editing, which go along (default: those of the model, if it has some).
         images: photographs to measure on and to show; more than once for several (default: the run's of validation).
         data: the pictures that the model was trained on, in your words.
         licence: its identifier, such as apache-2.0.
@@ -59,6 +60,7 @@ class Push(Command):
     repository: str | None = option(read=repository, nargs="?", metavar="OWNER/NAME")
     output: Path | None = option(None, folder, flags=("-o", "--output"), metavar="OUT", group="model")
     generator: str | None = option(None, metavar="FILE", group="model")
+    directions: str | None = option(None, metavar="FILE", group="model")
     images: list[str] = option([], metavar="PHOTOS", group="card")
     data: str | None = option(None, metavar="TEXT", group="card")
     licence: str | None = option(None, metavar="ID", group="card")
@@ -99,6 +101,7 @@ class Push(Command):
             else:
                 told = "there are no photographs to measure on, so that the card has no results: give --images."
                 print(f"padinv: {told}", file=sys.stderr)
+            self._add_directions(inverter, target)
             write_model(
                 target,
                 inverter,
@@ -112,6 +115,19 @@ class Push(Command):
         except OSError as error:
             raise ConfigError(f"{target} cannot be written ({error.strerror or error}): give --output.") from error
         return target
+
+    def _add_directions(self, inverter: Inverter, target: Path) -> None:
+        """Writes the directions that were named, or else those that the model itself has."""
+        from padinv.editing import load_directions, save_directions
+        from padinv.editing.direction_files import FILE_NAME
+
+        try:
+            found = load_directions(self.directions or self.source, inverter.generator)
+        except CheckpointError:
+            if self.directions is not None:
+                raise
+        else:
+            save_directions(found.values(), target / FILE_NAME)
 
     def _load(self, given: Path) -> tuple[Inverter, Path | None, dict[str, Any]]:
         """The model, the run's folder and its config, where the source is a run."""
@@ -279,13 +295,14 @@ def upload(source: Path, to: str, *, private: bool = False, message: str | None 
     from padinv.checkpoints.pair import FILES
     from padinv.checkpoints.weights import reason
     from padinv.commands.card import CARD, SHEET
+    from padinv.editing.direction_files import FILE_NAME
 
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
         raise MissingPackageError("padinv push needs huggingface_hub: pip install huggingface_hub") from error
     address(source / CARD, f"hf://{to}")
-    api, sent = HfApi(), [CONFIG, RUN_CONFIG, RESULTS, CARD, SHEET, *FILES.values()]
+    api, sent = HfApi(), [CONFIG, RUN_CONFIG, RESULTS, CARD, SHEET, FILE_NAME, *FILES.values()]
     try:
         url = api.create_repo(to, exist_ok=True, private=private or None)  # None: as the owner has set
         api.upload_folder(

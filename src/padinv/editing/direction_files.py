@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from padinv.checkpoints import fingerprint
+from padinv.checkpoints.cache import fetch_from_hub
 from padinv.checkpoints.native import is_safetensors, read_described, save_tensors
+from padinv.checkpoints.pair import hub_repository
 from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.editing.imported import import_directions
@@ -72,8 +74,9 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
     """Reads the directions of a file.
 
     Args:
-        source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder with such a
-            ``directions.safetensors``, or what other tools wrote (:func:`import_directions`).
+        source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder or a repository
+            (``hf://owner/name``) with such a ``directions.safetensors``, or what other tools wrote
+            (:func:`import_directions`).
         generator: that they must be for, or its fingerprint. Not checked if not given, or if a direction does not know
             its own.
 
@@ -107,6 +110,8 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
 
 
 def _resolve(source: PathLike) -> Path:
+    if (repository := hub_repository(source)) is not None:
+        return fetch_from_hub(repository, FILE_NAME)
     path = Path(source).expanduser()
     if (path / FILE_NAME).is_file():
         return path / FILE_NAME
