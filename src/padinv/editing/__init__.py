@@ -8,6 +8,7 @@ from padinv.editing.imported import import_boundary, import_directions
 from padinv.editing.layers import Layers, parse_layers
 from padinv.editing.linear import linear
 from padinv.editing.seen import remarks, seen_range
+from padinv.editing.transport import transport
 from padinv.editing.unsupervised import ganspace, sefa
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "seen_range",
     "sefa",
     "transfer",
+    "transport",
     "truncate",
 ]

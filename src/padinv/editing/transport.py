@@ -1,0 +1,120 @@
+"""Carries rings along when latents are edited.
+
+A ring was predicted for the photograph: it goes on where the map inside ends. An edit of the latents changes the map,
+and its style, but not the ring, and a border appears between them that the convolution sees. The change has a closed
+form. With x·s the modulated input of a padded convolution before the edit and x'·s' after it, and with e(·) the map
+continued by its outermost pixels for one pixel, the ring becomes
+
+    r' = r + e(x'·s') - e(x·s),  or  r' = r · |e(x'·s')| / |e(x·s)|  by channel.
+
+Resolutions go in order, since a moved ring moves all maps behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padinv.codes import InversionCode, PaddingCode
+from padinv.editing.combining import broadcast
+from padinv.exceptions import ConfigError
+from padinv.networks import Generator
+from padinv.ops import map_to_ring
+
+Transport: TypeAlias = Literal["add", "scale"]
+
+Rings: TypeAlias = dict[int, Tensor]
+Change: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
+"""What becomes of the ring at R px around the modulated map (B, C, R, R)."""
+
+
+@torch.no_grad()
+def transport(
+    code: InversionCode, edited: InversionCode, generator: Generator, how: Transport = "add"
+) -> InversionCode:
+    """Moves an edited code's rings as the edit has moved what lies inside of them.
+
+    Args:
+        code: before the edit, of 1 or B images.
+        edited: after it; its latents have moved, and perhaps more.
+        generator: that the codes are for.
+        how: "add" adds the change of the border to the ring; "scale" multiplies each channel of the ring by the change
+            of the border's root mean square.
+
+    Returns:
+        The edited code with moved rings; itself if it has none.
+
+    Raises:
+        ConfigError: if the codes do not go together or are not this generator's, have rings at different resolutions,
+            or there is no such way.
+
+    >>> generator = Generator(8, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 4, 8: 4})
+    >>> code = InversionCode(torch.randn(1, 4, 8), PaddingCode(None, {4: torch.randn(1, 4, 20)}))
+    >>> moved = transport(code, replace(code, w_plus=code.w_plus + 1), generator)
+    >>> torch.equal(moved.padding.rings[4], code.padding.rings[4]), moved.padding.padded_resolutions
+    (False, [4])
+    """
+    if how not in get_args(Transport):
+        raise ConfigError(f"how must be one of {', '.join(get_args(Transport))}, not {how!r}.")
+    code, edited = broadcast(code=code, edited=edited)
+    if edited.padding is None or not edited.padding.rings:
+        return edited
+    before, after = ([] if one.padding is None else one.padding.padded_resolutions for one in (code, edited))
+    if before != after:
+        raise ConfigError(f"The codes have rings at {before} and {after} px: give one code before and after an edit.")
+    borders: Rings = {}
+    rings: Rings = {}
+
+    def remember(resolution: int, modulated: Tensor, ring: Tensor) -> Tensor:
+        borders[resolution] = _border(modulated)
+        return ring
+
+    def move(resolution: int, modulated: Tensor, ring: Tensor) -> Tensor:
+        old, new = borders[resolution], _border(modulated)
+        rings[resolution] = ring + (new - old) if how == "add" else ring * (_size(new) / _size(old))
+        return rings[resolution]
+
+    for one, change in ((code, remember), (edited, move)):
+        with _changing(generator, change):
+            generator.synthesis(*one.parts)
+    return replace(edited, padding=PaddingCode(edited.padding.const, rings))
+
+
+def _border(modulated: Tensor) -> Tensor:
+    """The ring (B, C, 4R + 4) that continues a map (B, C, R, R) by its outermost pixels."""
+    return map_to_ring(F.pad(modulated, (1, 1, 1, 1), mode="replicate"))
+
+
+def _size(ring: Tensor) -> Tensor:
+    """Root mean square of each channel, (B, C, 1)."""
+    return ring.square().mean(dim=2, keepdim=True).sqrt() + 1e-8
+
+
+@contextmanager
+def _changing(generator: Generator, change: Change) -> Iterator[None]:
+    """Changes the rings whenever the generator runs inside the context."""
+
+    def hook(resolution: int, conv: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if options.get("ring") is None:
+            return None
+        x, w = args
+        style: Any = conv.style
+        modulated = x * style(w)[:, :, None, None]
+        return args, {**options, "ring": change(resolution, modulated, options["ring"])}
+
+    handles = []
+    for name, block in generator.synthesis.blocks.items():
+        conv: Any = block.conv
+        handles.append(conv.register_forward_pre_hook(partial(hook, int(name)), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
