@@ -5,7 +5,7 @@ and its style, but not the ring, and a border appears between them that the conv
 form. With x·s the modulated input of a padded convolution before the edit and x'·s' after it, and with e(·) the map
 continued by its outermost pixels for one pixel, the ring becomes
 
-    r' = r + e(x'·s') - e(x·s),  or  r' = r · |e(x'·s')| / |e(x·s)|  by channel.
+    r' = r + e(x'·s') - e(x·s),  or  r' = r · |e(x'·s')| / |e(x·s)|.
 
 Resolutions go in order, since a moved ring moves all maps behind it.
 """
@@ -45,8 +45,8 @@ def transport(
         code: before the edit, of 1 or B images.
         edited: after it; its latents have moved, and perhaps more.
         generator: that the codes are for.
-        how: "add" adds the change of the border to the ring; "scale" multiplies each channel of the ring by the change
-            of the border's root mean square.
+        how: "add" adds the change of the border to the ring; "scale" multiplies the ring by the change of the border's
+            root mean square, over all channels: that of a single one may be next to nothing before the edit.
 
     Returns:
         The edited code with moved rings; itself if it has none.
@@ -93,8 +93,8 @@ def _border(modulated: Tensor) -> Tensor:
 
 
 def _size(ring: Tensor) -> Tensor:
-    """Root mean square of each channel, (B, C, 1)."""
-    return ring.square().mean(dim=2, keepdim=True).sqrt() + 1e-8
+    """Root mean square of a ring (B, C, 4R + 4), as (B, 1, 1)."""
+    return ring.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-8
 
 
 @contextmanager
