@@ -282,6 +282,27 @@ def test_features_learn(build: Any, picture_folder: Path, tmp_path: Path) -> Non
     assert not torch.allclose(module.reconstruct(code), module.generator.synthesis(code.w_plus, code.padding))
 
 
+def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
+    build: Any, picture_folder: Path, tmp_path: Path
+) -> None:
+    options = {"encoder": partial(ENCODER, feature_resolutions=[16]), "cycle": 0.5, "lambda_feat": 0.1}
+    straight = build(**options)
+    _, uninterrupted = fit(straight, picture_folder, steps=4)
+    assert all(metrics["loss/cycle"] > 0 for metrics in uninterrupted.metrics)
+    trainer, before = fit(build(**options), picture_folder, steps=2)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    again = build(**options)
+    _, after = fit(again, picture_folder, steps=4, ckpt=str(tmp_path / "run.ckpt"))
+    assert before.metrics + after.metrics == uninterrupted.metrics
+    assert same(weights(straight), weights(again))
+    counts = {int(v) for k, v in straight.encoder.state_dict().items() if k.endswith("num_batches_tracked")}
+    assert counts == {4}  # statistics are those of photographs
+    without = build(**{**options, "cycle": 0.0})
+    _, recorder = fit(without, picture_folder, steps=4)
+    assert "loss/cycle" not in recorder.metrics[-1]
+    assert not same(weights(straight), weights(without))
+
+
 @pytest.mark.parametrize("name", ["pix", "id", "adv", "reg", "feat"])
 def test_every_lambda_counts(build: Any, picture_folder: Path, name: str) -> None:
     options: dict[str, Any] = {"identity_loss": PixelLoss(squared=False)} if name == "id" else {}
@@ -545,6 +566,8 @@ def test_compiled_networks_give_the_same_losses(build: Any, picture_folder: Path
             {"encoder": partial(PlainEncoder, resolution=16), "lambda_adv": 0.1},
             "scores images of 32 px.*images of 16 px",
         ),
+        ({"cycle": -1.0}, "^cycle must be 0 or more, not -1.0"),
+        ({"lambda_feat": -1.0}, "^lambda_feat must be 0 or more, not -1.0"),
         ({"accumulate": 0}, "accumulate and scheduler_images must be 1 or more"),
     ],
 )

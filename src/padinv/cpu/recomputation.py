@@ -74,19 +74,19 @@ def _forward(module: nn.Module, minimum_size: int, only_cheap: bool, x: Tensor, 
 def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """The contexts of the forward pass and of its repetition."""
     if not only_cheap:
-        return nullcontext(), _buffers_kept(module, nullcontext())
+        return nullcontext(), buffers_kept(module)
     keep, use = create_selective_checkpoint_contexts(CONVOLUTIONS)  # type: ignore[no-untyped-call]  # torch's own
-    return keep, _buffers_kept(module, use)
+    return keep, buffers_kept(module, use)
 
 
 @contextmanager
-def _buffers_kept(module: nn.Module, inside: AbstractContextManager[Any]) -> Iterator[None]:
-    """Keeps BatchNorm from counting a batch twice: it writes to copies of its buffers."""
+def buffers_kept(module: nn.Module, inside: AbstractContextManager[Any] | None = None) -> Iterator[None]:
+    """Keeps BatchNorm from counting a batch, as one that comes again: it writes to copies of its buffers."""
     kept = {layer: layer._buffers for layer in module.modules() if layer.training}
     for layer, buffers in kept.items():
         layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}
     try:
-        with inside:
+        with inside or nullcontext():
             yield
     finally:
         for layer, buffers in kept.items():

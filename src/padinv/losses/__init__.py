@@ -2,6 +2,7 @@
 
 from padinv.losses.adversarial import AdversarialLoss, gradient_penalty
 from padinv.losses.base import Frozen, ReconstructionLoss, WeightedSum
+from padinv.losses.cycle import CycleConsistency, random_steps
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss, feature_distance
 from padinv.losses.identity import IdentityLoss, crop_face
 from padinv.losses.perceptual import PerceptualLoss
@@ -9,6 +10,7 @@ from padinv.losses.pixel import FeatureRegularization, LatentRegularization, Pix
 
 __all__ = [
     "AdversarialLoss",
+    "CycleConsistency",
     "DiscriminatorFeatureLoss",
     "FeatureRegularization",
     "Frozen",
@@ -21,4 +23,5 @@ __all__ = [
     "crop_face",
     "feature_distance",
     "gradient_penalty",
+    "random_steps",
 ]

@@ -24,12 +24,13 @@ from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, lo
 from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
-from padinv.cpu import recompute_activations
+from padinv.cpu import buffers_kept, recompute_activations
 from padinv.evaluation.protocols import PROTOCOLS
 from padinv.evaluation.results import Evaluation, Sampling, finish
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
+    CycleConsistency,
     FeatureRegularization,
     Frozen,
     IdentityLoss,
@@ -37,6 +38,7 @@ from padinv.losses import (
     PerceptualLoss,
     PixelLoss,
     ReconstructionLoss,
+    random_steps,
 )
 from padinv.metrics import image_metrics, reconstruction_metrics
 from padinv.metrics.per_image import PerImage
@@ -75,9 +77,10 @@ def _fits(part: dict[str, Any], code: dict[str, Any]) -> bool:
 class PadInvModule(AlternatingModule):
     """Trains an encoder to invert a generator.
 
-    The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg + λ_feat·feat,  each term a
-    class of :mod:`padinv.losses` that can be replaced; a term with λ = 0 is not even built. To change more than the
-    arguments allow, override ``configure_models``, ``configure_losses`` or ``configure_metrics``.
+    The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg + λ_feat·feat + λ_cycle·cycle,
+    with λ_cycle called ``cycle``. Each term is a class of :mod:`padinv.losses` that can be replaced; a term with λ = 0
+    is not even built. To change more than the arguments allow, override ``configure_models``, ``configure_losses`` or
+    ``configure_metrics``.
 
     Args:
         generator: name of a bundled generator, checkpoint of one, or a Generator.
@@ -93,6 +96,9 @@ class PadInvModule(AlternatingModule):
         lambda_adv: weight of the adversarial loss. Published: 0 for faces, 0.03 for churches, 0.05 for bedrooms.
         lambda_reg: weight of the distance to the mean latent. Published: 0.003.
         lambda_feat: weight of the size of features, for encoders with feature_resolutions; 0 for none.
+        cycle: weight of cycle consistency under random steps in W (:class:`padinv.losses.CycleConsistency`), which
+            keeps features from hiding edits; 0 for none. A step of training takes two to three times as long.
+        cycle_strength: how far these steps go, 1 for the whole way from the mean to a random latent.
         optimizer_e: makes the encoder's optimizer.
         optimizer_d: makes the discriminator's.
         scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long;
@@ -134,6 +140,8 @@ class PadInvModule(AlternatingModule):
         lambda_adv: float = 0.0,
         lambda_reg: float = 0.003,
         lambda_feat: float = 0.0,
+        cycle: float = 0.0,
+        cycle_strength: float = 0.5,
         optimizer_e: OptimizerCallable = default_optimizer_e,
         optimizer_d: OptimizerCallable = default_optimizer_d,
         scheduler_e: LRSchedulerCallable | None = None,
@@ -154,10 +162,10 @@ class PadInvModule(AlternatingModule):
         if accumulate < 1 or scheduler_images < 1:
             raise ConfigError("accumulate and scheduler_images must be 1 or more.")
         lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
-        lambdas |= {"feat": lambda_feat}
+        lambdas |= {"feat": lambda_feat, "cycle": cycle}
         for name, weight in lambdas.items():
             if not weight >= 0:  # nor NaN
-                raise ConfigError(f"lambda_{name} must be 0 or more, not {weight}.")
+                raise ConfigError(f"{'' if name == 'cycle' else 'lambda_'}{name} must be 0 or more, not {weight}.")
         if lambda_adv > 0 and discriminator is None:
             raise ConfigError(
                 f"lambda_adv is {lambda_adv}, but there is no discriminator: give one (discriminator: congress64, or a "
@@ -166,6 +174,7 @@ class PadInvModule(AlternatingModule):
         self.lambdas = lambdas
         self.optimizer_callables = (optimizer_e, optimizer_d)
         self.scheduler_callables = (scheduler_e, scheduler_d)
+        self.cycle_strength = cycle_strength
         self.scheduler_images = scheduler_images
         self.accumulate = accumulate
         self.ema_images = ema_images
@@ -250,6 +259,7 @@ class PadInvModule(AlternatingModule):
         )
         self.latent_regularization = LatentRegularization()
         self.feature_regularization = FeatureRegularization()
+        self.cycle_consistency = CycleConsistency()
         self.adversarial_loss = adversarial_loss or AdversarialLoss()
 
     def configure_metrics(self) -> None:
@@ -301,7 +311,17 @@ class PadInvModule(AlternatingModule):
             terms["reg"] = self.latent_regularization(code.w_plus.float(), self.generator.w_avg)
         if self.lambdas["feat"] > 0 and code.features:
             terms["feat"] = self.feature_regularization(code.features)
+        if self.lambdas["cycle"] > 0:
+            seed = int(self.steps) * self.trainer.world_size + self.trainer.global_rank  # the same in a resumed run
+            step = random_steps(self.generator, len(images), self.cycle_strength, seed)
+            terms["cycle"] = self.cycle_consistency(self._encode_again, self.reconstruct, code, images, step)
         return terms
+
+    def _encode_again(self, images: Tensor) -> InversionCode:
+        """Encodes what the generator made, while BatchNorm's statistics stay those of photographs."""
+        with buffers_kept(self.encoder):
+            code: InversionCode = self.encoder(self.in_memory_format(images))
+        return code
 
     def discriminator_losses(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Both terms of the discriminator's loss: {"d": …, "r1": …}."""
