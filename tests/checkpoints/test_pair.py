@@ -99,6 +99,23 @@ def test_a_bundled_pair_is_read_once(reads: list[str], tmp_path: Path) -> None:
     assert reads == ["last.ckpt", "congress64-generator.safetensors"]
 
 
+def test_a_run_names_its_generator(
+    tmp_path: Path, networks: tuple[PadInvEncoder, Generator], generator_file: str
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    last = run_file(tmp_path / "checkpoints" / "last.ckpt", fingerprint(networks[1]), encoder=networks[0])
+    with pytest.raises(CheckpointError, match="without its generator"):
+        load_pair(tmp_path)
+    config = tmp_path / "config.yaml"
+    for text in ("[", "model: 3", "model: {init_args: {generator: nowhere.pt}}"):
+        config.write_text(text)
+        with pytest.raises(CheckpointError, match="without its generator"):
+            load_pair(last)
+    config.write_text(f"model: {{init_args: {{generator: {generator_file}}}}}")
+    assert same(load_pair(last), networks)
+    assert same(load_pair(tmp_path), networks)
+
+
 def test_a_sha256(tmp_path: Path, networks: tuple[PadInvEncoder, Generator], monkeypatch: pytest.MonkeyPatch) -> None:
     """``https://`` asks for it, and both ways to a pair take it."""
     path = save_network(networks[0], tmp_path / "e.safetensors")

@@ -86,6 +86,14 @@ def test_inspect_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixtu
     load_generator(path)
 
 
+def test_inspect_names_a_bundled_model_as_it_was_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Inspect.main(["congress64"]) == 0
+    printed = capsys.readouterr().out
+    assert "padinv.load_generator('congress64')" in printed
+    assert "padinv.load_encoder('congress64')" in printed
+    assert "load with:     padinv.load_generator('/" not in printed
+
+
 def test_inspect_conditional_and_without_w_avg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     embed = {"mapping.embed.weight": torch.randn(4, 3), "mapping.embed.bias": torch.zeros(4)}
     told = inspected(ada(tmp_path / "c.pkl", **embed, **{"mapping.fc0.weight": torch.randn(4, 8)}), capsys)

@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on(
     monkeypatch.setattr(BulkInversion, "predict_step", interrupted)
     with pytest.raises(SystemExit) as end:
         padinv("invert", photographs, "-o", out, "--batch-size", 1)
-    assert end.value.code == 1
+    assert end.value.code == 130
     assert "the same command goes on" in capsys.readouterr().err
     monkeypatch.undo()
     with (out / "metrics-000.jsonl").open("a") as shard:
@@ -164,7 +164,7 @@ def test_a_run_that_is_told_to_end_goes_on(
     monkeypatch.setattr(BulkInversion, "predict_step", told)
     with pytest.raises(SystemExit) as end:
         padinv("invert", photographs, "-o", out, "--batch-size", 1)
-    assert end.value.code == 1
+    assert end.value.code == 143
     assert "the same command goes on" in capsys.readouterr().err
     assert len(list((out / "images").iterdir())) == 1
     monkeypatch.undo()

@@ -84,6 +84,10 @@ def test_fit_resume_and_use(run: Run, capsys: pytest.CaptureFixture[str]) -> Non
     assert int(resumed["state_dict"]["images_seen"]) == 16
     assert main(["inspect", str(last)]) == 0
     assert "Generator:     StyleGAN2, 32 px" in capsys.readouterr().out
+    state = {f"encoder.{key}": value for key, value in generator.state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.6.6", "loops": {}}, folder / "fit.ckpt")
+    assert run("--ckpt_path", str(folder / "fit.ckpt")) == 1
+    assert "is of padinv fit, which trains an encoder: go on with padinv fit" in capsys.readouterr().err
 
 
 def test_checkpoints_of_the_nearest_generator_are_kept(run: Run) -> None:

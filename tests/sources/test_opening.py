@@ -158,6 +158,13 @@ def test_one_odd_member_is_not_the_whole_zip(tmp_path: Path) -> None:
         source.read(1)
 
 
+def test_members_outside_of_the_zip_are_left_out_and_told(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {"a.png": b"1", "../b.png": b"2", "./c.png": b"3"})
+    with pytest.warns(FilesLeftOutWarning, match=r"1 file is left out: 1 \.png in \.\./"):
+        source = open_source(path)
+    assert [name.rpartition("a.zip/")[2] for name in names(source)] == ["./c.png", "a.png"]
+
+
 def test_a_large_zip_says_so_in_other_places(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive, archive.open("a.png", "w", force_zip64=True) as member:

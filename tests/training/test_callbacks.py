@@ -120,6 +120,19 @@ def test_last_checkpoint_is_the_latest_whatever_the_metric(
     assert int(torch.load(last.path, weights_only=True)["state_dict"]["images_seen"]) == 28
 
 
+def test_runs_without_a_logger_keep_each_others_last_checkpoint(
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path
+) -> None:
+    paths = []
+    for images_in_all, ckpt in ((4, None), (8, None), (12, tmp_path / "checkpoints" / "last-v1.ckpt")):
+        last = LastCheckpoint()
+        trainer(tmp_path, ImageSchedule(images_in_all), last, logger=False).fit(
+            module, images, ckpt_path=ckpt, weights_only=True
+        )
+        paths.append(last.path.name)
+    assert paths == ["last.ckpt", "last-v1.ckpt", "last-v1.ckpt"]
+
+
 def test_last_checkpoint_knows_the_best_one(module: PadInvModule, images: ImageDataModule, tmp_path: Path) -> None:
     best = ModelCheckpoint(monitor="val/mse", save_on_train_epoch_end=False)
     trainer(tmp_path, best, last := LastCheckpoint(), ImageSchedule(8, validate_every=4)).fit(module, images)

@@ -115,7 +115,9 @@ def test_from_python(made: Any, generator_file: str, tmp_path: Path) -> None:
 
     words = ["--model.generator", generator_file, "--model.encoder=padinv.PadInvEncoder", "--model.lambda_per=0"]
     words += ["--model.encoder.resolution=32", "--model.encoder.width=4", "--model.encoder.depth=18"]
-    fixed = Own(PadInvModule, subclass_mode_model=False, run=False, args=[*words, "--data.train=x"])
+    fixed = Own(
+        PadInvModule, subclass_mode_model=False, run=False, args=[*words, "--data.train=x", "--trainer.logger=false"]
+    )
     assert fixed.model.encoder.resolution == 32
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from statistics import mean
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from padinv.bulk.module import BulkInversion, PhotographProgressBar
@@ -172,7 +174,8 @@ def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -
         trainer.predict(module, loader, return_predictions=False)
     except SystemExit as stop:  # Lightning raises the one at Ctrl+C, the writer the other at SIGTERM
         print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
-        raise SystemExit(1) from stop
+        told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+        raise SystemExit(128 + told) from stop
 
 
 def _own(landmarks: Table[Points] | None, path: str) -> Any:

@@ -108,7 +108,7 @@ def save_tensors(
         try:
             save_file(stored, str(part), metadata={key: json.dumps(description)})
         except SafetensorError as error:  # safetensors' message for a full disk
-            code = re.search(r"os error (\d+)", str(error))
+            code = re.search(r"(?:os error|code:) (\d+)", str(error))  # the latter before 0.5
             raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))) from error
     return Path(path).expanduser()
 

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import yaml
+
 from padinv.checkpoints.checkpoint import Checkpoint, load_generator, read_checkpoint
 from padinv.checkpoints.native import fingerprint
 from padinv.checkpoints.sources import BUNDLED, HUB_FILES, SUFFIXES, is_bundled, resolve_source
@@ -19,6 +21,9 @@ FILES = {"generator": HUB_FILES[Generator], "encoder": HUB_FILES[PadInvEncoder]}
 REPOSITORY = re.compile(r"(hf://)?\w[\w.-]*/\w[\w.-]*(@[\w.-]+)?")
 """``owner/name`` of the Hugging Face Hub, perhaps with a revision."""
 
+LAST = "checkpoints/last.ckpt"
+"""The newest checkpoint in a run's folder."""
+
 
 def load_pair(
     source: PathLike, generator: PathLike | Generator | None = None, sha256: str | None = None
@@ -26,10 +31,12 @@ def load_pair(
     """Loads an encoder and its generator. A file that holds both is read once.
 
     Args:
-        source: the name of a bundled model; a folder of :data:`FILES`; ``hf://owner/name``, a repository of these on
-            the Hugging Face Hub, also without ``hf://`` where no such path is here; or whatever ``load_encoder`` reads.
+        source: the name of a bundled model; a folder of :data:`FILES`; a run's folder; ``hf://owner/name``, a
+            repository of such files on the Hugging Face Hub, also without ``hf://`` where no such path is here; or
+            whatever ``load_encoder`` reads.
         generator: the generator, or where to load it from. If not given, it is taken from the folder; or from the
-            encoder's file, as pSp's and PadInv's hold it; or it is the bundled one that the encoder's file names.
+            encoder's file, as pSp's and PadInv's hold it; or it is the bundled one that the encoder's file names, or
+            the one that the run was given.
         sha256: what the SHA-256 of the encoder's file must be; ``https://`` does not do without.
 
     Raises:
@@ -42,6 +49,8 @@ def load_pair(
         generator = generator or source
     elif (repository := hub_repository(source)) is not None:
         source, generator = repository, generator or repository
+    elif (folder / LAST).is_file():
+        source = folder / LAST
     elif folder.is_dir():
         source, generator = folder / FILES["encoder"], generator or folder / FILES["generator"]
         for file in (source, generator):
@@ -79,8 +88,23 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generato
     for name in [name for name, networks in BUNDLED.items() if Generator in networks]:
         if expected is not None and fingerprint(network := load_generator(name)) == expected:
             return network
+    if (given := _generator_of_run(checkpoint.path)) is not None:
+        return read_checkpoint(given).load(Generator)
     named = "and does not name it" if expected is None else f"{expected}, which is not bundled"
     raise CheckpointError(
         f"{checkpoint.path} holds an encoder without its generator, {named}: give it as generator=..., the path of its "
         "checkpoint, or put both into a folder as generator.safetensors and encoder.safetensors."
     )
+
+
+def _generator_of_run(path: Path) -> Path | None:
+    """The generator's file that the config of a checkpoint's run names, if it is still there."""
+    config = path.parent.parent / "config.yaml"
+    if path.parent.name != "checkpoints" or not config.is_file():
+        return None
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        named = content["model"]["init_args"]["generator"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # it is only a hint
+        return None
+    return Path(named) if isinstance(named, str) and Path(named).is_file() else None

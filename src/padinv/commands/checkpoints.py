@@ -12,7 +12,7 @@ from torch import nn
 from padinv.checkpoints import load_discriminator, load_encoder, load_generator, open_checkpoint, save_network
 from padinv.checkpoints.building import NOISE
 from padinv.checkpoints.formats.state_dicts import Kind, State
-from padinv.checkpoints.sources import resolve_all
+from padinv.checkpoints.sources import is_bundled, resolve_all
 from padinv.exceptions import CheckpointError, PadInvError, printable
 from padinv.files import writing
 from padinv.networks import Discriminator, Generator, PadInvEncoder
@@ -41,12 +41,16 @@ class Inspect(Command):
     def run(self) -> int:
         """Prints what the file holds."""
         for number, path in enumerate(resolve_all(self.source, self.sha256)):
-            print(*([""] if number else []), *map(printable, describe(path)), sep="\n")
+            print(*([""] if number else []), *map(printable, describe(path, self.source)), sep="\n")
         return 0
 
 
-def describe(path: Path) -> Iterator[str]:
+def describe(path: Path, source: str) -> Iterator[str]:
     """Describes what a file holds, line by line.
+
+    Args:
+        path: of the file.
+        source: what the user named.
 
     Raises:
         CheckpointError: if it cannot be read.
@@ -57,6 +61,7 @@ def describe(path: Path) -> Iterator[str]:
     yield f"format:        {checkpoint.format}"
     if classes:
         yield f"classes:       {classes}; choose one with class_index"
+    name = source if is_bundled(source) else str(path)
     loadable = []
     for kind, loader in LOADERS.items():
         if kind in checkpoint.holds:
@@ -64,7 +69,7 @@ def describe(path: Path) -> Iterator[str]:
                 network, state = checkpoint.read(kind, 0 if classes else None)
                 facts = _facts(network, state)
                 chosen = ", class_index=0" if classes and kind is not PadInvEncoder else ""
-                loadable.append(f"padinv.{loader.__name__}({str(path)!r}{chosen})")
+                loadable.append(f"padinv.{loader.__name__}({name!r}{chosen})")
             except PadInvError as error:
                 facts = f"cannot be loaded: {error}"
             yield f"{kind.__name__ + ':':<15}{facts}"

@@ -22,7 +22,7 @@ from padinv.batches import batch_images
 from padinv.checkpoints import load_discriminator, load_generator
 from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
-from padinv.exceptions import ConfigError
+from padinv.exceptions import CheckpointError, ConfigError
 from padinv.gan.augmentation import AdaptiveAugmentation
 from padinv.gan.projected import ProjectedDiscriminator
 from padinv.gan.regularization import mix_styles, path_lengths
@@ -304,6 +304,8 @@ class StyleGAN2Module(AlternatingModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of other networks."""
         super().on_load_checkpoint(checkpoint)
+        if not any(key.startswith("generator_ema.") for key in checkpoint["state_dict"]):
+            raise CheckpointError("The checkpoint is of padinv fit, which trains an encoder: go on with padinv fit.")
         check_state(self, checkpoint["state_dict"], "The checkpoint")
 
 

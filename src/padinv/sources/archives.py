@@ -41,9 +41,10 @@ class ZipSource:
         members = []
         try:
             for member in _directory(path):
-                if not all(map(is_visible, member.name.split("/"))) or member.name.endswith("/"):
+                parts = [part for part in member.name.split("/") if part not in (".", "..")]
+                if not all(map(is_visible, parts)) or member.name.endswith("/"):
                     continue
-                if is_image(member.name):
+                if is_image(member.name) and ".." not in member.name.split("/"):  # that would be outside of the file
                     members.append(member)
                 else:
                     self.left_out.add(member.name)

@@ -43,7 +43,7 @@ class LeftOut:
     def add(self, name: str) -> None:
         """Counts a file by the end of its name, unless it is a companion of images."""
         if (suffix := PurePath(name).suffix.lower()) not in COMPANIONS:
-            self.counts[suffix or "without an ending"] += 1
+            self.counts[(suffix or "without an ending") + " in ../" * (".." in PurePath(name).parts)] += 1
 
     def __str__(self) -> str:
         """The remark: "3 files are left out: 2 .heic, 1 .mov"; empty if none are."""

@@ -476,6 +476,11 @@ class PadInvModule(AlternatingModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of a run on another generator, or of other networks."""
         super().on_load_checkpoint(checkpoint)
+        if LIGHTNING_KEY not in checkpoint or any(key.startswith("generator_ema.") for key in checkpoint["state_dict"]):
+            raise CheckpointError(
+                "The checkpoint is not of padinv fit; if it is of padinv fit-gan, go on with that, or give its "
+                "networks/generator.safetensors as model.generator."
+            )
         trained_for = checkpoint.get(LIGHTNING_KEY, {}).get("generator")
         if trained_for != fingerprint(self.generator):
             raise CheckpointError(

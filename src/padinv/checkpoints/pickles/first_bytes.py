@@ -48,6 +48,9 @@ KINDS: tuple[tuple[str, str], ...] = (
 
 PATTERNS = tuple((re.compile(pattern.encode("latin-1"), re.DOTALL | re.IGNORECASE), what) for pattern, what in KINDS)
 
+UTF16 = ((b"\xff\xfe", b"<\x00", "utf-16-le"), (b"\xfe\xff", b"\x00<", "utf-16-be"))
+"""The byte-order marks of UTF-16, how a page without one begins, and the encoding."""
+
 MEMBERS: tuple[tuple[str, str], ...] = (
     (r".*\.npy", "a NumPy archive, which is no network; latents are given where those are asked for"),
     (r"[^/]+/(constants\.pkl|code/.*)", "a TorchScript program: save the state_dict() of the network by torch.save"),
@@ -66,6 +69,9 @@ def kind_of(start: bytes) -> str | None:
     'an image (GIF), which is no checkpoint: give the file of a network'
     """
     start = start.removeprefix(b"\xef\xbb\xbf")
+    for mark, first, encoding in UTF16:
+        if start.startswith((mark, first)):
+            start = start.removeprefix(mark).decode(encoding, "ignore").encode()
     return next((what for pattern, what in PATTERNS if pattern.match(start)), None)
 
 

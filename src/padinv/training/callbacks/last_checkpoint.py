@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ class LastCheckpoint(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Decides on the path, on all ranks."""
         self.path = make_run_directory(trainer) / "checkpoints" / "last.ckpt"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes ``last-v1.ckpt`` and so on beside the last one of another run: runs without a logger share a folder."""
+        if not trainer.loggers:
+            resumed = Path(str(trainer.ckpt_path)).resolve()  # this run's own, which it goes on with
+            paths = chain([self.path], (self.path.with_name(f"last-v{number}.ckpt") for number in count(1)))
+            free = next(path for path in paths if path.resolve() == resumed or not path.exists())
+            self.path = Path(trainer.strategy.broadcast(str(free)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts from the images that a resumed run has seen."""
