@@ -1,10 +1,13 @@
 """Fit the bundled directions of editing and write them to `src/padinv/assets/congress64-directions.safetensors`.
 
-    python tools/bundle_directions.py DATA_DIR LABELS_CSV [--encoder FILE] [--generator FILE] [--output FILE]
+    python examples/label_faces.py DATA_DIR --labels DATA_DIR/labels.csv -o labels.csv
+    python tools/bundle_directions.py DATA_DIR labels.csv [--also DIR CSV]… [--columns NAME…] [--least 0.85] \
+        [--encoder FILE] [--generator FILE] [--output FILE]
 
-LABELS_CSV (file, person, gender, birth_year, kind) names pictures below DATA_DIR. Directions are fitted to those under
-`train/`. How good they are is measured twice: by cross-validation over people, and on the people who are under `test/`
-alone. Both go into the metadata and onto the screen. The kind of picture (colour, grey) is kept out of the directions.
+LABELS_CSV (file, person, kind and the columns) names pictures below DATA_DIR. Directions are fitted to those under
+`train/`, and to all of --also. How good they are is measured twice: by cross-validation over people, and on the people
+who are under `test/` alone. Both go into the metadata and onto the screen. A direction with less balanced accuracy than
+--least in either is not written. The kind of picture (colour, grey) is kept out of the directions.
 """
 
 from __future__ import annotations
@@ -19,12 +22,23 @@ import torch
 from padinv import InversionCode, PadInvEncoder, load_encoder, load_generator
 from padinv.checkpoints import fingerprint
 from padinv.editing import Direction, linear, save_directions
+from padinv.exceptions import ConfigError
 from padinv.images import load_tensor
 
 ASSETS = Path(__file__).parents[1] / "src" / "padinv" / "assets"
 LABELS = {  # column: the values of two classes, the one at negative strengths first; None for a number
     "gender": ("male", "female"),
     "birth_year": None,
+    "pose": ("left", "right"),
+    "smile": ("serious", "smiling"),
+    "light": ("left", "right"),
+    "background": ("dark", "light"),
+}
+ENDS = {  # column: what its two ends are called, where the labels alone would not tell
+    "birth_year": ("earlier", "later"),
+    "pose": ("turned to the picture's left", "turned to the picture's right"),
+    "light": ("lit from the picture's left", "lit from the picture's right"),
+    "background": ("a dark background", "a light background"),
 }
 Row = dict[str, str]
 
@@ -39,20 +53,30 @@ def encode(encoder: PadInvEncoder, files: list[Path], batch_size: int = 32) -> I
     return InversionCode.cat(codes)
 
 
+def read_rows(table: Path, folder: Path) -> list[Row]:
+    """The rows of a table, with the path of each picture; blank where a column is missing."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return [{**row, "path": str(folder / row["file"])} for row in csv.DictReader(file)]
+
+
 def read_label(row: Row, column: str) -> float | None:
     """A label as a number, None if blank."""
     classes = LABELS[column]
-    if not row[column]:
+    if not row.get(column):
         return None
     return float(row[column] if classes is None else classes.index(row[column]))
 
 
-def test_accuracy(direction: Direction, codes: InversionCode, labels: list[float | None]) -> tuple[float, int]:
-    """The share of labelled codes that lie on their side of the hyperplane, and how many are labelled."""
+def test_accuracy(
+    direction: Direction, codes: InversionCode, labels: list[float | None]
+) -> tuple[float, float, int]:
+    """The share of labelled codes on their side of the hyperplane, its mean over both sides, and how many there are."""
     threshold = float(direction.metadata.get("median", 0.5))
-    sides = zip((direction.distance(codes) > 0).tolist(), labels, strict=True)
-    hits = [side == (label > threshold) for side, label in sides if label is not None]
-    return sum(hits) / len(hits), len(hits)
+    pairs = zip((direction.distance(codes) > 0).tolist(), labels, strict=True)
+    sides = [(side, label > threshold) for side, label in pairs if label is not None]
+    hits = {end: [side == end for side, label in sides if label == end] for end in (False, True)}
+    balanced = [sum(these) / len(these) for these in hits.values() if these]
+    return sum(side == label for side, label in sides) / len(sides), sum(balanced) / len(balanced), len(sides)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -60,35 +84,47 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="DATA_DIR")
     parser.add_argument("labels", type=Path, metavar="LABELS_CSV")
+    parser.add_argument("--also", type=Path, nargs=2, action="append", default=[], metavar=("DIR", "CSV"))
+    parser.add_argument("--columns", nargs="+", choices=LABELS, default=["gender", "birth_year"])
+    parser.add_argument("--least", type=float, default=0.0, help="balanced accuracy of a direction that is kept")
     parser.add_argument("--encoder", default="congress64", help="checkpoint of the encoder (default: the bundled one)")
     parser.add_argument("--generator", default="congress64", help="that it was trained for (default: the bundled one)")
     parser.add_argument("--output", type=Path, default=ASSETS / "congress64-directions.safetensors")
     options = parser.parse_args(args)
 
-    with options.labels.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(options.labels, options.data)
     train = [row for row in rows if row["file"].startswith("train/")]
-    people = {row["person"] for row in train}
+    train += [row for folder, table in options.also for row in read_rows(table, folder)]
+    people = {row.get("person") for row in train} - {None, ""}
     test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
     encoder, generator = load_encoder(options.encoder), load_generator(options.generator)
-    train_codes, test_codes = (encode(encoder, [options.data / row["file"] for row in part]) for part in (train, test))
+    train_codes, test_codes = (encode(encoder, [Path(row["path"]) for row in part]) for part in (train, test))
 
     directions = []
-    for column, classes in LABELS.items():
-        direction = linear(
-            train_codes,
-            [read_label(row, column) for row in train],
-            name=column,
-            groups=[row["person"] for row in train],
-            confounder=[row["kind"] for row in train],
-            fingerprint=fingerprint(generator),
-        )
-        accuracy, count = test_accuracy(direction, test_codes, [read_label(row, column) for row in test])
-        negative, positive = classes or ("earlier", "later")
-        facts = {"negative": negative, "positive": positive, "test_accuracy": accuracy, "test_images": count}
-        facts |= {"encoder": fingerprint(encoder)}
-        directions.append(replace(direction, metadata={**direction.metadata, **facts}))
-        print(f"{column}: {', '.join(f'{key} {value}' for key, value in directions[-1].metadata.items())}")
+    for column in options.columns:
+        try:
+            direction = linear(
+                train_codes,
+                [read_label(row, column) for row in train],
+                name=column,
+                groups=[row.get("person") or row["path"] for row in train],
+                confounder=[row.get("kind", "") for row in train],
+                fingerprint=fingerprint(generator),
+            )
+        except ConfigError as error:
+            print(f"{column}: left out: {error}")
+            continue
+        accuracy, balanced, count = test_accuracy(direction, test_codes, [read_label(row, column) for row in test])
+        negative, positive = ENDS.get(column) or LABELS[column] or ("lower", "higher")
+        facts = {"negative": negative, "positive": positive, "test_accuracy": accuracy}
+        facts |= {"test_balanced_accuracy": balanced, "test_images": count, "encoder": fingerprint(encoder)}
+        direction = replace(direction, metadata={**direction.metadata, **facts})
+        held_out = min(float(direction.metadata["balanced_accuracy"]), balanced)
+        dropped = f"dropped, {held_out:.3f} is less than {options.least:g}: " if held_out < options.least else ""
+        directions += [] if dropped else [direction]
+        print(f"{column}: {dropped}{', '.join(f'{key} {value}' for key, value in direction.metadata.items())}")
+    if not directions:
+        raise SystemExit("No direction is good enough: nothing is written.")
     print(f"{save_directions(directions, options.output)}: {options.output.stat().st_size / 1e3:.0f} kB")
 
 
