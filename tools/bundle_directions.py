@@ -67,9 +67,7 @@ def read_label(row: Row, column: str) -> float | None:
     return float(row[column] if classes is None else classes.index(row[column]))
 
 
-def test_accuracy(
-    direction: Direction, codes: InversionCode, labels: list[float | None]
-) -> tuple[float, float, int]:
+def test_accuracy(direction: Direction, codes: InversionCode, labels: list[float | None]) -> tuple[float, float, int]:
     """The share of labelled codes on their side of the hyperplane, its mean over both sides, and how many there are."""
     threshold = float(direction.metadata.get("median", 0.5))
     pairs = zip((direction.distance(codes) > 0).tolist(), labels, strict=True)

@@ -257,7 +257,7 @@ def test_a_log_file_gets_lines(
         assert last.startswith(f"{out}: 3 photographs, mse ")
 
 
-def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:
+def test_alignment_pastes_back(padinv: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     photograph = RAW / "A000378.jpg"
     assert padinv("invert", photograph, "-o", out, "--landmarks", RAW / "landmarks.json") == 0
@@ -269,6 +269,9 @@ def test_alignment_pastes_back(padinv: Command, tmp_path: Path) -> None:
     assert (pasted[middle] != original[middle]).any()
     (record,) = records(out)
     assert record["faces"] == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "its face measures" in line]
+    assert line.startswith(f"padinv: {photograph}: its face measures 1")
+    assert "and the model makes 32 px" in line
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG"])
@@ -546,7 +549,9 @@ def test_what_is_no_crop_of_a_face_is_told(
     points = [[12, 14], [26, 14], [19, 20], [13, 27], [25, 27]]
     (tmp_path / "points.json").write_text(json.dumps({"b.png": points}))
     assert padinv("invert", folder / "b.png", "-o", tmp_path / "aligned", "--landmarks", tmp_path / "points.json") == 0
-    assert "--align" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--align" not in told
+    assert f"{folder / 'b.png'}: its face measures" not in told  # less than twice the model's 32 px
 
 
 def test_a_model_of_something_else_than_faces_says_nothing_of_them(

@@ -22,13 +22,14 @@ from padinv.images import square, to_tensor
 from padinv.inversion import Inversion, Inverter
 from padinv.inversion.detectors import GLANCE, Glance
 from padinv.inversion.landmarks import Faces, Points
+from padinv.inversion.matching import resolution_remark
 from padinv.metrics import reconstruction_metrics
 
 SMALL = 2
 """Squares up to this many times the size of the networks' images are taken for crops."""
 
 MOST_TOLD = 3
-"""The most photographs of a process that are told to be no crops of faces; after them it looks at no others."""
+"""The most remarks of a process on photographs, on what is no crop of a face or has more pixels; others are alike."""
 
 
 class BulkInversion(LightningModule):
@@ -93,8 +94,18 @@ class BulkInversion(LightningModule):
         seconds = (time.perf_counter() - start) / max(1, len(batch))
         for photograph in batch:
             photograph.seconds = seconds
-            photograph.remarks = (*photograph.remarks, *self._look_at(photograph))
+            photograph.remarks = (*photograph.remarks, *self._look_at(photograph), *self._compare_sizes(photograph))
         return batch
+
+    def _compare_sizes(self, photograph: Photograph) -> Iterator[str]:
+        """Says so if a face that is pasted back has far fewer pixels than its place."""
+        sides = [result.inversion.crop[0].side for result in photograph.results]
+        if not self.align or photograph.image is None or not sides or self._told == MOST_TOLD:
+            return
+        if remark := resolution_remark(max(sides), self.inverter.generator.resolution):
+            self._told += 1
+            end = " Other photographs are not named." if self._told == MOST_TOLD else ""
+            yield f"{photograph.path}: {remark}.{end}"
 
     def _look_at(self, photograph: Photograph) -> Iterator[str]:
         """Says so if a photograph is no crop of a face, and the generator makes such, as its mean image tells.

@@ -86,7 +86,7 @@ class ResultWriter(BasePredictionWriter):
             self.folder.write(self.folder.file("codes", own), partial(result.inversion.save, images=False))
         if "photographs" in self.folder.kinds and photograph.image is not None:
             places = [(result.inversion.images[0], result.inversion.crop[0]) for result in results]
-            pasted = paste_into(photograph.original or photograph.image, places)
+            pasted = paste_into(photograph.original or photograph.image, places, match=True)
             self.folder.write(
                 self.folder.file("photographs", name), partial(pasted.save, format="PNG", compress_level=3)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,14 @@ from padinv.exceptions import CheckpointError, ConfigError, PadInvError
 from padinv.images import to_array
 from padinv.inversion.alignment import Crop, centre_square
 from padinv.inversion.latents import read_latents
+from padinv.inversion.matching import resolution_remark
 from padinv.inversion.paste import paste_back, paste_into
 from padinv.networks import Generator
 from padinv.pictures import contact_sheet
 from padinv.sources.finding import LATENT_SUFFIXES
 from padinv.typing import PathLike
+
+logger = logging.getLogger("padinv")
 
 METADATA_KEY = "padinv_inversion"
 
@@ -121,11 +125,20 @@ class Inversion:
         return self.to("cpu")
 
     @overload
-    def paste(self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1) -> Tensor: ...
-    @overload
-    def paste(self, photograph: Image.Image, images: Tensor | None = None, feather: float = 0.1) -> Image.Image: ...
     def paste(
-        self, photograph: Tensor | Image.Image, images: Tensor | None = None, feather: float = 0.1
+        self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1, *, match: bool = False
+    ) -> Tensor: ...
+    @overload
+    def paste(
+        self, photograph: Image.Image, images: Tensor | None = None, feather: float = 0.1, *, match: bool = False
+    ) -> Image.Image: ...
+    def paste(
+        self,
+        photograph: Tensor | Image.Image,
+        images: Tensor | None = None,
+        feather: float = 0.1,
+        *,
+        match: bool = False,
     ) -> Tensor | Image.Image:
         """Lays images back into the photograph that they were taken from, with :func:`~padinv.inversion.paste_back`.
 
@@ -135,6 +148,8 @@ class Inversion:
                 select those of one photograph first, for instance ``inversion[0]``.
             images: (B, 3, R, R), for instance edited; the reconstructions if not given.
             feather: width of the fading, as a part of the square's side.
+            match: whether the faces get the photograph's sharpness and grain, as commands give them; a warning is logged
+                if the photograph's face has more than twice the resolution of the image.
 
         Returns:
             A new tensor (3, H, W), or a new image.
@@ -147,10 +162,14 @@ class Inversion:
         if len(images) != len(self):
             raise ConfigError(f"There are {len(self)} places in this inversion, but {len(images)} images to paste.")
         places = list(zip(images, self.crop, strict=True))
+        remarks = zip(self.names, (resolution_remark(crop.side, images.shape[-1]) for crop in self.crop), strict=True)
+        for name, remark in remarks if match else ():
+            if remark:
+                logger.warning("%s: %s.", name, remark)
         if isinstance(photograph, Image.Image):
-            return paste_into(photograph, places, feather)
+            return paste_into(photograph, places, feather, match=match)
         for image, crop in places:
-            photograph = paste_back(photograph, image.to(photograph), crop, feather)
+            photograph = paste_back(photograph, image.to(photograph), crop, feather, match=match)
         return photograph
 
     def draw(self, path: PathLike, tile: int = 128) -> Path:

@@ -12,10 +12,15 @@ from torch import Tensor
 from padinv.colour import convert
 from padinv.exceptions import ConfigError, DataError
 from padinv.images import original, to_image, to_tensor
-from padinv.inversion.alignment import Crop, Quad, clamped, project, whole
+from padinv.inversion.alignment import Crop, Quad, clamped, project, warp, whole
+from padinv.inversion.matching import REACH
+from padinv.inversion.matching import match as matched
+
+OVAL = 0.15
+"""Width of the fading of a matched face's outline, as a part of the square's side, if the feather is narrower."""
 
 
-def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.1) -> Tensor:
+def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.1, *, match: bool = False) -> Tensor:
     """Lays a face into its place in the photograph, fading out towards the border of the square.
 
     Away from the square every pixel is the original, bit for bit. Several faces are pasted one after the other.
@@ -25,6 +30,8 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
         face: (3, R, R) in [-1, 1]; values beyond are clamped.
         crop: its place.
         feather: width of the fading, as a part of the square's side: from 0, a sharp border, to 0.5.
+        match: whether the face gets the photograph's sharpness and grain (:mod:`padinv.inversion.matching`) and an oval
+            outline, so that it does not look like a mask; otherwise it is laid in as it is.
 
     Returns:
         A new tensor (3, H, W) in [-1, 1].
@@ -50,13 +57,21 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
     quad = crop.moved(-left, -top)
     height, width = bottom - top, right - left
     mask = _feathered(quad, (height, width), feather).to(photograph.dtype).to(photograph.device)
-    layer = clamped(project(face.to(photograph), whole(face.shape[-1]), quad, (height, width), "bicubic"))
+    place = whole(face.shape[-1])
+    layer = clamped(project(face.to(photograph), place, quad, (height, width), "bicubic"))
     original = photograph[:, top:bottom, left:right]
+    if match:
+        mask = mask * _oval(quad, (height, width), max(feather, OVAL)).to(mask)
+        fine = _oval(quad, (height, width), min(REACH * max(feather, OVAL), 1.0)).to(mask)
+        coarse = project(warp(photograph, crop, face.shape[-1]), place, quad, (height, width), "bicubic")
+        layer = clamped(matched(layer, original, coarse, fine * mask, mask))
     pasted[:, top:bottom, left:right] = torch.where(mask > 0, torch.lerp(original, layer, mask), original)
     return pasted
 
 
-def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], feather: float = 0.1) -> Image.Image:
+def paste_into(
+    photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], feather: float = 0.1, *, match: bool = False
+) -> Image.Image:
     """Lays faces into a photograph in its own colours: :func:`paste_back` for the image in a file.
 
     The faces are converted to the photograph's colour profile, not the photograph to sRGB. Transparent areas stay
@@ -66,6 +81,7 @@ def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], fe
         photograph: any of Pillow's; it is taken upright, in 8 bits, as RGB or RGBA (:func:`padinv.images.original`).
         faces: each (3, R, R) in [-1, 1], in sRGB, and its place.
         feather: as for :func:`paste_back`.
+        match: likewise.
 
     Returns:
         A new image with the profile in ``info["icc_profile"]``. Pillow writes it into PNG, TIFF and AVIF files; for
@@ -81,7 +97,7 @@ def paste_into(photograph: Image.Image, faces: Sequence[tuple[Tensor, Crop]], fe
     colours = to_tensor(own.convert("RGB"))
     before = pasted = 1 + (colours - 1) * alpha  # on white, as the face was seen
     for face, crop in faces:
-        pasted = paste_back(pasted, _in_profile(face.detach().float().cpu(), profile), crop, feather)
+        pasted = paste_back(pasted, _in_profile(face.detach().float().cpu(), profile), crop, feather, match=match)
     # The colour that gives the face when laid on white with the photograph's transparency.
     pasted = torch.where((pasted != before) & (alpha > 0), 1 + (pasted - 1) / alpha.clamp_min(1 / 255), colours)
     result = to_image(pasted)
@@ -104,6 +120,20 @@ def _feathered(quad: Quad, size: tuple[int, int], feather: float) -> Tensor:
     )  # distances to the edges, in sides of the square: negative outside
     across, down = (torch.minimum(*opposite) / max(feather, 1e-9) for opposite in ((left, right), (top, bottom)))
     return _smoothstep(across.clamp(0, 1)) * _smoothstep(down.clamp(0, 1))
+
+
+def _oval(quad: Quad, size: tuple[int, int], width: float) -> Tensor:
+    """The weight of a face in an oval, (h, w): 1 in the middle, 0 from the square's edge on; ``width`` as a part of it.
+
+    The oval touches the edges: hair and chin are in it, and the corners, where only background is, are not.
+    """
+    y, x = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
+    (ax, ay), (bx, by), _, (dx, dy) = quad
+    u = ((x - ax) * (dx - ax) + (y - ay) * (dy - ay)) / math.dist((ax, ay), (dx, dy)) ** 2 * 2 - 1
+    v = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / math.dist((ax, ay), (bx, by)) ** 2 * 2 - 1
+    # A superellipse: between a circle and the square.
+    radius = (u.abs() ** 3 + v.abs() ** 3) ** (1 / 3)
+    return _smoothstep(((1 - radius) / (2 * width)).clamp(0, 1))
 
 
 def _smoothstep(x: Tensor) -> Tensor:
