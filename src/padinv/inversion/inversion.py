@@ -148,7 +148,7 @@ class Inversion:
                 select those of one photograph first, for instance ``inversion[0]``.
             images: (B, 3, R, R), for instance edited; the reconstructions if not given.
             feather: width of the fading, as a part of the square's side.
-            match: whether the faces get the photograph's sharpness and grain, as commands give them; a warning is logged
+            match: whether the faces get the photograph's sharpness and grain, as in the commands; a warning is logged
                 if the photograph's face has more than twice the resolution of the image.
 
         Returns:
