@@ -18,7 +18,7 @@ from padinv import Inverter
 from padinv.checkpoints.pair import hub_repository
 from padinv.cli import main
 from padinv.commands.models import Models
-from padinv.commands.push import Push
+from padinv.commands.push import Push, images_seen
 from padinv.editing import load_directions
 
 pytest.importorskip("huggingface_hub")
@@ -59,7 +59,7 @@ def run_folder(model: Path, photographs: Path, tmp_path: Path) -> Path:
             },
         },
         "data": {"class_path": "padinv.ImageDataModule", "init_args": {"val": str(photographs), "batch_size": 8}},
-        "schedule": {"images": 3200},
+        "schedule": {"class_path": "padinv.training.ImageSchedule", "init_args": {"images": 3200}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
@@ -117,6 +117,13 @@ def test_a_run_goes_to_the_hub_and_comes_back(
     other = {**files, "README.md": files["README.md"].replace(b"hf://me/small", b"hf://me/other")}
     assert hub.repositories["me/other"] == other
     assert hub.messages[1:] == ["Again"]
+
+
+def test_the_card_tells_how_far_the_run_came(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"images_seen": torch.tensor(800)}}, tmp_path / "last.ckpt")
+    assert images_seen(tmp_path / "last.ckpt") == 800
+    (tmp_path / "last.ckpt").write_bytes(b"damaged")
+    assert images_seen(tmp_path / "last.ckpt") is None
 
 
 def test_without_a_network_the_cache_is_taken(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ def model_card(
     data: str | None = None,
     licence: str | None = None,
     config: Mapping[str, Any] | None = None,
+    images_seen: int | None = None,
     evaluation: Evaluation | None = None,
     measured_on: str = "",
 ) -> str:
@@ -40,6 +41,7 @@ def model_card(
         data: the pictures that it was trained on, in the author's words.
         licence: an identifier such as ``apache-2.0``.
         config: of the run, if there is one.
+        images_seen: by the run; what its config asks for, if not given.
         evaluation: of reconstructions, if there is one.
         measured_on: the name of the photographs of the evaluation.
     """
@@ -92,7 +94,7 @@ def model_card(
         "",
         data or "Its author has not said what pictures it was trained on.",
         "",
-        *_training(config or {}),
+        *_training(config or {}, images_seen),
         *_results(evaluation, measured_on),
         "## Licence",
         "",
@@ -106,11 +108,12 @@ def _parts(inverter: Inverter) -> list[tuple[str, Any]]:
     return [("generator", inverter.generator), ("encoder", inverter.encoder)]
 
 
-def _training(config: Mapping[str, Any]) -> Iterator[str]:
+def _training(config: Mapping[str, Any], images_seen: int | None) -> Iterator[str]:
     """A table of the settings that tell most."""
-    model, data = ((config.get(part) or {}).get("init_args") or {} for part in ("model", "data"))
+    parts = ("model", "data", "schedule")
+    model, data, schedule = ((config.get(part) or {}).get("init_args") or {} for part in parts)
     rows = {
-        "images seen": (config.get("schedule") or {}).get("images"),
+        "images seen": schedule.get("images") if images_seen is None else images_seen,
         "batch size": data.get("batch_size"),
         "seed": config.get("seed_everything"),
         **{name: model.get(name) for name in ("lambda_pix", "lambda_per", "lambda_id", "lambda_adv", "lambda_reg")},

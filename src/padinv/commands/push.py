@@ -89,7 +89,8 @@ class Push(Command):
         """Writes the networks, the config, the results and the card into a folder."""
         from padinv.commands.card import without_folders
 
-        inverter, run, config = self._load(given)
+        inverter, checkpoint, config = self._load(given)
+        run = checkpoint and run_of(checkpoint)
         name = (self.repository or given.name or self.source).rpartition("/")[2]
         target = self.output or (Path(name) if run is None else run / "hub")
         images = self.images or _validation_images(config) or (["congress64-val"] if run is None else [])
@@ -109,6 +110,7 @@ class Push(Command):
                 data=self.data,
                 licence=self.licence,
                 config=config,
+                images_seen=None if checkpoint is None else images_seen(checkpoint),
                 evaluation=evaluation,
                 measured_on=", ".join(map(str, without_folders(images))),
             )
@@ -130,19 +132,36 @@ class Push(Command):
             save_directions(found.values(), target / FILE_NAME)
 
     def _load(self, given: Path) -> tuple[Inverter, Path | None, dict[str, Any]]:
-        """The model, the run's folder and its config, where the source is a run."""
+        """The model, and where the source is a run its checkpoint and its config."""
         from padinv.checkpoints.sources import HUB_FILES, is_bundled
         from padinv.inversion import Inverter
         from padinv.training.resuming import checkpoint_in
 
-        run, config, source = None, {}, self.source
+        checkpoint, config, source = None, {}, self.source
         if not is_bundled(source) and not any((given / name).is_file() for name in HUB_FILES.values()):
             checkpoint = checkpoint_in(given) if given.is_dir() else given
-            run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-            config, source = read_config(run / "config.yaml"), str(checkpoint)
+            config, source = read_config(run_of(checkpoint) / "config.yaml"), str(checkpoint)
         generator = self.generator or _init_args(config, "model").get("generator")
         options = {"device": self.device, "batch_size": self.batch_size}
-        return Inverter.from_pretrained(source, generator, **options), run, config  # type: ignore[arg-type]
+        return Inverter.from_pretrained(source, generator, **options), checkpoint, config  # type: ignore[arg-type]
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run's folder: that of the checkpoint, or the one around ``checkpoints``."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def images_seen(checkpoint: Path) -> int | None:
+    """How many images a run has trained on; None if its file does not say."""
+    import pickle
+
+    import torch
+
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(content["state_dict"]["images_seen"])
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, pickle.UnpicklingError):
+        return None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -208,6 +227,7 @@ def write_model(
     data: str | None = None,
     licence: str | None = None,
     config: Mapping[str, Any] | None = None,
+    images_seen: int | None = None,
     evaluation: Evaluation | None = None,
     measured_on: str = "",
 ) -> None:
@@ -220,6 +240,7 @@ def write_model(
         data: the pictures that it was trained on, in the author's words.
         licence: its identifier.
         config: of the run; paths in it are cut to their last part.
+        images_seen: by the run.
         evaluation: of reconstructions.
         measured_on: the name of the photographs of the evaluation.
     """
@@ -252,6 +273,7 @@ def write_model(
         data=data,
         licence=licence,
         config=config,
+        images_seen=images_seen,
         evaluation=evaluation,
         measured_on=measured_on,
     )
