@@ -85,6 +85,26 @@ def test_a_photograph_without_a_face(studio: Studio, photograph: Image.Image) ->
         Studio(blind).invert(photograph, align=True)
 
 
+def test_a_face_is_found_and_turned(studio: Studio, photograph: Image.Image) -> None:
+    face = torch.tensor([[[25.0, 15.0], [35.0, 17.0], [29.0, 22.0], [24.0, 25.0], [32.0, 27.0]]])
+    seeing = Studio(
+        Inverter(
+            studio.inverter.encoder,
+            studio.inverter.generator,
+            device="cpu",
+            detector=lambda _: face,
+            keep_memory=False,
+        ),
+        limits=studio.limits,
+    )
+    sitting = seeing.invert(photograph, align=True)
+    expected = seeing.inverter.invert(photograph, align=True)
+    assert sitting.inversion.crop == expected.crop
+    assert sitting.script()[0] == 'inversion = inverter.invert("photograph.png", align=True)'
+    pasted = sitting.inversion.paste(photograph)
+    assert pasted.size == photograph.size
+
+
 def test_the_bundled_model_and_its_portraits(tmp_path: Path) -> None:
     studio = Studio.open("congress64", "cpu", Limits(steps=20))
     assert list(studio.directions) == ["gender", "birth_year"]

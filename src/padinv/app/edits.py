@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -136,13 +137,15 @@ def edit(
         if strength == 0:
             continue
         direction = studio.directions[name]
-        options = [] if chosen is None else [f"layers={chosen!r}"]
+        options = [] if chosen is None else [f"layers={json.dumps(chosen)}"]
         options += [] if padding else ["padding_strength=0.0"]
         code = direction.apply(code, strength, chosen, None if padding else 0.0)
-        lines.append(f"code = directions[{name!r}].apply({', '.join(['code', format(strength, 'g'), *options])})")
+        lines.append(
+            f"code = directions[{json.dumps(name)}].apply({', '.join(['code', format(strength, 'g'), *options])})"
+        )
         said += remarks(direction, strength, studio.inverter.generator)
     if len(lines) > 1:
-        known = f"load_directions({studio.model!r}, inverter.generator)"
+        known = f"load_directions({json.dumps(studio.model)}, inverter.generator)"
         if all(direction.kind == "sefa" for direction in studio.directions.values()):
             known = f"{{each.name: each for each in sefa(inverter.generator, count={len(studio.directions)})}}"
         lines.insert(0, f"directions = {known}")

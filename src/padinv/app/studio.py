@@ -7,6 +7,7 @@ call.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,7 +152,7 @@ class Studio:
     @property
     def preamble(self) -> list[str]:
         """The first lines of every script."""
-        return [f"inverter = Inverter.from_pretrained({self.model!r})"]
+        return [f"inverter = Inverter.from_pretrained({json.dumps(self.model)})"]
 
     def examples(self, folder: Path) -> list[Path]:
         """Writes the bundled portraits into a folder."""
