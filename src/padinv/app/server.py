@@ -72,6 +72,7 @@ def serve(
                 pwa=False,
                 theme=THEME,
                 css=CSS,
+                _frontend=False,  # or gradio gives up where its page takes 3 s, or a proxy is between
             )
             ready(public or local)
             stop.wait()
