@@ -99,8 +99,10 @@ def free_port(host: str, port: int) -> int:
 
 @contextmanager
 def _environment(folder: str) -> Iterator[None]:
-    """Tells gradio by the environment its folder, and to send nothing home."""
+    """Tells gradio by the environment its folder, to send nothing home, and to ask this machine without a proxy."""
     wanted = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    for name in ("NO_PROXY", "no_proxy"):
+        wanted[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
