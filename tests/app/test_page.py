@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import urllib.error
@@ -57,11 +58,10 @@ def window(chromium: Any) -> Iterator[Any]:
 def keep(visitor: Visitor, name: str) -> None:
     """A screenshot for the documentation, if that is wanted."""
     if folder := os.environ.get("PADINV_TEST_SCREENSHOTS"):
-        path = Path(folder) / f"studio-{name}.png"
-        visitor.shoot(path)
-        with Image.open(path) as shot:  # of few colours
-            small = shot.convert("RGB").resize((shot.width * 2 // 3, shot.height * 2 // 3), Image.Resampling.LANCZOS)
-        small.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+        with Image.open(io.BytesIO(visitor.shoot())) as shot:
+            size = (shot.width * 3 // 4, shot.height * 3 // 4)
+            small = shot.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        small.save(Path(folder) / f"studio-{name}.webp", quality=80, method=6)
 
 
 def test_every_tab(window: Any, address: str) -> None:
@@ -104,6 +104,10 @@ def test_every_tab(window: Any, address: str) -> None:
     points = page.get_by_label("Points, in pixels").input_value()
     x, y, to_x, to_y = (float(number) for pair in points.split(":") for number in pair.split(","))
     assert (x, y, to_x, to_y) == pytest.approx((31.5, 45.6, 31.5, 41.7), abs=1.0)
+    visitor.press("Drag")
+    visitor.changed("Dragged", str(start))
+    page.get_by_text("There after").or_(page.get_by_text("Step 40:")).first.wait_for()
+    keep(visitor, "drag")
     page.get_by_text("What may change").click()
     canvas = page.locator("canvas:visible").first
     page.wait_for_timeout(2000)  # until it can be painted on
@@ -114,13 +118,10 @@ def test_every_tab(window: Any, address: str) -> None:
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.72 * box["height"], steps=6)
     page.mouse.up()
     page.wait_for_timeout(500)
-    page.get_by_text("What may change").click()
     visitor.press("Drag")
-    visitor.changed("Dragged", str(start))
-    page.get_by_text("There after").or_(page.get_by_text("Step 40:")).first.wait_for()
-    keep(visitor, "drag")
     page.get_by_text("Take it with you").locator("visible=true").click()
     page.get_by_text("mask.png").locator("visible=true").first.wait_for()  # the Python knows of the paint
+    visitor.press("Stop")
 
     visitor.open("Blend")
     visitor.example(1, 0)

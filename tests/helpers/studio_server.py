@@ -114,7 +114,8 @@ class Visitor:
         image = self.page.locator(f'img[alt="{alt}"]:visible')
         return str(image.first.get_attribute("src")) if image.count() else ""
 
-    def shoot(self, path: Path) -> None:
-        """A screenshot of the window."""
+    def shoot(self) -> bytes:
+        """A screenshot of the window, from the top."""
+        self.page.evaluate("window.scrollTo(0, 0)")
         self.page.wait_for_timeout(700)  # spinners fade
-        self.page.screenshot(path=str(path))
+        return bytes(self.page.screenshot())
