@@ -36,7 +36,8 @@ def measure(face: Tensor, points: Tensor) -> dict[str, float]:
     """Measures an aligned face (3, 128, 128) in [-1, 1] with its five points: a number for each column of words.
 
     - pose: how far the nose lies to the right of the middle of eyes and mouth, in distances between the eyes.
-    - smile: width of the mouth, in distances between the eyes.
+    - smile: width of the mouth, in distances between the eyes, and how much lighter than the face its lightest part is:
+      teeth. Both vary by 0.07 from face to face.
     - light: how much lighter the right half of the face is than the left, in their mean.
     - background: the luminance of the upper corners.
     """
@@ -48,10 +49,16 @@ def measure(face: Tensor, points: Tensor) -> dict[str, float]:
     top, bottom = round(float(points[:2, 1].mean())), round(float(points[3:, 1].mean()))
     start, centre, end = (round(float(x)) for x in (left_eye[0] - 4, middle[0], right_eye[0] + 4))
     left, right = luminance[top:bottom, start:centre].mean(), luminance[top:bottom, centre:end].mean()
+    reach = 0.2 * float(across.norm())
+    mouth_left, mouth_right = sorted(round(float(x)) for x in (left_mouth[0], right_mouth[0]))
+    mouth_top, mouth_bottom = (round(float(points[3:, 1].mean()) + shift) for shift in (-0.8 * reach, reach))
+    mouth = luminance[max(0, mouth_top) : max(1, mouth_bottom), max(0, mouth_left) : max(1, mouth_right)]
+    skin = luminance[round(float(nose[1])) - 4 : round(float(nose[1])) + 6, start:end].mean()
+    teeth = torch.quantile(mouth, 0.9) - skin if mouth.numel() else torch.tensor(torch.nan)
     corner = SIDE // 8
     return {
         "pose": float((nose - middle) @ across / (across @ across)),
-        "smile": float((right_mouth - left_mouth).norm() / across.norm()),
+        "smile": float((right_mouth - left_mouth).norm() / across.norm() + teeth),
         "light": float((right - left) / (right + left).clamp_min(0.02)),
         "background": float((luminance[:corner, :corner].mean() + luminance[:corner, -corner:].mean()) / 2),
     }
@@ -80,7 +87,7 @@ def label(folder: Path, known: Path | None, output: Path) -> None:
     if known is not None:
         with known.open(newline="", encoding="utf-8") as file:
             rows = {row["file"]: row for row in csv.DictReader(file)}
-    detector = MtcnnDetector(smallest=24)
+    detector = MtcnnDetector(smallest=24, look_again=False)
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     names = [file.relative_to(folder).as_posix() for file in files]
     if rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import runpy
 from functools import partial
 from pathlib import Path
@@ -112,3 +113,32 @@ def test_script(
     picture = Path(capsys.readouterr().out.splitlines()[-1])
     with Image.open(picture) as image:
         assert image.size == (132 * columns + 4, 132 * rows + 4)
+
+
+def test_labels_of_faces(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A picture and its mirror image are turned and lit to different sides, and a table keeps its columns."""
+    pytest.importorskip("mtcnnruntime", reason='MTCNN needs pip install "padinv[faces]"')
+    raw = Path(__file__).parent / "data" / "raw-portraits" / "aligned"
+    (folder / "faces").mkdir()
+    known = ["file,person"]
+    for file in sorted(raw.iterdir())[:3]:
+        with Image.open(file) as picture:
+            picture.save(folder / "faces" / f"{file.stem}.png")
+            picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "faces" / f"{file.stem}-mirrored.png")
+        known += [f"{file.stem}.png,{file.stem}", f"{file.stem}-mirrored.png,{file.stem}"]
+    (folder / "known.csv").write_text("\n".join(known))
+    monkeypatch.setattr("sys.argv", ["label_faces.py", "faces", "--labels", "known.csv", "-o", "labels.csv"])
+    runpy.run_path(str(EXAMPLES / "label_faces.py"), run_name="__main__")
+    assert "6 pictures, 6 with a face" in capsys.readouterr().out
+    with (folder / "labels.csv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    opposite = {"left": "right", "right": "left", "": ""}
+    for name, row in rows.items():
+        if name.endswith("-mirrored.png"):
+            first = rows[name.replace("-mirrored", "")]
+            assert row["person"] == first["person"]
+            for column in ("pose", "light"):
+                numbers = [float(each[f"{column}_measured"]) for each in (row, first)]
+                assert numbers[0] == pytest.approx(-numbers[1], abs=0.06)
+                assert row[column] == opposite[first[column]]
+    assert {row["pose"] for row in rows.values()} == {"left", "right", ""}

@@ -95,6 +95,8 @@ def main(args: list[str] | None = None) -> None:
     train += [row for folder, table in options.also for row in read_rows(table, folder)]
     people = {row.get("person") for row in train} - {None, ""}
     test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
+    if not test:
+        parser.error(f"{options.labels} names nobody under test/ who is not fitted to: there is nobody to test on.")
     encoder, generator = load_encoder(options.encoder), load_generator(options.generator)
     train_codes, test_codes = (encode(encoder, [Path(row["path"]) for row in part]) for part in (train, test))
 

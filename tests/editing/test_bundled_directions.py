@@ -71,3 +71,25 @@ def test_tool_writes_directions_with_accuracies(tmp_path: Path, capsys: pytest.C
         assert direction.metadata["test_images"] > 20
         assert f"{direction.name}: accuracy {direction.metadata['accuracy']}" in printed
     assert directions["gender"].metadata["positive"] == "female"
+
+    with labels.open(newline="") as file:
+        rows = [{**row, "light": ("left", "right")[row["gender"] == "female"]} for row in csv.DictReader(file)]
+    also = tmp_path / "also.csv"
+    for path, chosen in ((labels, rows), (also, [row for row in rows if row["file"].startswith("train/")])):
+        with path.open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(chosen)
+    more = ["--columns", "light", "pose", "--also", str(tmp_path), str(also)]  # each picture twice
+    runpy.run_path(str(TOOL))["main"]([str(tmp_path), str(labels), *networks, "--output", str(output), *more])
+    (light,) = load_directions(tmp_path, generator).values()  # no picture has a pose
+    assert light.metadata["positive"] == "lit from the picture's right"
+    assert light.metadata["images"] > directions["gender"].metadata["images"]
+    assert "pose: left out: No image has a label" in capsys.readouterr().out
+    before = output.read_bytes()
+    with pytest.raises(SystemExit, match="No direction is good enough"):
+        runpy.run_path(str(TOOL))["main"](
+            [str(tmp_path), str(labels), *networks, "--output", str(output), "--columns", "light", "--least", "1"]
+        )
+    assert "light: dropped" in capsys.readouterr().out
+    assert output.read_bytes() == before
