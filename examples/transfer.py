@@ -2,8 +2,8 @@
 
 python examples/transfer.py before.jpg after.jpg target.jpg another.jpg
 
-Without photographs it makes an edit to learn, a portrait mirrored left to right, and does it to portraits that come
-with padinv: heads turn. The same on the command line: padinv transfer before.jpg after.jpg target.jpg -o runs/transfer
+Without photographs it makes an edit to learn, a portrait lit from the left, and does it to portraits that come with
+padinv. The same on the command line: padinv transfer before.jpg after.jpg target.jpg -o runs/transfer
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ from padinv.pictures import contact_sheet
 STRENGTHS = (0.5, 1.0, 1.5)
 
 
+def relit(image: torch.Tensor) -> torch.Tensor:
+    """A portrait (1, 3, H, W) in [-1, 1], lighter on the left and darker on the right."""
+    light = torch.linspace(1.4, 0.4, image.shape[-1])
+    return ((image + 1) * light - 1).clamp(-1, 1)
+
+
 def transfers(photographs: Sequence[str], model: str, output: Path) -> Path:
     """Draws the targets, then a row for each strength."""
     inverter = Inverter.from_pretrained(model)
@@ -31,9 +37,7 @@ def transfers(photographs: Sequence[str], model: str, output: Path) -> Path:
     else:
         data = ImageDataModule(val="congress64-val", resolution=64, num_workers=0)
         portraits = next(iter(data.val_dataloader()))["image"][:6]
-        before, after, *targets = inverter.invert(
-            torch.cat([portraits[:1], portraits[:1].flip(-1), portraits[1:]])
-        ).code
+        before, after, *targets = inverter.invert(torch.cat([portraits[:1], relit(portraits[:1]), portraits[1:]])).code
     rows = [
         torch.cat([inverter.reconstruct(transfer(before, after, target, strength)) for target in [before, *targets]])
         for strength in (0.0, *STRENGTHS)

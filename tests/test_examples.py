@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from padinv import PadInvEncoder, PadInvModule, load_generator
+from padinv import InversionCode, Inverter, PadInvEncoder, PadInvModule, load_generator
 from padinv.checkpoints import save_network
 from padinv.cli import main
+from padinv.editing import transfer
+from padinv.inversion import read_photographs
 from padinv.training.configs import presets
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -142,3 +144,22 @@ def test_labels_of_faces(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
                 assert numbers[0] == pytest.approx(-numbers[1], abs=0.06)
                 assert row[column] == opposite[first[column]]
     assert {row["pose"] for row in rows.values()} == {"left", "right", ""}
+
+
+def test_a_relit_pair_relights_others(folder: Path) -> None:
+    """With the bundled model: what was done to one portrait is seen in the others, half of its strength or more."""
+    inverter = Inverter.from_pretrained("congress64", device="cpu")
+    portraits, _ = read_photographs("congress64-val")
+    first, *targets = torch.stack(portraits[:6]).split(1)
+    relit = runpy.run_path(str(EXAMPLES / "transfer.py"))["relit"](first)
+    before, after, *codes = inverter.invert(torch.cat([first, relit, *targets])).code
+
+    def slope(images: torch.Tensor) -> torch.Tensor:
+        luminance = images.clamp(-1, 1).mean(dim=(1, 2)) / 2 + 0.5
+        left, right = luminance.chunk(2, dim=1)
+        return (left - right).mean(dim=1) / luminance.mean(dim=1)
+
+    asked = slope(relit) - slope(first)
+    plain = inverter.reconstruct(InversionCode.cat(codes))
+    moved = inverter.reconstruct(InversionCode.cat([transfer(before, after, code) for code in codes]))
+    assert (slope(moved) - slope(plain) > asked / 2).all()
