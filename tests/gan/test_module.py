@@ -243,7 +243,7 @@ def test_other_orders_and_precisions_learn_the_same(build: Any, fit: Any, option
         # Without path lengths: random numbers of another type are other numbers, for all that comes after them.
         module = build(optimizer_g=partial(torch.optim.SGD, lr=1.0), path_length_weight=0.0, **options)
         before = vector(module.generator)
-        _, recorder = fit(module, steps=1, precision=precision)
+        _, recorder = fit(module, steps=1, precision=precision, batch_size=16)
         return recorder.metrics[0], vector(module.generator) - before
 
     (expected, direction), (metrics, other) = run(), run(**options)

@@ -120,6 +120,7 @@ def opened(path: PathLike) -> Iterator[Any]:
     with ExitStack() as stack:
         if not text.isascii() and text != text.encode(errors="replace").decode():
             text = f"/dev/fd/{stack.enter_context(Path(path).open('rb')).fileno()}"
+        stack.enter_context(torch.device("cpu"))  # safetensors before 0.5 reads onto torch's default device
         yield stack.enter_context(safe_open(text, framework="pt"))
 
 

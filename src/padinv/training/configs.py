@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning_utilities.core.imports import RequirementCache
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
@@ -78,9 +77,8 @@ class RunConfigCallback(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes config.yaml on rank zero, and shows it to all loggers."""
-        # Nulls are kept, since a default may be another value. The option has had two names.
-        keep = {"skip_unset" if RequirementCache("jsonargparse>=4.49") else "skip_none": False}
-        self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, **keep)
+        # Nulls are kept, since a default may be another value.
+        self.parser.save(self.config, str(self.path), overwrite=True, multifile=self.multifile, skip_unset=False)
         written = yaml.safe_load(self.path.read_text(encoding="utf-8"))
         for logger in trainer.loggers:
             logger.log_hyperparams(written)
