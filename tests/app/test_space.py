@@ -61,7 +61,7 @@ def test_the_space_says_what_it_is() -> None:
     assert facts["sdk"] == "gradio"
     assert (SPACE / facts["app_file"]).exists()
     lines = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("-")] == ["padinv[app]"]
+    assert [line for line in lines if not line.startswith("-")] == ["padinv[app,faces]"]
 
 
 def test_the_space_serves_its_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 
 from padinv import Inverter
-from padinv.app import Limits, Studio
+from padinv.app import Limits, Studio, drag_points, edit
 from padinv.app.studio import LONGEST, SHOWN, error_map, located, picture
 from padinv.exceptions import DataError, PadInvError
 
@@ -113,6 +115,25 @@ def test_the_bundled_model_and_its_portraits(tmp_path: Path) -> None:
     paths = studio.examples(tmp_path)
     assert len(paths) == 6
     assert [studio.read(path).size for path in paths] == [(64, 64)] * 6
+
+
+def test_previews_and_steps_of_a_drag_are_quick(tmp_path: Path) -> None:
+    """Of the bundled model: 0.2 s for a preview, 1 s for a step, in seconds of the processor, the best of several."""
+    studio = Studio.open("congress64", "cpu")
+    sitting = studio.invert(studio.read(studio.examples(tmp_path)[0]))
+
+    def preview() -> object:
+        return picture(edit(studio, sitting, {"gender": 1.0, "birth_year": -1.0}).image)
+
+    dragging = drag_points(studio, sitting, "32,46:32,40", steps=6)
+    assert min(seconds(preview) for _ in range(3)) < 0.2
+    assert min(seconds(lambda: next(dragging)) for _ in range(3)) < 1.0
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def test_a_model_without_directions_takes_those_of_sefa(studio: Studio) -> None:
