@@ -1,0 +1,304 @@
+"""How well a code can be edited: a reconstruction is worth little if the next edit tears it.
+
+- Consistency (LEC, Tov et al. 2021): invert, edit, invert the edited picture, undo; how far is the picture from the
+  first reconstruction?
+- Identity kept at equal change: edits of growing strength change an attribute more and more, and the person, too.
+  Methods answer the same strength with different changes, so that likeness is read off where the *change* is equal.
+- Editing FID by labels: edited pictures against photographs that have the attribute.
+- Blends: the contour's layout outside of the face, and the details' appearance inside.
+
+The attribute is measured by a classifier in AlexNet's features, which no part of the model has seen. Each photograph is
+judged by a classifier that was fitted to labels of others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from padinv.codes import InversionCode
+from padinv.editing import Direction
+from padinv.editing.hyperplane import fit_hyperplane
+from padinv.evaluation.results import Number, Sampling, Values, mean_of
+from padinv.exceptions import ConfigError
+from padinv.inversion import Inverter
+from padinv.metrics.distribution import frechet_distance, subset_interval
+from padinv.metrics.features import FeatureVectors, feature_network
+from padinv.metrics.per_image import Measure, mean_square
+
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+"""Of the edits along a curve, in the direction's own unit; 0 is the reconstruction."""
+
+GRID = 21
+"""Places between no change and the whole change at which likeness is read off."""
+
+
+def editing_consistency(
+    inverter: Inverter, code: InversionCode, direction: Direction, strength: float = 1.0, measure: Measure = mean_square
+) -> Tensor:
+    """LEC: the distance of each picture from itself after edit, inversion, and the edit undone; 0 is best.
+
+    Args:
+        inverter: encodes and generates.
+        code: of B photographs.
+        direction: of the edit.
+        strength: of it; the opposite one undoes it.
+        measure: of two pictures.
+
+    Returns:
+        (B,)
+    """
+    edited = to_encoder(inverter, inverter.reconstruct(direction.apply(code, strength)))
+    undone = direction.apply(inverter.encode(edited), -strength)
+    return measure(inverter.reconstruct(undone).clamp(-1, 1), inverter.reconstruct(code).clamp(-1, 1))
+
+
+def to_encoder(inverter: Inverter, images: Tensor) -> Tensor:
+    """Generated images at the encoder's resolution, in [-1, 1]."""
+    return F.adaptive_avg_pool2d(images.clamp(-1, 1), inverter.resolution)
+
+
+class AttributeScore:
+    """How much of an attribute pictures have: 0 where photographs without it are on average, 1 where those with it are.
+
+    Args:
+        vectors: (N, D), features of photographs.
+        labels: (N,), 0 or 1.
+        seed: of the halves.
+
+    Attributes:
+        accuracy: balanced, on photographs held out.
+
+    Raises:
+        ConfigError: if there are fewer than 10 photographs of each kind.
+        MissingPackageError: without scikit-learn.
+    """
+
+    def __init__(self, vectors: NDArray[np.floating], labels: Sequence[float], seed: int = 0) -> None:
+        has = np.asarray(labels) > 0.5
+        if min(has.sum(), (~has).sum()) < 10:
+            raise ConfigError(
+                f"There are {int(has.sum())} photographs with the attribute and {int((~has).sum())} without: a "
+                "classifier needs 10 of each."
+            )
+        self.half = np.zeros(len(has), dtype=np.int64)
+        random = np.random.default_rng(seed)
+        for kind in (has, ~has):
+            rows = random.permutation(np.flatnonzero(kind))
+            self.half[rows[len(rows) // 2 :]] = 1
+        self.planes: list[tuple[NDArray[np.float64], float]] = []
+        right = []
+        for half in (0, 1):
+            fit, held_out = self.half != half, self.half == half
+            plane = fit_hyperplane(vectors[fit], has[fit].astype(float), np.arange(fit.sum()), folds=5, seed=seed)
+            scores = vectors @ plane.normal
+            low, high = scores[fit & ~has].mean(), scores[fit & has].mean()
+            self.planes.append((plane.normal / (high - low), float(-low / (high - low))))
+            judged = (vectors[held_out] @ self.planes[half][0] + self.planes[half][1]) > 0.5
+            right += [(judged == has[held_out])[has[held_out] == kind].mean() for kind in (False, True)]
+        self.accuracy = float(np.mean(right))
+
+    def score(self, vectors: NDArray[np.floating], rows: NDArray[np.int64]) -> Values:
+        """The scores (B,) of pictures of the photographs with these numbers, by the half that has not seen them."""
+        normals = np.stack([self.planes[half][0] for half in self.half[rows]])
+        offsets = np.array([self.planes[half][1] for half in self.half[rows]])
+        scores: Values = np.einsum("bd,bd->b", vectors, normals) + offsets
+        return scores
+
+
+@dataclass
+class Curve:
+    """Likeness against change, over strength.
+
+    Args:
+        strengths: (K,)
+        change: (K,), mean change of the attribute; 1 is the whole way from photographs without it to those with it.
+        kept: (K,), mean likeness.
+        area: under likeness over change, from 0 to ``reach``, divided by it: the mean likeness on the way.
+        reach: the change up to which the area goes, 1 unless no strength gets there.
+        accuracy: of the classifier on photographs held out, balanced.
+        consistency: LEC at strength 1.
+        set_distance: Fréchet distance of edited pictures and photographs that have the attribute, at strength 2.
+    """
+
+    strengths: list[float]
+    change: list[float]
+    kept: list[float]
+    area: Number
+    reach: float
+    accuracy: float
+    consistency: Number
+    set_distance: Number = field(default_factory=lambda: Number(math.nan))
+
+    def plain(self) -> dict[str, object]:
+        """For JSON."""
+        numbers = {"area": self.area, "lec": self.consistency, "editing_fd_alexnet": self.set_distance}
+        plain = {name: number.plain() for name, number in numbers.items()}
+        facts = {"reach": self.reach, "classifier_balanced_accuracy": self.accuracy}
+        return {**plain, **facts, "strength": self.strengths, "change": self.change, "kept": self.kept}
+
+
+def edit_curve(
+    inverter: Inverter,
+    codes: InversionCode,
+    photographs: Tensor,
+    direction: Direction,
+    labels: Sequence[float],
+    likeness: Measure,
+    sampling: Sampling,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Curve:
+    """Edits the codes of photographs without the attribute, and measures change and likeness.
+
+    Args:
+        inverter: encodes and generates.
+        codes: of N photographs.
+        photographs: (N, 3, R, R) in [-1, 1], R the encoder's resolution.
+        direction: towards the attribute.
+        labels: (N,), 1 for photographs with the attribute, 0 for those without.
+        likeness: of two pictures, 1 for the same.
+        sampling: of intervals and halves.
+        strengths: from 0 up.
+
+    Raises:
+        ConfigError: if there are too few photographs of a kind.
+        MissingPackageError: without scikit-learn.
+    """
+    network = FeatureVectors(feature_network("alexnet")[0], inverter.resolution).to(inverter.device)
+    real = _in_parts(network, photographs, inverter.batch_size)
+    score = AttributeScore(real, labels, sampling.seed)
+    rows = np.flatnonzero(np.asarray(labels) < 0.5)
+    chosen = codes[torch.from_numpy(rows)]
+    changes, kept, vectors = [], [], real[:0]
+    consistency = np.zeros(len(rows))
+    for strength in strengths:
+        change, like, found = [], [], []
+        for start in range(0, len(rows), inverter.batch_size):
+            part = slice(start, start + inverter.batch_size)
+            edited = to_encoder(inverter, inverter.reconstruct(direction.apply(chosen[part], strength)))
+            found.append(_in_parts(network, edited, inverter.batch_size))
+            change.append(score.score(found[-1], rows[part]))
+            target = photographs[torch.from_numpy(rows[part])].to(edited.device)
+            like.append(likeness(edited, target).double().cpu().numpy())
+            if strength == 1:
+                consistency[part] = editing_consistency(inverter, chosen[part], direction).double().cpu().numpy()
+        changes.append(np.concatenate(change))
+        kept.append(np.concatenate(like))
+        if strength == 2:
+            vectors = np.concatenate(found)
+    moved = np.stack(changes) - changes[0]
+    area, reach = area_at_equal_change(moved, np.stack(kept), sampling)
+    return Curve(
+        list(map(float, strengths)),
+        moved.mean(axis=1).tolist(),
+        np.stack(kept).mean(axis=1).tolist(),
+        area,
+        reach,
+        score.accuracy,
+        mean_of(consistency, sampling),
+        _set_distance(vectors, real[np.asarray(labels) > 0.5], sampling),
+    )
+
+
+def area_at_equal_change(change: Values, kept: Values, sampling: Sampling) -> tuple[Number, float]:
+    """The mean likeness on the way from no change to the whole one.
+
+    Args:
+        change: (K, N), of each image at each strength; rows rise on average, and the first is 0.
+        kept: (K, N), likeness.
+        sampling: of the interval.
+
+    Returns:
+        The area, and how far the change goes: 1, or what the strongest edit reaches.
+
+    >>> change = np.array([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
+    >>> area, reach = area_at_equal_change(change, 1 - change / 2, Sampling(100))  # likeness falls from 1 to 1/2
+    >>> round(area.value, 6), reach
+    (0.75, 1.0)
+    """
+    mean = np.maximum.accumulate(change.mean(axis=1))
+    reach = float(min(1.0, mean[-1]))
+    if reach <= 0:
+        return Number(math.nan), reach
+    places = np.interp(np.linspace(0, reach, GRID), mean, np.arange(len(mean)))  # in strengths, between two of them
+    low = np.minimum(places.astype(int), len(mean) - 2)
+    share = (places - low)[:, None]
+    read = (1 - share) * kept[low] + share * kept[low + 1]  # (GRID, N)
+    weights = np.full(GRID, 1.0)
+    weights[[0, -1]] = 0.5  # the trapezoidal rule
+    return mean_of(weights @ read / weights.sum(), sampling), reach
+
+
+def _set_distance(edited: NDArray[np.floating], real: NDArray[np.floating], sampling: Sampling) -> Number:
+    count = min(len(edited), len(real))
+    if count < 4:
+        return Number(math.nan)
+    value = frechet_distance(edited, real)
+    low, high = subset_interval(
+        lambda rows: frechet_distance(edited[rows], real[rows]),
+        value,
+        count,
+        real.shape[1],
+        sampling.seed,
+        sampling.level,
+    )
+    return Number(value, low, high)
+
+
+def _in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> NDArray[np.floating]:
+    with torch.inference_mode():
+        return torch.cat([network(part) for part in torch.split(images, size)]).float().cpu().numpy()
+
+
+FACE = (0.5, 0.56, 0.27, 0.36)
+"""The ellipse of the face in a portrait cropped by FFHQ's recipe: its middle, across and down, and its half axes, as
+shares of the side."""
+
+
+def face_mask(height: int, width: int) -> Tensor:
+    """1 inside of the face and 0 outside, (1, 1, H, W).
+
+    >>> face_mask(8, 8)[0, 0, 4, 4].item(), face_mask(8, 8)[0, 0, 0, 0].item()
+    (1.0, 0.0)
+    """
+    x, y, across, down = FACE
+    rows = ((torch.arange(height) + 0.5) / height - y) / down
+    columns = ((torch.arange(width) + 0.5) / width - x) / across
+    inside = rows.square()[:, None] + columns.square()[None] <= 1
+    return inside.float()[None, None]
+
+
+@torch.inference_mode()
+def blend_distances(blended: Tensor, contour: Tensor, details: Tensor) -> dict[str, Tensor]:
+    """How well blends keep what each side gives, by AlexNet's features of length 1 at each position.
+
+    Args:
+        blended: (B, 3, H, W) in [-1, 1].
+        contour: gave the layout.
+        details: gave the appearance.
+
+    Returns:
+        ``layout``: mean over positions outside of the face of the squared distance to the contour's features, which
+        compares place with place; ``appearance``: squared distance of the features' means inside of the face, which
+        forgets places. (B,) each, sums over layers, 0 is best.
+    """
+    from padinv.losses import PerceptualLoss
+
+    network = PerceptualLoss("alex").to(blended.device).lpips.network
+    maps = [network.unit_features(images) for images in (blended, contour, details)]  # type: ignore[operator]
+    layout, appearance = [], []
+    for ours, outside, inside in zip(*maps, strict=True):
+        face = face_mask(*ours.shape[2:]).to(ours)
+        around = 1 - face
+        distance = (ours - outside).square().sum(dim=1, keepdim=True)
+        layout.append((distance * around).sum(dim=(1, 2, 3)) / around.sum())
+        means = [(each * face).sum(dim=(2, 3)) / face.sum().clamp_min(1) for each in (ours, inside)]
+        appearance.append((means[0] - means[1]).square().sum(dim=1))
+    return {"layout": torch.stack(layout).sum(dim=0), "appearance": torch.stack(appearance).sum(dim=0)}
