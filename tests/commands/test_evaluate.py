@@ -182,3 +182,32 @@ def test_nothing_matches(folders: tuple[Path, ...], tmp_path: Path, capsys: pyte
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     assert main(["evaluate", str(folders[0]), str(tmp_path)]) == 1
     assert "No reconstruction has the name of a photograph" in capsys.readouterr().err
+
+
+def test_edits_go_where_the_direction_says(
+    padinv: Command, directions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="an extra")
+    random = np.random.default_rng(0)
+    photographs, table = tmp_path / "photographs", tmp_path / "labels.csv"
+    photographs.mkdir()
+    rows = ["file,colour"]
+    for number in range(40):
+        image = random.integers(0, 120, (32, 32, 3))
+        image[:, :, 0] += 100 * (number % 2)
+        Image.fromarray(image.astype(np.uint8)).save(photographs / f"{number:02}.png")
+        rows.append(f"{number:02}.png,{'red' if number % 2 else 'dark'}")
+    table.write_text("\n".join(rows), "utf-8")
+    options = ("--edit", "sefa-0", "--labels", table, "--column", "colour", "--directions", directions_file)
+    words = ("evaluate", "--data", photographs, "-o", tmp_path / "out", "--metrics", "mse", *options)
+    assert padinv(*words) == 0
+    assert "likeness at equal change" in capsys.readouterr().out
+    result = read(tmp_path / "out")
+    assert set(result["editing"]) == {"code", "latents"}
+    curve = result["editing"]["code"]
+    assert curve["classifier_balanced_accuracy"] > 0.8
+    assert len(curve["change"]) == len(curve["kept"]) == len(curve["strength"])
+    assert result["metrics"]["lec"]["value"] > 0
+    assert "likeness over change" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert padinv("evaluate", "--data", photographs, "--edit", "sefa-0") == 1
+    assert "--edit and --labels go together" in capsys.readouterr().err

@@ -51,6 +51,10 @@ class Evaluate(Command):
         identity: recognition model (.onnx, or a folder) for the similarity of faces; not the one of the training.
         discriminator: name or file of a discriminator, for the distance in its features.
         vgg: file with VGG16's convolutions, for LPIPS in these, too.
+        edit: name of a direction towards an attribute: measure how well codes of the model can be edited, too.
+        labels: table with the attribute of each photograph.
+        column: its column (default: the direction's name).
+        directions: where directions are (default: --model).
         groups: tell results by skin tone, and by grey and colour, too; photographs must be cropped to the face.
         resamples: of the bootstrap.
         level: share of intervals that hold what they should.
@@ -79,6 +83,10 @@ class Evaluate(Command):
     discriminator: str | None = option(None, metavar="FILE", group="measures")
     vgg: str | None = option(None, metavar="FILE", group="measures")
     groups: bool = option(False, group="measures")
+    edit: str | None = option(None, metavar="DIRECTION", group="editing")
+    labels: Path | None = option(None, Path, metavar="CSV", group="editing")
+    column: str | None = option(None, metavar="NAME", group="editing")
+    directions: str | None = option(None, metavar="FILE", group="editing")
     resamples: int = option(10_000, whole_number(1), metavar="N", group="intervals")
     level: float = option(0.95, number(0.5, 0.9999), group="intervals")
     seed: int = option(0, whole_number(0), metavar="N", group="intervals")
@@ -102,7 +110,9 @@ class Evaluate(Command):
             raise ConfigError(
                 "padinv evaluate needs two folders, PHOTOGRAPHS RECONSTRUCTIONS, or --model MODEL --data PHOTOGRAPHS."
             )
-        for name in ("generator", "align", "refine"):
+        if (self.edit is None) != (self.labels is None):
+            raise ConfigError("--edit and --labels go together: a direction, and a table with the attribute.")
+        for name in ("generator", "align", "refine", "edit"):
             if getattr(self, name) and self.model is None:
                 raise ConfigError(f"--{name} is for --model: give a model, or leave it out.")
 
@@ -146,6 +156,8 @@ class Evaluate(Command):
             tell,
         )
         results[0].metrics |= speed
+        if self.edit is not None:
+            self._edit(subject, results[0])
         for result in results:
             result.remarks = [*remarks, *result.remarks]
         self._tell(results)
@@ -190,6 +202,29 @@ class Evaluate(Command):
         )
         wanted = self.metrics is None
         return subject, measure_speed(inverter, sampling, self.batch_size) if wanted else {}
+
+    def _edit(self, subject: Subject, result: Evaluation) -> None:
+        """Adds what edits do: the numbers of the codes as they are, and the curves of these and of latents alone."""
+        from padinv.commands.labels import as_numbers, read_labels
+        from padinv.editing import load_directions
+        from padinv.evaluation.editability import edit_curves
+        from padinv.evaluation.inverted import Inverted
+
+        assert isinstance(subject, Inverted) and self.labels is not None and self.edit is not None  # noqa: PT018
+        direction = load_directions(self.directions or str(self.model))[self.edit]
+        column = self.column or self.edit
+        paths = [subject.photographs.name(index) for index in range(len(subject.names))]
+        words = read_labels(self.labels, paths, column)
+        positive = direction.metadata.get("positive")
+        if positive in words:  # a direction says which way it goes; words are else in alphabetical order
+            words = [None if word is None else str(int(word == positive)) for word in words]
+        labels = as_numbers(words, column)
+        if not {label for label in labels if label is not None} <= {0.0, 1.0}:
+            raise ConfigError(f"--labels {self.labels}: the column {column!r} must hold two words, or 0 and 1.")
+        curves = edit_curves(subject, direction, labels, self.identity, result.sampling)
+        result.editing = {space: curve.plain() for space, curve in curves.items()}
+        result.metrics |= {"lec": curves["code"].consistency, "kept_at_equal_change": curves["code"].area}
+        result.facts |= {"edit": self.edit, "labels": str(self.labels), "likeness": self.identity or "1 - LPIPS"}
 
     def _tell(self, results: list[Evaluation]) -> None:
         if self.json:

@@ -26,6 +26,8 @@ from torch import Tensor
 from padinv.codes import InversionCode
 from padinv.editing import Direction
 from padinv.editing.hyperplane import fit_hyperplane
+from padinv.evaluation.inverted import Inverted
+from padinv.evaluation.measuring import identity_measure, perceptual_measure
 from padinv.evaluation.results import Number, Sampling, Values, mean_of
 from padinv.exceptions import ConfigError
 from padinv.inversion import Inverter
@@ -205,6 +207,51 @@ def edit_curve(
         mean_of(consistency, sampling),
         _set_distance(vectors, real[np.asarray(labels) > 0.5], sampling),
     )
+
+
+def edit_curves(
+    subject: Inverted, direction: Direction, labels: Sequence[float | None], identity: str | None, sampling: Sampling
+) -> dict[str, Curve]:
+    """:func:`edit_curve` of a model's codes, and of their latents alone.
+
+    Args:
+        subject: photographs and the model; all of their codes are held in memory.
+        direction: towards the attribute.
+        labels: of the photographs, 0 or 1; those without a label are left out.
+        identity: a recognition model, whose cosine is the likeness; 1 - LPIPS if not given.
+        sampling: of intervals and halves.
+
+    Returns:
+        "code", and, unless codes are latents alone, "latents".
+
+    Raises:
+        PadInvError: if there are too few labels, or a network cannot be loaded.
+    """
+    inverter = subject.inverter
+    likeness: Measure
+    if identity is None:
+        lpips = perceptual_measure("alex", None, inverter.device)
+
+        def likeness(made: Tensor, target: Tensor) -> Tensor:
+            return 1 - lpips(made, target)
+    else:
+        likeness = identity_measure(identity, inverter.device)
+    codes, targets, known = [], [], []
+    for index, inversion in subject.inversions():
+        if (label := labels[index]) is not None and inversion.targets is not None:
+            codes.append(inversion.code)
+            targets.append(to_encoder(inverter, inversion.targets).cpu())
+            known.append(label)
+    if not codes:
+        raise ConfigError("Not one photograph could be inverted and has a label.")
+    spaces = {"code": InversionCode.cat(codes)}
+    if len(list(spaces["code"].tensors())) > 1:
+        spaces["latents"] = InversionCode(spaces["code"].w_plus)
+    pictures = torch.cat(targets)
+    return {
+        name: edit_curve(inverter, code, pictures, direction, known, likeness, sampling)
+        for name, code in spaces.items()
+    }
 
 
 def area_at_equal_change(change: Values, kept: Values, sampling: Sampling) -> tuple[Number, float]:

@@ -20,7 +20,7 @@ from padinv.evaluation.results import Number, Sampling
 from padinv.exceptions import DataError, PadInvError
 from padinv.feature_maps import draw_code
 from padinv.images import decode, to_image
-from padinv.inversion import Inverter
+from padinv.inversion import Inversion, Inverter
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
 
@@ -121,6 +121,17 @@ class Inverted:
         for place, (index, photograph) in enumerate(read.items()):
             shown = to_image(targets[place]) if self.align and targets is not None else photograph
             yield index, shown, to_image(inversion.images[place]), ""
+
+    def inversions(self) -> Iterator[tuple[int, Inversion]]:
+        """The number and the inversion of each photograph that can be inverted."""
+        for index in range(len(self.photographs)):
+            try:
+                inversion = self.inverter.invert(
+                    [self._read(index)], align=self.align, refine=self.refine, names=[self.photographs.name(index)]
+                )
+            except PadInvError:
+                continue  # the evaluation has told it
+            yield index, inversion
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph, its reconstruction, and the rings of its code around the maps that they pad."""

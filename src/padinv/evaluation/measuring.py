@@ -21,7 +21,7 @@ from padinv.metrics.features import FeatureVectors, feature_network
 from padinv.metrics.per_image import Measure, PerImage, mean_square, peak_signal_to_noise
 from padinv.metrics.structure import multi_scale_similarity
 
-HIGHER_IS_BETTER = frozenset({"psnr", "ms_ssim", "identity", "images_per_second"})
+HIGHER_IS_BETTER = frozenset({"psnr", "ms_ssim", "identity", "images_per_second", "kept_at_equal_change"})
 """All other numbers are better if they are lower."""
 
 ABOUT = {
@@ -34,6 +34,8 @@ ABOUT = {
     "features": "distance in the discriminator's features",
     "fid": "Fréchet distance of the sets, Inception's features",
     "kid": "kernel distance of the sets, Inception's features",
+    "lec": "mean square after edit, inversion, and the edit undone",
+    "kept_at_equal_change": "likeness of edits, over the change of the attribute",
     "latency_ms": "ms for one photograph at a time, median",
     "images_per_second": "in batches",
     "numbers_in_code": "numbers that a code holds",
@@ -105,11 +107,11 @@ def build_measures(
     if ms_ssim_scales(side):
         makers["ms_ssim"] = lambda: (protocol.structure, lambda a, b: multi_scale_similarity(a, b, protocol.form))
     if own["pixels"] >= SMALLEST_LPIPS:
-        makers["lpips"] = lambda: (protocol.pixels, _lpips("alex", None, device))
+        makers["lpips"] = lambda: (protocol.pixels, perceptual_measure("alex", None, device))
     if vgg is not None:
-        makers["lpips_vgg"] = lambda: (protocol.pixels, _lpips("vgg", vgg, device))
+        makers["lpips_vgg"] = lambda: (protocol.pixels, perceptual_measure("vgg", vgg, device))
     if identity is not None:
-        makers["identity"] = lambda: (protocol.pixels, _identity(identity, device))
+        makers["identity"] = lambda: (protocol.pixels, identity_measure(identity, device))
     if discriminator is not None:
         makers["features"] = lambda: (protocol.pixels, _discriminator(discriminator, device))
     network, label = (None, "")
@@ -131,12 +133,14 @@ SMALLEST_LPIPS = 31
 """Pixels that AlexNet's convolutions need."""
 
 
-def _lpips(net: str, weights: str | None, device: torch.device) -> Measure:
+def perceptual_measure(net: str, weights: str | None, device: torch.device) -> Measure:
+    """LPIPS of each image, in the features of AlexNet or VGG16."""
     network = PerceptualLoss(net, weights).to(device).lpips  # type: ignore[arg-type]
     return lambda made, target: network(made, target)
 
 
-def _identity(path: str, device: torch.device) -> Measure:
+def identity_measure(path: str, device: torch.device) -> Measure:
+    """The cosine of the embeddings of two faces."""
     loss = IdentityLoss(path).to(device)
     return lambda made, target: (loss.embed(made) * loss.embed(target)).sum(dim=1)
 

@@ -99,6 +99,9 @@ def _page(results: Sequence[Evaluation], subject: Subject, indices: Sequence[int
     for division, groups in last.by_group.items():
         yield f"<h2>By {escape(division)}</h2>"
         yield from _groups(last, division, groups)
+    if last.editing:
+        yield f"<h2>Edits: {escape(str(last.facts.get('edit', '')))}</h2>"
+        yield _curves(last)
     yield '<h2>Distributions</h2><div class="cards">'
     for name in last.values:
         yield _histogram(name, results)
@@ -166,6 +169,32 @@ def _groups(result: Evaluation, division: str, groups: dict[str, dict[str, Numbe
         )
         yield f"<tr><td><b>{escape(name)}</b></td>{cells}</tr>"
     yield "</tbody></table></div>"
+
+
+def _curves(result: Evaluation) -> str:
+    """Likeness over the change of the attribute, for each space of codes."""
+    points = {space: list(zip(curve["change"], curve["kept"], strict=True)) for space, curve in result.editing.items()}
+    every = [point for line in points.values() for point in line]
+    most = max(1.0, *(x for x, _ in every))
+    low, high = min(y for _, y in every), max(y for _, y in every)
+    low, high = low - 0.05 * (high - low) - 1e-6, high + 0.05 * (high - low) + 1e-6
+    drawn, legend = [], []
+    for colour, (space, line) in zip(("mark", "other"), points.items(), strict=False):
+        places = [(40 + 380 * max(0.0, x) / most, 150 - 140 * (y - low) / (high - low)) for x, y in line]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        drawn.append(f'<path d="M{path}" fill="none" stroke="var(--{colour})" stroke-width="2"/>')
+        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--{colour})"/>' for x, y in places]
+        area = result.editing[space]["area"]["value"]
+        told = "–" if area is None else shown(area)
+        legend.append(f'<span style="color: var(--{colour})">{escape(space)}</span> {told}')
+    return (
+        f'<figure><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">{"".join(drawn)}'
+        f'<path class="axis" d="M40 150H420M40 10V150" fill="none"/><text x="4" y="16">{shown(high)}</text>'
+        f'<text x="4" y="150">{shown(low)}</text><text x="40" y="168">0</text>'
+        f'<text x="420" y="168" text-anchor="end">change {shown(most)}</text></svg><figcaption>Likeness '
+        f"({escape(str(result.facts.get('likeness', '')))}) over the change of the attribute; 1 is the whole way. "
+        f"Area: {', '.join(legend)}</figcaption></figure>"
+    )
 
 
 def _histogram(name: str, results: Sequence[Evaluation]) -> str:

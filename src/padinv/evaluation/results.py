@@ -68,6 +68,7 @@ class Evaluation:
         sampling: how intervals were made.
         groups: name of a division → group of each image, "" for none.
         by_group: division → group → metric → the group's mean, with its interval.
+        editing: space of the codes → the plain values of a curve (:class:`padinv.evaluation.editability.Curve`).
         facts: further entries of the JSON, such as the model's fingerprint.
         remarks: sentences on what is left out, or wide.
     """
@@ -81,6 +82,7 @@ class Evaluation:
     sampling: Sampling = field(default_factory=Sampling)
     groups: dict[str, list[str]] = field(default_factory=dict)
     by_group: dict[str, dict[str, dict[str, Number]]] = field(default_factory=dict)
+    editing: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -101,6 +103,7 @@ class Evaluation:
                 }
                 for division, groups in self.by_group.items()
             },
+            **({"editing": self.editing} if self.editing else {}),
             "level": self.sampling.level,
             "resamples": self.sampling.resamples,
             "seed": self.sampling.seed,
@@ -124,6 +127,16 @@ class Evaluation:
             for name in self.values:
                 numbers = [groups[group][name] for group in groups]
                 cells.append((name, *(f"{shown(one.value)} [{interval_of(one)}]" for one in numbers)))
+            lines += ["", *_aligned(cells)]
+        if self.editing:
+            names = ("area", "lec", "editing_fd_alexnet")
+            cells = [(f"edit {self.facts.get('edit', '')}".strip(), "likeness at equal change", *names[1:], "reach")]
+            for space, curve in self.editing.items():
+                numbers = [
+                    Number(*(math.nan if one is None else one for one in curve[name].values())) for name in names
+                ]
+                told = [f"{shown(one.value)} [{interval_of(one)}]" for one in numbers]
+                cells.append((space, *told, shown(curve["reach"])))
             lines += ["", *_aligned(cells)]
         return lines
 
