@@ -78,6 +78,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def tables(session: nox.Session) -> None:
+    """Writes the tables of the documentation, or those named: ``nox -s tables -- bundled``."""
+    session.install(".[editing]")
+    session.run("python", "tools/write_tables.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Runs the benchmarks, or those named: ``nox -s bench -- utilisation``. Each writes to benchmarks/results/."""
     session.install(".[bench,export,lmdb]")

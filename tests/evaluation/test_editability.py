@@ -38,6 +38,8 @@ def test_area_goes_as_far_as_the_strongest_edit() -> None:
     assert reach == pytest.approx(0.3)
     assert area.value == pytest.approx(0.85)
     assert area.low < area.value < area.high
+    nearer, reach = area_at_equal_change(change, np.array([[1.0, 1.0], [0.8, 0.6]]), FEW, 0.15)
+    assert (reach, nearer.value) == (0.15, pytest.approx(0.925))
     nothing, reach = area_at_equal_change(-change, np.ones((2, 2)), FEW)
     assert np.isnan(nothing.value)
     assert reach == 0

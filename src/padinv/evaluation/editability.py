@@ -127,6 +127,8 @@ class Curve:
         reach: the change up to which the area goes, 1 unless no strength gets there.
         accuracy: of the classifier on photographs held out, balanced.
         consistency: LEC at strength 1.
+        moved: (K, N), the change of each image; not in the JSON.
+        alike: (K, N), its likeness; neither.
         set_distance: Fréchet distance of edited pictures and photographs that have the attribute, at strength 2.
     """
 
@@ -137,6 +139,8 @@ class Curve:
     reach: float
     accuracy: float
     consistency: Number
+    moved: Values = field(repr=False)
+    alike: Values = field(repr=False)
     set_distance: Number = field(default_factory=lambda: Number(math.nan))
 
     def plain(self) -> dict[str, object]:
@@ -205,6 +209,8 @@ def edit_curve(
         reach,
         score.accuracy,
         mean_of(consistency, sampling),
+        moved,
+        np.stack(kept),
         _set_distance(vectors, real[np.asarray(labels) > 0.5], sampling),
     )
 
@@ -222,7 +228,7 @@ def edit_curves(
         sampling: of intervals and halves.
 
     Returns:
-        "code", and, unless codes are latents alone, "latents".
+        "code", and, unless codes are latents alone, "latents"; areas of both go up to the same change.
 
     Raises:
         PadInvError: if there are too few labels, or a network cannot be loaded.
@@ -248,22 +254,27 @@ def edit_curves(
     if len(list(spaces["code"].tensors())) > 1:
         spaces["latents"] = InversionCode(spaces["code"].w_plus)
     pictures = torch.cat(targets)
-    return {
+    curves = {
         name: edit_curve(inverter, code, pictures, direction, known, likeness, sampling)
         for name, code in spaces.items()
     }
+    common = min(curve.reach for curve in curves.values())
+    for curve in curves.values() if common > 0 else ():  # areas compare up to the same change only
+        curve.area, curve.reach = area_at_equal_change(curve.moved, curve.alike, sampling, common)
+    return curves
 
 
-def area_at_equal_change(change: Values, kept: Values, sampling: Sampling) -> tuple[Number, float]:
+def area_at_equal_change(change: Values, kept: Values, sampling: Sampling, reach: float = 1.0) -> tuple[Number, float]:
     """The mean likeness on the way from no change to the whole one.
 
     Args:
         change: (K, N), of each image at each strength; rows rise on average, and the first is 0.
         kept: (K, N), likeness.
         sampling: of the interval.
+        reach: up to which change, if the strongest edit gets there.
 
     Returns:
-        The area, and how far the change goes: 1, or what the strongest edit reaches.
+        The area, and how far the change goes: ``reach``, or what the strongest edit reaches.
 
     >>> change = np.array([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
     >>> area, reach = area_at_equal_change(change, 1 - change / 2, Sampling(100))  # likeness falls from 1 to 1/2
@@ -271,7 +282,7 @@ def area_at_equal_change(change: Values, kept: Values, sampling: Sampling) -> tu
     (0.75, 1.0)
     """
     mean = np.maximum.accumulate(change.mean(axis=1))
-    reach = float(min(1.0, mean[-1]))
+    reach = float(min(reach, mean[-1]))
     if reach <= 0:
         return Number(math.nan), reach
     places = np.interp(np.linspace(0, reach, GRID), mean, np.arange(len(mean)))  # in strengths, between two of them

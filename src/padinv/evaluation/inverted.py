@@ -67,7 +67,13 @@ class Inverted:
         return self.inverter.resolution
 
     def batches(
-        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+        self,
+        protocol: Protocol,
+        resolution: int,
+        batch_size: int,
+        workers: int,
+        groups: bool = False,
+        mse_only: bool = False,
     ) -> Iterator[Batch]:
         """All photographs and what the model makes of them, in their order."""
         for start in range(0, len(self.photographs), batch_size):

@@ -173,10 +173,15 @@ class Evaluator:
         """Adds a batch, as :meth:`Protocol.prepare` makes it: in each view, reconstructions and photographs."""
         device = self.measures.device
         for view in {view for view, _ in self.measures.per_image.values()}:
-            made, target = (as_float(_stacked(images).to(device)) for images in views[view])
-            for name, (of, _) in self.measures.per_image.items():
-                if of == view:
-                    self.metrics[name].update(made, target)
+            made, target = (_stacked(images).to(device) for images in views[view])
+            names = [name for name, (of, _) in self.measures.per_image.items() if of == view]
+            if "mse" in names:
+                self.metrics["mse"].update(made, target)  # in 8 bits, if the view is
+                names = [name for name in names if name not in ("mse", "psnr")]
+            if names:
+                made, target = as_float(made), as_float(target)
+            for name in names:
+                self.metrics[name].update(made, target)
         if (network := self.measures.features) is not None:
             for store, images in zip(
                 (self.reconstructions, self.photographs), views[self.protocol.features], strict=True
@@ -185,9 +190,20 @@ class Evaluator:
                 for part in parts:
                     store.append(network(as_float(part.to(device))))
 
+    def add_mse(self, values: Tensor) -> None:
+        """Adds the mean squares (B,) of a batch that were measured where it was decoded."""
+        if "mse" in self.metrics:
+            self.metrics["mse"].append(values)
+        else:
+            self.metrics["psnr"].append(10 * torch.log10(4 / values))
+
     def values(self) -> dict[str, NDArray[np.float64]]:
         """Metric → the value of each image so far, (N,)."""
-        return {name: metric.all_values().double().cpu().numpy() for name, metric in self.metrics.items()}
+        found = {name: metric.all_values().double().cpu().numpy() for name, metric in self.metrics.items()}
+        if {"mse", "psnr"} <= found.keys():
+            with np.errstate(divide="ignore"):
+                found["psnr"] = 10 * np.log10(4 / found["mse"])
+        return found
 
 
 def _stacked(images: Tensor | list[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from padinv.evaluation.groups import groups_of
 from padinv.evaluation.protocols import Protocol, as_float
 from padinv.exceptions import DataError
 from padinv.images import decode
+from padinv.metrics.per_image import mean_square
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
 
@@ -138,12 +139,15 @@ class Sample:
         views: for each method, view → the reconstruction and the photograph, (3, H, W).
         groups: division → group of the photograph.
         problem: a sentence that says why there are no views.
+        mse: for each method, if nothing else is asked for: it is then measured where pictures are decoded, and these
+            are not sent to another process, which takes as long as to decode them.
     """
 
     index: int
     views: list[dict[str, list[Tensor]]]
     groups: dict[str, str]
     problem: str = ""
+    mse: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,14 @@ class Batch:
             (3, H, W) where sizes differ.
         groups: of each photograph.
         problems: a sentence for each pair that could not be compared.
+        mse: for each method (B,), if nothing else is asked for.
     """
 
     indices: list[int]
     views: list[dict[str, tuple[Images, Images]]]
     groups: list[dict[str, str]]
     problems: list[str]
+    mse: list[Tensor] | None = None
 
 
 Images: TypeAlias = Tensor | list[Tensor]
@@ -175,13 +181,17 @@ class PairDataset(Dataset[Sample]):
         protocol: how they are prepared.
         resolution: for protocols that have none of their own.
         groups: whether photographs are divided into groups.
+        mse_only: whether nothing else is asked for.
     """
 
-    def __init__(self, pairs: Pairs, protocol: Protocol, resolution: int, groups: bool = False) -> None:
+    def __init__(
+        self, pairs: Pairs, protocol: Protocol, resolution: int, groups: bool = False, mse_only: bool = False
+    ) -> None:
         self.pairs = pairs
         self.protocol = protocol
         self.resolution = resolution
         self.groups = groups
+        self.mse_only = mse_only
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -193,7 +203,11 @@ class PairDataset(Dataset[Sample]):
             views = [self.protocol.prepare(photograph, one, self.resolution) for one in made]
         except DataError as error:
             return Sample(index, [], {}, f"{self.pairs.names[index]} is left out: {error}.")
-        return Sample(index, views, groups_of(photograph) if self.groups else {})
+        groups = groups_of(photograph) if self.groups else {}
+        if self.mse_only:
+            sides = [view[self.protocol.pixels] for view in views]
+            return Sample(index, [], groups, mse=[mean_square(made[None], target[None])[0] for made, target in sides])
+        return Sample(index, views, groups)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -204,7 +218,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         for method, first in enumerate(read[0].views if read else [])
     ]
     problems = [sample.problem for sample in samples if sample.problem]
-    return Batch([sample.index for sample in read], stacked, [sample.groups for sample in read], problems)
+    errors = [sample.mse for sample in read if sample.mse is not None]
+    mse = [torch.stack(each) for each in zip(*errors, strict=True)] if errors else None
+    return Batch([sample.index for sample in read], stacked, [sample.groups for sample in read], problems, mse)
 
 
 def _stack(pairs: Sequence[Sequence[Tensor]]) -> tuple[Images, Images]:
@@ -217,7 +233,9 @@ def _together(images: list[Tensor]) -> Images:
         return images
     if len({image.dtype for image in images}) > 1:
         images = [as_float(image) for image in images]
-    return torch.stack(images)
+    if images[0].is_contiguous():
+        return torch.stack(images)
+    return torch.stack([image.movedim(0, -1) for image in images]).movedim(-1, 1)  # as they lie in memory
 
 
 class Subject(Interface):
@@ -234,9 +252,15 @@ class Subject(Interface):
         """The side at which pictures are compared, unless another is asked for."""
 
     def batches(
-        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+        self,
+        protocol: Protocol,
+        resolution: int,
+        batch_size: int,
+        workers: int,
+        groups: bool = False,
+        mse_only: bool = False,
     ) -> Iterator[Batch]:
-        """All pairs, in their order."""
+        """All pairs, in their order; with ``mse_only`` they may come as numbers instead of pictures."""
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
@@ -269,10 +293,16 @@ class Files:
         raise DataError(f"{problem}, nor can others.")
 
     def batches(
-        self, protocol: Protocol, resolution: int, batch_size: int, workers: int, groups: bool
+        self,
+        protocol: Protocol,
+        resolution: int,
+        batch_size: int,
+        workers: int,
+        groups: bool = False,
+        mse_only: bool = False,
     ) -> Iterator[Batch]:
         """All pairs, in their order, decoded by processes of their own if there are any."""
-        dataset = PairDataset(self.pairs, protocol, resolution, groups)
+        dataset = PairDataset(self.pairs, protocol, resolution, groups, mse_only)
         yield from DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate)
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:

@@ -93,8 +93,8 @@ class Protocol:
 
 
 def pixels_of(image: Image.Image) -> Tensor:
-    """8-bit RGB as uint8 (3, H, W)."""
-    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+    """8-bit RGB as uint8 (3, H, W), whose channels lie together in memory, as in the picture."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def as_float(pixels: Tensor) -> Tensor:

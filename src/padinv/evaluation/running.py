@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from padinv.evaluation.measuring import Evaluator, build_measures
+from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Subject
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
 from padinv.evaluation.results import Evaluation, Number, Sampling, finish, means_of, set_distances, width_remark
@@ -66,11 +66,14 @@ def evaluate(
     indices: list[int] = []
     problems: list[str] = []
     groups: dict[str, list[str]] = {}
-    batches = subject.batches(protocol, resolution, settings.batch_size, settings.workers, settings.groups)
+    mse_only = set(measures.per_image) <= set(CHEAP) and measures.features is None
+    batches = subject.batches(protocol, resolution, settings.batch_size, settings.workers, settings.groups, mse_only)
     with tqdm(total=len(subject.names), unit="pair", disable=not sys.stderr.isatty(), leave=False) as bar:
         for batch in batches:
             for evaluator, views in zip(evaluators, batch.views, strict=False):
                 evaluator.update(views)
+            for evaluator, mse in zip(evaluators, batch.mse or (), strict=False):
+                evaluator.add_mse(mse)
             for found in batch.groups:
                 for division, group in found.items():
                     groups.setdefault(division, []).append(group)

@@ -20,10 +20,35 @@ Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Mean over pixels and channels of the squared difference of images in [-1, 1], (B,).
 
+    Images of 8 bits, which stand for these, take a fifth of the time.
+
     >>> mean_square(torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2)).tolist()
     [0.25]
     """
+    if reconstruction.dtype == target.dtype == torch.uint8:
+        pairs = (_as_they_lie(a, b) for a, b in zip(reconstruction, target, strict=True))
+        sums = [_sum_of_squares(a.reshape(-1), b.reshape(-1)) for a, b in pairs]
+        return torch.stack(sums) / (target[0].numel() * 127.5**2)
     return (reconstruction.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+
+AT_ONCE = 1 << 14
+"""Numbers that are subtracted at once: larger blocks come from the system anew each time, which takes longer than to
+subtract them."""
+
+
+def _sum_of_squares(a: Tensor, b: Tensor) -> Tensor:
+    """Σ (a - b)² of bytes (N,)."""
+    blocks = zip(torch.split(a, AT_ONCE), torch.split(b, AT_ONCE), strict=True)
+    differences = (x.float().sub_(y.float()) for x, y in blocks)
+    return torch.stack([torch.dot(one, one) for one in differences]).sum()
+
+
+def _as_they_lie(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two images with the axes in the order in which they lie in memory, if that is one for both."""
+    if a.is_contiguous() or b.is_contiguous():
+        return a, b
+    return a.movedim(0, -1), b.movedim(0, -1)
 
 
 def peak_signal_to_noise(reconstruction: Tensor, target: Tensor) -> Tensor:
@@ -82,6 +107,10 @@ class PerImage(Metric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
         self.values.append(self.measure(preds, target).float())
+
+    def append(self, values: Tensor) -> None:
+        """Adds values (B,) that were measured elsewhere."""
+        self.values.append(values.float())
 
     def gathered_values(self) -> Tensor:
         """The value of each image of all ranks, rank by rank, (N,)."""

@@ -1,0 +1,153 @@
+"""Writes the tables of the documentation, docs/tables/*.md: python tools/write_tables.py [NAME …], or nox -s tables.
+
+Everything in them comes with padinv: photographs, labels and weights, whose hashes stand below each table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from padinv import InversionCode, Inverter
+from padinv.commands.evaluate import make_folder
+from padinv.editing import load_directions
+from padinv.evaluation import PROTOCOLS, Evaluation, Inverted, Number, Sampling, Settings, evaluate
+from padinv.evaluation.editability import edit_curves
+from padinv.evaluation.results import interval_of, shown, versions
+from padinv.sources import bundled_path, open_source
+
+HERE = Path(__file__).parents[1] / "docs" / "tables"
+MODEL = "congress64"
+SAMPLING = Sampling()
+
+
+class LatentsAlone(Inverter):
+    """The same encoder, of whose codes only the latents are used: the generator's own constant, and zero padding."""
+
+    def _encode_all(self, images: torch.Tensor) -> InversionCode:
+        return InversionCode(super()._encode_all(images).w_plus)
+
+
+@cache
+def inverter(kind: type[Inverter] = Inverter) -> Inverter:
+    """The bundled model, loaded once."""
+    return kind.from_pretrained(MODEL, device="cpu", keep_memory=False)
+
+
+@cache
+def measured(protocol: str, data: str = "congress64-val", kind: type[Inverter] = Inverter) -> Evaluation:
+    """The bundled model under a protocol, measured once."""
+    only = ["mse", "psnr", "ms_ssim", "lpips", "fd"]
+    subject = Inverted(open_source(data), inverter(kind), MODEL)
+    settings = Settings(PROTOCOLS[protocol], sampling=SAMPLING, groups=True, measures={"only": only})
+    return evaluate(subject, settings)[0][0]
+
+
+def cell(number: Number) -> str:
+    """A number and its interval."""
+    return f"{shown(number.value)} ({interval_of(number)})"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bundled() -> str:
+    """What padinv evaluate --model congress64 --data congress64-val prints, under the default protocol."""
+    result = measured("default")
+    rows = [[f"`{name}`", shown(number.value), interval_of(number)] for name, number in result.metrics.items()]
+    return table(["metric", "value", "95 % interval"], rows)
+
+
+def protocols() -> str:
+    """The same pictures under each protocol."""
+    results = {name: measured(name) for name in PROTOCOLS}
+    names = list(results["default"].metrics)
+    rows = [[f"`{name}`", *(cell(results[name].metrics[metric]) for metric in names)] for name in results]
+    return table(["protocol", *(f"`{name}`" for name in names)], rows)
+
+
+def groups() -> str:
+    """By skin tone, and by grey and colour, on all bundled portraits of people not in the training set."""
+    result = measured("default")
+    rows = []
+    for division, found in result.by_group.items():
+        for group, numbers in found.items():
+            count = result.groups[division].count(group)
+            rows.append([f"{division}: {group}", str(count or ""), *(cell(number) for number in numbers.values())])
+    return table(["group", "images", *(f"`{name}`" for name in result.values)], rows)
+
+
+def editing() -> str:
+    """The code against its latents alone, on the labelled bundled portraits."""
+    data = "congress64-train"
+    with zipfile.ZipFile(bundled_path(data)) as archive:
+        known = {
+            row["file"]: row["gender"] for row in csv.DictReader(io.StringIO(archive.read("provenance.csv").decode()))
+        }
+    direction = load_directions(MODEL)["gender"]
+    subject = Inverted(open_source(data), inverter(), MODEL)
+    source = subject.photographs
+    words = [known[Path(source.name(index)).name] for index in range(len(source))]
+    positive = direction.metadata["positive"]
+    labels = [None if not word else float(word == positive) for word in words]
+    curves = edit_curves(subject, direction, labels, None, replace(SAMPLING))
+    rows = []
+    for space, kind in (("code", Inverter), ("latents", LatentsAlone)):
+        curve, fidelity = curves[space], measured("default", data, kind)
+        numbers = [*(fidelity.metrics[name] for name in ("mse", "lpips")), curve.consistency, curve.area]
+        whole = {"code": "latents and padding", "latents": "the same latents alone"}[space]
+        rows.append([whole, *map(cell, numbers), shown(curve.reach), cell(curve.set_distance)])
+    head = ["", "`mse`", "`lpips`", "LEC", "likeness at equal change", "up to a change of", "editing `fd_alexnet`"]
+    return table(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "bundled": bundled,
+    "protocols": protocols,
+    "groups": groups,
+    "editing": editing,
+}
+
+
+def hashes() -> dict[str, str]:
+    """The first 12 digits of the SHA-256 of what the tables are made of."""
+    assets = Path(str(files("padinv") / "assets"))
+    named = sorted(path for path in assets.iterdir() if path.suffix in (".safetensors", ".zip"))
+    return {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in named}
+
+
+def footer() -> str:
+    """Seeds, versions and hashes."""
+    made = ", ".join(f"{name} {number}" for name, number in versions().items())
+    content = ", ".join(f"`{name}` {digest}" for name, digest in hashes().items())
+    drawn = f"seed {SAMPLING.seed}, {SAMPLING.resamples:,} resamples"
+    return f"<small>`nox -s tables`; {drawn}; {made}; SHA-256 of {content}.</small>"
+
+
+def main(names: list[str], folder: Path = HERE) -> dict[str, Any]:
+    """Writes the tables of these names, all if there are none, and returns them."""
+    make_folder(folder)
+    written = {}
+    for name in names or TABLES:
+        written[name] = f"{TABLES[name]()}\n\n{footer()}\n"
+        (folder / f"{name}.md").write_text(written[name], encoding="utf-8")
+        print(written[name])
+    return written
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
