@@ -21,7 +21,7 @@ DRAWS_AT_ONCE = 2**22
 class Interval(NamedTuple):
     """A mean and the interval around it.
 
-    Args:
+    Attributes:
         mean: over the images themselves.
         low: lower end.
         high: upper end.
