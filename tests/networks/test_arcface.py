@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -86,6 +87,14 @@ def test_refuses_damaged_files(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match="w600k_r50"):
         ArcFace(file)
+
+
+def test_weights_in_a_second_file_that_is_missing(file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "w600k_r50.onnx"
+    onnx.save_model(onnx.load(file), target, save_as_external_data=True, location="weights.data", size_threshold=0)
+    (tmp_path / "weights.data").unlink()
+    with pytest.raises(CheckpointError, match=r"w600k_r50\.onnx keeps its weights in a second file beside it"):
+        ArcFace(target)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnx2torch"])

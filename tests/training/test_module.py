@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from pytorch_lightning.callbacks import (
     StochasticWeightAveraging,
 )
 from pytorch_lightning.cli import ReduceLROnPlateau
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, MLFlowLogger
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -672,6 +674,33 @@ def test_loggers_get_the_arguments(build: Any, picture_folder: Path, tmp_path: P
     hparams = yaml.safe_load((tmp_path / "hparams.yaml").read_text())
     assert hparams["model"]["lambda_reg"] == 0.25
     assert "encoder" not in hparams["model"]  # a function is no plain value
+
+
+def test_mlflow_gets_the_arguments(
+    build: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Lightning's own logger, on a stand-in for MLflow, which takes flat names and short texts."""
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace())
+    entities = SimpleNamespace(Param=SimpleNamespace, Metric=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+
+    class Offline(MLFlowLogger):
+        name, version, save_dir, run_id = "runs", "1", str(tmp_path), "1"
+
+        def __init__(self) -> None:
+            self.logged: dict[str, str] = {}
+            self._prefix, self._log_batch_kwargs, self._initialized, self._log_model = "", {}, False, False
+
+        @property
+        def experiment(self) -> Any:
+            return self
+
+        def log_batch(self, run_id: str, params: Any = (), metrics: Any = ()) -> None:
+            self.logged |= {param.key: param.value for param in params}
+
+    fit(build(lambda_reg=0.25), picture_folder, 1, logger=(logger := Offline()))
+    assert logger.logged["model/lambda_reg"] == "0.25"
+    assert not [name for name in logger.logged if "encoder" in name.split("/")]
 
 
 @pytest.mark.parametrize(

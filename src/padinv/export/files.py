@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from padinv.exceptions import CheckpointError, MissingPackageError
-from padinv.export.description import METADATA_KEY, Description
 from padinv.export.operators import CONVOLUTIONS, RESIZING, Replacing
 from padinv.export.parts import Part
 from padinv.export.quantization import describe, loss_of_quality, quantize
-from padinv.export.session import Session
+from padinv.export.session import METADATA_KEY, Description, Session
 from padinv.files import writing
 from padinv.typing import PathLike
 

@@ -15,10 +15,9 @@ from padinv.checkpoints import fingerprint
 from padinv.checkpoints.cache import cache_folder
 from padinv.codes import InversionCode, PaddingCode
 from padinv.exceptions import CheckpointError
-from padinv.export.description import Description
 from padinv.export.files import export_onnx
 from padinv.export.parts import encoder_part, generator_part
-from padinv.export.session import Session
+from padinv.export.session import Description, Session
 from padinv.networks import Generator
 from padinv.typing import PathLike
 

@@ -15,7 +15,7 @@ from padinv.checkpoints import fingerprint
 from padinv.codes import InversionCode, PaddingCode
 from padinv.cpu import fold
 from padinv.exceptions import ConfigError
-from padinv.export.description import Description
+from padinv.export.session import Description
 from padinv.networks import Generator
 from padinv.networks.encoder import PADDED_RESOLUTIONS
 

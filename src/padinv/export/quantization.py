@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from padinv.export.description import METADATA_KEY, Description
 from padinv.export.parts import Part
-from padinv.export.session import Session
+from padinv.export.session import METADATA_KEY, Description, Session
 
 IMAGES = 8
 """Number of images on which the loss of quality is measured."""

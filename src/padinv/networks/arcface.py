@@ -106,10 +106,15 @@ def _read_onnx(file: Path) -> ModelProto:
     try:
         import onnx
         from google.protobuf.message import DecodeError
+        from onnx.checker import ValidationError
     except ImportError as error:
         raise MissingPackageError("ArcFace needs onnx: pip install onnx") from error
     try:
         return onnx.load(file)
+    except ValidationError as error:  # onnx looks for a second file
+        raise CheckpointError(
+            f"{file} keeps its weights in a second file beside it, which is missing or damaged: copy both."
+        ) from error
     except (OSError, DecodeError) as error:
         raise CheckpointError(f"{file} is not an ONNX file, or is damaged: fetch it again ({error}).") from error
 
