@@ -676,6 +676,11 @@ def test_loggers_get_the_arguments(build: Any, picture_folder: Path, tmp_path: P
     assert "encoder" not in hparams["model"]  # a function is no plain value
 
 
+def test_a_checkpoint_of_a_generators_training_is_refused(build: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"fit-gan, go on with that, or give its networks/generator\.safetensors"):
+        build().on_load_checkpoint({"state_dict": {"generator_ema.w_avg": torch.zeros(1)}})
+
+
 def test_mlflow_gets_the_arguments(
     build: Any, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 """Pure functions on tensors, and the two layers with an equalized learning rate."""
 
-import einops.layers.torch  # noqa: F401  (tells Dynamo of torch 2.7 and 2.8 to take einops' functions as they are)
+import einops.layers.torch  # noqa: F401  (tells Dynamo of torch 2.8 to take einops' functions as they are)
 
 from padinv.cpu import conv3x3
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu

@@ -73,7 +73,7 @@ ROOTS: tuple[type, ...] = (
 """The base classes of the classes in a config."""
 
 REFUSED = r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)|does not accept (?:option|nested key) '([^']+)'"
-"""The messages of jsonargparse 4.39 to 4.53 for an unknown option."""
+"""The messages of jsonargparse 4.52 and 4.53 for an unknown option."""
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
