@@ -312,9 +312,12 @@ class PadInvModule(AlternatingModule):
         if self.lambdas["feat"] > 0 and code.features:
             terms["feat"] = self.feature_regularization(code.features)
         if self.lambdas["cycle"] > 0:
-            seed = int(self.steps) * self.trainer.world_size + self.trainer.global_rank  # the same in a resumed run
-            step = random_steps(self.generator, len(images), self.cycle_strength, seed)
-            terms["cycle"] = self.cycle_consistency(self._encode_again, self.reconstruct, code, images, step)
+            # Those of the whole batch, dealt out as its images are: the same on any number of processes, and resumed.
+            ranks, rank = self.trainer.world_size, self.trainer.global_rank
+            steps = random_steps(self.generator, len(images) * ranks, self.cycle_strength, int(self.steps))
+            terms["cycle"] = self.cycle_consistency(
+                self._encode_again, self.reconstruct, code, images, steps[rank::ranks]
+            )
         return terms
 
     def _encode_again(self, images: Tensor) -> InversionCode:
