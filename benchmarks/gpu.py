@@ -259,7 +259,7 @@ def precision(on: Machine) -> Rows:
     def outputs() -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             code = encoder(images)
-            return code.w_plus.float(), generator.synthesis(code.w_plus, code.padding).float()
+            return code.w_plus.float(), generator.synthesis(*code.parts).float()
 
     def switch(tf32: bool) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
