@@ -97,7 +97,7 @@ class PadInvModule(AlternatingModule):
         lambda_reg: weight of the distance to the mean latent. Published: 0.003.
         lambda_feat: weight of the size of features, for encoders with feature_resolutions; 0 for none.
         cycle: weight of cycle consistency under random steps in W (:class:`padinv.losses.CycleConsistency`), which
-            keeps features from hiding edits; 0 for none. A step of training takes two to three times as long.
+            keeps features from hiding edits; 0 for none. A step of training takes about three times as long.
         cycle_strength: how far these steps go, 1 for the whole way from the mean to a random latent.
         optimizer_e: makes the encoder's optimizer.
         optimizer_d: makes the discriminator's.
