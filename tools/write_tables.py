@@ -126,7 +126,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def hashes() -> dict[str, str]:
     """The first 12 digits of the SHA-256 of what the tables are made of."""
     assets = Path(str(files("padinv") / "assets"))
-    named = sorted(path for path in assets.iterdir() if path.suffix in (".safetensors", ".zip"))
+    named = sorted(path for path in assets.iterdir() if path.name.startswith((MODEL, "alexnet")))
     return {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in named}
 
 
