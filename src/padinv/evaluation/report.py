@@ -180,7 +180,7 @@ def _curves(result: Evaluation) -> str:
     low, high = low - 0.05 * (high - low) - 1e-6, high + 0.05 * (high - low) + 1e-6
     drawn, legend = [], []
     for colour, (space, line) in zip(("mark", "other"), points.items(), strict=False):
-        places = [(40 + 380 * max(0.0, x) / most, 150 - 140 * (y - low) / (high - low)) for x, y in line]
+        places = [(56 + 364 * max(0.0, x) / most, 150 - 140 * (y - low) / (high - low)) for x, y in line]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         drawn.append(f'<path d="M{path}" fill="none" stroke="var(--{colour})" stroke-width="2"/>')
         drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--{colour})"/>' for x, y in places]
@@ -189,8 +189,8 @@ def _curves(result: Evaluation) -> str:
         legend.append(f'<span style="color: var(--{colour})">{escape(space)}</span> {told}')
     return (
         f'<figure><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">{"".join(drawn)}'
-        f'<path class="axis" d="M40 150H420M40 10V150" fill="none"/><text x="4" y="16">{shown(high)}</text>'
-        f'<text x="4" y="150">{shown(low)}</text><text x="40" y="168">0</text>'
+        f'<path class="axis" d="M56 150H420M56 10V150" fill="none"/><text x="4" y="16">{shown(high)}</text>'
+        f'<text x="4" y="150">{shown(low)}</text><text x="56" y="168">0</text>'
         f'<text x="420" y="168" text-anchor="end">change {shown(most)}</text></svg><figcaption>Likeness '
         f"({escape(str(result.facts.get('likeness', '')))}) over the change of the attribute; 1 is the whole way. "
         f"Area: {', '.join(legend)}</figcaption></figure>"

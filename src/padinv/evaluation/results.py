@@ -189,6 +189,7 @@ def shown(value: float) -> str:
     """
     if not math.isfinite(value):
         return "∞" if value == math.inf else "–"
+    value = 0.0 if abs(value) < 5e-7 else value  # six digits after the point are the most that are shown
     digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 4
     return f"{value:.{min(digits, 6)}f}"
 
