@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
 
 from padinv.losses import PixelLoss
@@ -23,6 +24,8 @@ def test_means_are_those_of_validation(batches: list[int]) -> None:
     means.update(made, target)
     assert sorted(each) == sorted(means)
     for name, value in means.compute().items():
+        if name == "ms_ssim" and RequirementCache("torchmetrics<1.9"):
+            continue  # earlier ones cut off the borders of the coarsest scale
         torch.testing.assert_close(each.compute()[name], value, rtol=2e-4, atol=1e-6)
 
 

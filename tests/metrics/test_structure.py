@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -16,6 +17,12 @@ def images(size: int, noise: float = 0.3) -> tuple[Tensor, Tensor]:
     return (target + noise * torch.randn(target.shape, generator=random)).clamp(-1, 1), target
 
 
+mirrors = pytest.mark.skipif(
+    RequirementCache("torchmetrics<1.9"), reason="earlier ones cut off the borders of the coarsest scale"
+)
+
+
+@mirrors
 def test_each_image_is_as_torchmetrics_has_it() -> None:
     made, target = images(192)
     expected = multiscale_structural_similarity_index_measure(
@@ -24,6 +31,7 @@ def test_each_image_is_as_torchmetrics_has_it() -> None:
     torch.testing.assert_close(multi_scale_similarity(made, target), expected, rtol=2e-4, atol=1e-5)
 
 
+@mirrors
 def test_small_images_have_fewer_scales_as_the_metric_of_training() -> None:
     made, target = images(64)
     torch.testing.assert_close(
