@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": ("padinv.training.cli:validate", "measure a run on its validation images"),
     "test": ("padinv.training.cli:test", "measure a run on its test images"),
     "fit-gan": ("padinv.gan.cli:main", "train a generator"),
+    "compare": ("padinv.commands.compare:Compare.main", "train encoders alike and compare them"),
     "invert": ("padinv.commands.photographs:Invert.main", "find the codes of photographs"),
     "edit": ("padinv.commands.photographs:Edit.main", "change one property of photographs"),
     "blend": ("padinv.commands.photographs:Blend.main", "give photographs the layout of another"),
