@@ -53,7 +53,9 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str
 
     def command(*words: str, rows: list[dict[str, Any]] = ROWS, seeds: int = 1) -> int:
         Path("rows.yaml").write_text(yaml.safe_dump({"config": "quickstart", "options": small, "rows": rows}))
-        return main(["compare", "rows.yaml", "-o", "out", f"--seeds={seeds}", "--device=cpu", "--no-keep-memory", *words])
+        return main(
+            ["compare", "rows.yaml", "-o", "out", f"--seeds={seeds}", "--device=cpu", "--no-keep-memory", *words]
+        )
 
     return command
 
@@ -85,7 +87,10 @@ def test_rows_are_trained_measured_and_written(compare: Any, capsys: pytest.Capt
         ("published", 20, 8),
         ("w-plus", 20, 8),
     ]
-    assert [row["numbers"] for row in content["rows"]] == [8 * 16 + 16 * 12 + 20 * 12 + 36 * 10 + 68 * 8 + 132 * 6, 8 * 16]
+    assert [row["numbers"] for row in content["rows"]] == [
+        8 * 16 + 16 * 12 + 20 * 12 + 36 * 10 + 68 * 8 + 132 * 6,
+        8 * 16,
+    ]
     with Image.open("out/faces.png") as sheet:
         assert sheet.height == 3 * 100 + 4
         assert sheet.width > 12 * 100
@@ -190,12 +195,12 @@ def test_images_that_are_not_there_are_told_before(compare: Any, capsys: pytest.
 def test_a_folder_of_other_options_is_refused(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare("--only", "published") == 0
     assert compare("--only", "published", "--schedule.images=16") == 1
-    assert "was trained with other options (schedule.images 8, now 16): give another --output" in capsys.readouterr().err
+    assert (
+        "was trained with other options (schedule.images 8, now 16): give another --output" in capsys.readouterr().err
+    )
 
 
-def test_a_row_that_diverges_leaves_the_others_their_results(
-    compare: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_row_that_diverges_leaves_the_others_their_results(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
     wild = {"name": "wild", "model.optimizer_e.lr": 1e30, "model.clip_norm": None}
     assert compare(rows=[wild, *ROWS]) == 1
     assert "1 of 3 runs diverged: wild with seed 0" in capsys.readouterr().err

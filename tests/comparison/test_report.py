@@ -103,7 +103,9 @@ def test_one_image_has_no_interval_in_json() -> None:
 
 def test_the_figure_has_a_panel_for_each_metric(report: Report) -> None:
     figure = draw_figure(report)
-    narrow = draw_figure(replace(report, lines=[replace(line, found={"mse": line.found["mse"]}) for line in report.lines]))
+    narrow = draw_figure(
+        replace(report, lines=[replace(line, found={"mse": line.found["mse"]}) for line in report.lines])
+    )
     assert figure.height == narrow.height
     assert figure.width - narrow.width == 2 * (230 + 56)
     colours = {colour for _, colour in figure.getcolors(2**20) or []}
@@ -128,7 +130,10 @@ def test_the_sheet_has_a_titled_row_for_each_encoder(tmp_path: Path) -> None:
     assert (pixels[10, : pixels.shape[1] // 3] < 100).any()  # the title
     with pytest.raises(ConfigError, match="2 rows, and 1 titles"):
         draw_faces(["one"], [red, red])
-    path = save_image(Image.fromarray(np.concatenate([np.zeros((8, 24, 3), np.uint8), np.full((8, 24, 3), 255, np.uint8)])), tmp_path / "s.png")
+    path = save_image(
+        Image.fromarray(np.concatenate([np.zeros((8, 24, 3), np.uint8), np.full((8, 24, 3), 255, np.uint8)])),
+        tmp_path / "s.png",
+    )
     above, below = read_strips(path)
     assert above.shape == below.shape == (3, 3, 8, 8)
     assert (float(above.max()), float(below.min())) == (0.0, 1.0)

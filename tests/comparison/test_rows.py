@@ -29,9 +29,16 @@ def test_a_mapping_has_a_config_common_options_and_a_baseline() -> None:
         ],
     }
     comparison = parse_comparison(content, "mine.yaml")
-    assert (comparison.config, comparison.baseline, comparison.options) == ("quickstart", "two", {"schedule.images": 100})
+    assert (comparison.config, comparison.baseline, comparison.options) == (
+        "quickstart",
+        "two",
+        {"schedule.images": 100},
+    )
     assert comparison.row("one").words == ['--model.perceptual_loss={"class_path": "padinv.losses.PixelLoss"}']
-    assert comparison.row("two").words == ["--model.encoder.padded_resolutions=[]", "--model.encoder.replace_const=false"]
+    assert comparison.row("two").words == [
+        "--model.encoder.padded_resolutions=[]",
+        "--model.encoder.replace_const=false",
+    ]
     assert comparison.based_on("ffhq", "one").baseline == "one"
 
 

@@ -178,7 +178,7 @@ def read_strips(path: Path) -> tuple[Tensor, Tensor]:
         raise ConfigError(
             f"{path} cannot be read ({error}): remove measured.json beside it, to make it again."
         ) from error
-    photographs, made = (torch.stack(row.split(row.shape[1], dim=-1)) for row in pixels.chunk(2, dim=1))
+    photographs, made = (torch.stack(torch.split(row, row.shape[1], dim=-1)) for row in pixels.chunk(2, dim=1))
     return photographs, made
 
 

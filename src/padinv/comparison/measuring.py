@@ -128,7 +128,7 @@ class Ruler:
         for name in self.metrics(resolution):
             metric = MSSSIM(resolution).to(images.device) if name == "ms_ssim" else self.losses[name].to(images.device)
             found: list[Tensor] = []
-            for pair in zip(reconstructions.split(BATCH), images.split(BATCH), strict=True):
+            for pair in zip(torch.split(reconstructions, BATCH), torch.split(images, BATCH), strict=True):
                 found += [metric.each(*pair)] if isinstance(metric, ReconstructionLoss) else _ms_ssim(metric, *pair)
             values[name] = torch.cat(found).tolist()
         return values
@@ -137,7 +137,7 @@ class Ruler:
 def _ms_ssim(metric: MSSSIM, reconstructions: Tensor, images: Tensor) -> list[Tensor]:
     """The metric's value for each image by itself."""
     found = []
-    for pair in zip(reconstructions.split(1), images.split(1), strict=True):
+    for pair in zip(torch.split(reconstructions, 1), torch.split(images, 1), strict=True):
         metric.reset()
         metric.update(*pair)
         found.append(metric.compute()[None])
