@@ -6,6 +6,7 @@ interpolate and move between devices as one.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from padinv.exceptions import ConfigError
 from padinv.ops.ring import map_to_ring, ring_positions, ring_to_map
 
 Code = TypeVar("Code", bound="_Code")
+
+_RING = re.compile(r"(?:scaled_)?(ring_|up_ring_)(\d{1,9})")
+"""Names of rings among the tensors of a code."""
 
 
 class _Code(ABC):
@@ -107,6 +111,9 @@ class PaddingCode(_Code):
     Args:
         const: replaces the generator's learned constant, (B, C, 4, 4), or None to keep it.
         rings: for each padded resolution R a ring (B, C_R, 4R + 4) in reading order (:mod:`padinv.ops.ring`).
+        up_rings: the same for the convolution that upsamples to R px, of the channels that it reads, (B, C_{R/2},
+            4R + 4); a design that was not published.
+        scaled: whether the style multiplies rings as it does what is inside; as published it does not.
 
     Raises:
         ConfigError: if a ring's size does not fit its resolution, or batch sizes differ.
@@ -118,11 +125,13 @@ class PaddingCode(_Code):
 
     const: Tensor | None
     rings: Mapping[int, Tensor] = field(default_factory=dict)
+    up_rings: Mapping[int, Tensor] = field(default_factory=dict)
+    scaled: bool = False
 
     def __post_init__(self) -> None:
-        if self.const is None and not self.rings:
+        if self.const is None and not self.rings and not self.up_rings:
             raise ConfigError("A PaddingCode needs a constant, a ring, or both; for no padding use None instead.")
-        for resolution, ring in self.rings.items():
+        for resolution, ring in (*self.rings.items(), *self.up_rings.items()):
             if ring.ndim != 3 or ring.shape[-1] != ring_positions(resolution):
                 raise ConfigError(
                     f"The ring at {resolution} px has shape (B, C, {ring_positions(resolution)}), not "
@@ -159,7 +168,7 @@ class PaddingCode(_Code):
     def map(self, function: Callable[..., Tensor], *others: PaddingCode) -> PaddingCode:
         """Applies a function to the constant and to each ring; all codes must have the same parts."""
         for other in others:
-            if other.padded_resolutions != self.padded_resolutions or (other.const is None) != (self.const is None):
+            if other._parts() != self._parts():
                 raise ConfigError(
                     f"These padding codes have different parts: {self._parts()} and {other._parts()}; "
                     "they come from encoders with different settings."
@@ -167,12 +176,28 @@ class PaddingCode(_Code):
         const = None
         if self.const is not None:
             const = function(self.const, *(other.const for other in others))
-        return PaddingCode(const, {r: function(self.rings[r], *(o.rings[r] for o in others)) for r in self.rings})
+        rings = {r: function(self.rings[r], *(o.rings[r] for o in others)) for r in self.rings}
+        up_rings = {r: function(self.up_rings[r], *(o.up_rings[r] for o in others)) for r in self.up_rings}
+        return PaddingCode(const, rings, up_rings, self.scaled)
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The parts by name: "const", and "ring_R" for each padded resolution R."""
+        """The parts by name: "const", "ring_R" and "up_ring_R", which are "scaled_ring_R" and so on if they are."""
         named = {} if self.const is None else {"const": self.const}
-        return named | {f"ring_{r}": self.rings[r] for r in self.padded_resolutions}
+        before = "scaled_" if self.scaled else ""
+        named |= {f"{before}ring_{r}": self.rings[r] for r in self.padded_resolutions}
+        return named | {f"{before}up_ring_{r}": self.up_rings[r] for r in sorted(self.up_rings)}
+
+    @classmethod
+    def from_named_tensors(cls, named: Mapping[str, Tensor]) -> PaddingCode | None:
+        """The inverse of :meth:`named_tensors`; None if there is neither a constant nor a ring among the tensors."""
+        parts: dict[str, dict[int, Tensor]] = {"ring_": {}, "up_ring_": {}}
+        scaled = any(name.startswith("scaled_") for name in named)
+        for name, tensor in named.items():
+            part, resolution = _RING.fullmatch(name).groups() if _RING.fullmatch(name) else ("", "0")
+            if part:
+                parts[part][int(resolution)] = tensor
+        const, rings, up_rings = named.get("const"), *parts.values()
+        return cls(const, rings, up_rings, scaled) if rings or up_rings or const is not None else None
 
     def tensors(self) -> Iterator[Tensor]:
         """The constant if there is one, then the rings by ascending resolution."""
@@ -180,9 +205,13 @@ class PaddingCode(_Code):
             yield self.const
         for resolution in self.padded_resolutions:
             yield self.rings[resolution]
+        for resolution in sorted(self.up_rings):
+            yield self.up_rings[resolution]
 
     def _parts(self) -> str:
-        return f"{'a constant and ' if self.const is not None else ''}rings at {self.padded_resolutions} px"
+        told = f"{'a constant and ' if self.const is not None else ''}rings at {self.padded_resolutions} px"
+        told += f" and, for upsampling, at {sorted(self.up_rings)} px" if self.up_rings else ""
+        return told + (", scaled by the style" if self.scaled else "")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -258,13 +287,9 @@ class InversionCode(_Code):
     @classmethod
     def from_named_tensors(cls, named: Mapping[str, Tensor]) -> InversionCode:
         """The inverse of :meth:`named_tensors`."""
-        rings, features = (
-            {int(name.removeprefix(part)): tensor for name, tensor in named.items() if name.startswith(part)}
-            for part in ("ring_", "features_")
-        )
-        const = named.get("const")
-        padding = PaddingCode(const, rings) if rings or const is not None else None
-        return cls(named["w_plus"], padding, features)
+        part = "features_"
+        features = {int(name.removeprefix(part)): tensor for name, tensor in named.items() if name.startswith(part)}
+        return cls(named["w_plus"], PaddingCode.from_named_tensors(named), features)
 
     def tensors(self) -> Iterator[Tensor]:
         """The latents, the tensors of the padding, then the features by ascending resolution."""

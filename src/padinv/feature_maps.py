@@ -21,7 +21,7 @@ from padinv.pictures import columns, heat_map
 def padded_maps(generator: Generator, code: InversionCode) -> dict[int, Tensor]:
     """The input of each stride-1 convolution of the synthesis: the map after modulation, with its ring.
 
-    Without a ring the border is zero. As in the convolution, no style multiplies the ring.
+    Without a ring the border is zero. As in the convolution, no style multiplies the ring, unless the code says so.
 
     Args:
         generator: the network; it is left as it is.
@@ -49,7 +49,9 @@ def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
         ring = options.get("ring")
         if ring is None:
             ring = x.new_zeros(*x.shape[:2], ring_positions(resolution))
-        maps[resolution] = pad_with_ring(x * style(w)[:, :, None, None], ring)
+        scale = style(w)
+        ring = ring * scale[:, :, None] if options.get("scale_ring") else ring
+        maps[resolution] = pad_with_ring(x * scale[:, :, None, None], ring)
 
     handles = []
     for name, block in generator.synthesis.blocks.items():

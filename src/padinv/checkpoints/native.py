@@ -36,7 +36,14 @@ from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
 
-UNSEEN: dict[str, Any] = {"conv_clamp": None, "mbstd_group_size": 4, "first_for_all": False}
+UNSEEN: dict[str, Any] = {
+    "conv_clamp": None,
+    "mbstd_group_size": 4,
+    "first_for_all": False,
+    "resize_to_rings": False,
+    "style_scales_rings": False,
+    "passes": 1,
+}
 """Options that change what a network computes without changing a tensor's shape, with the values from before they were
 options."""
 

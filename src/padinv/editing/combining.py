@@ -63,7 +63,12 @@ def blend(
     blended |= {r: ours.rings[r] for r in chosen}
     own = theirs.const if theirs is not None else None
     constant = ours.const if const and ours.const is not None else own
-    padding = PaddingCode(constant, blended) if blended or constant is not None else None
+    up_rings = {} if theirs is None else {r: ring for r, ring in theirs.up_rings.items() if r not in chosen}
+    up_rings |= {r: ring for r, ring in ours.up_rings.items() if r in chosen}  # they go with the rings of their size
+    if theirs is not None and theirs.rings and ours.rings and theirs.scaled != ours.scaled:
+        raise ConfigError("The style scales the rings of one code and not of the other: encode both with one encoder.")
+    scaled = ours.scaled and bool(blended)
+    padding = PaddingCode(constant, blended, up_rings, scaled) if blended or constant is not None else None
     taken = set(features)
     if missing := sorted(taken - set(contour.features or {})):
         raise ConfigError(

@@ -14,11 +14,11 @@ from padinv._version import __version__
 from padinv.checkpoints import fingerprint
 from padinv.checkpoints.cache import cache_folder
 from padinv.codes import InversionCode, PaddingCode
-from padinv.exceptions import CheckpointError
+from padinv.exceptions import CheckpointError, ConfigError
 from padinv.export.files import export_onnx
 from padinv.export.parts import encoder_part, generator_part
 from padinv.export.session import Description, Session
-from padinv.networks import Generator
+from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
 FILES = {"encoder": "encoder.onnx", "generator": "generator.onnx"}
@@ -48,6 +48,11 @@ class ExportedPair:
         folder: PathLike | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if isinstance(encoder, PadInvEncoder) and (encoder.config["up_rings"] or encoder.config["style_scales_rings"]):
+            raise ConfigError(
+                "onnxruntime does not run generators for encoders with up_rings or style_scales_rings: use torch, or "
+                "padinv export --part both."
+            )
         self.encoder = encoder
         self.generator = generator
         names = {"encoder": fingerprint(encoder), "generator": fingerprint(generator)}

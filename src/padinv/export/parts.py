@@ -18,6 +18,7 @@ from padinv.exceptions import ConfigError
 from padinv.export.session import Description
 from padinv.networks import Generator
 from padinv.networks.encoder import PADDED_RESOLUTIONS
+from padinv.networks.passes import count_passes, encode, pooled
 
 Named: TypeAlias = dict[str, Tensor]
 Inputs: TypeAlias = Tensor | Named
@@ -49,6 +50,11 @@ class Part:
 class _Encode(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
+        if (passes := count_passes(encoder)) > 1:
+            raise ConfigError(
+                f"An encoder of {passes} passes needs the generator in between: export both, --part both "
+                "(padinv.export.joined_part)."
+            )
         self.encoder = fold(encoder)
 
     def forward(self, images: Tensor) -> Named:
@@ -72,8 +78,12 @@ class _Reconstruct(nn.Module):
         self.synthesis = fold(generator.synthesis)
 
     def forward(self, images: Tensor) -> Named:
-        code: InversionCode = self.encoder(images)
+        code = encode(self.encoder, images, self._picture)
         return {"reconstructions": self.synthesis(*code.parts), **code.named_tensors()}
+
+    def _picture(self, code: InversionCode) -> Tensor:
+        """What the encoder sees in a further pass."""
+        return pooled(self.synthesis(*code.parts), cast(int, self.encoder.resolution))
 
 
 def encoder_part(encoder: nn.Module, generator: Generator) -> Part:

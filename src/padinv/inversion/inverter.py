@@ -31,7 +31,8 @@ from padinv.inversion.landmarks import (
 )
 from padinv.inversion.photographs import Photographs, Pixels, open_photographs, size_of
 from padinv.inversion.refinement import refine as refine_codes
-from padinv.networks import Generator, PadInvEncoder
+from padinv.networks import Generator, PadInvEncoder, encode
+from padinv.networks.passes import pooled
 from padinv.typing import PathLike, Precision
 
 if TYPE_CHECKING:
@@ -303,12 +304,19 @@ class Inverter:
         return code
 
     def _encode_all(self, images: Tensor) -> InversionCode:
-        encode = self._encode if self._exported is None else self._exported.encode
         with torch.inference_mode(), self._precision():
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-            codes = [encode(part) for part in torch.split(images, self.batch_size)]
+            parts = torch.split(images, self.batch_size)
+            if self._exported is None:
+                codes = [encode(self._encode, part, self._picture) for part in parts]
+            else:
+                codes = [self._exported.encode(part) for part in parts]
         # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.
         return InversionCode.cat(codes).to(torch.float32)
+
+    def _picture(self, code: InversionCode) -> Tensor:
+        """What an encoder of several passes sees of a code (B, 3, R, R)."""
+        return pooled(self._synthesize(*code.parts), self.resolution)
 
     def reconstruct(self, code: InversionCode) -> Tensor:
         """Generates the images (B, 3, H, W) of codes on this device, in [-1, 1] except where they overshoot.

@@ -3,6 +3,7 @@
 from padinv.networks.discriminator import Discriminator
 from padinv.networks.encoder import PadInvEncoder
 from padinv.networks.generator import Generator, MappingNetwork, SynthesisNetwork, stylegan2_channels
+from padinv.networks.passes import encode
 
 __all__ = [
     "Discriminator",
@@ -10,5 +11,6 @@ __all__ = [
     "MappingNetwork",
     "PadInvEncoder",
     "SynthesisNetwork",
+    "encode",
     "stylegan2_channels",
 ]

@@ -123,8 +123,8 @@ class Stem(nn.Sequential, Recomputable):
 
     cheap = True
 
-    def __init__(self, channels: int) -> None:
-        conv = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+    def __init__(self, channels: int, in_channels: int = 3) -> None:
+        conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         super().__init__(conv, nn.BatchNorm2d(channels), nn.PReLU(channels))
 
     def folded(self, dtype: torch.dtype | None) -> nn.Sequential:
@@ -145,16 +145,19 @@ class IResNet(nn.Module):
         depth: 18, 50, 100 or 152.
         width: channels of the first stage; each further one has twice as many.
         strides: of the first bottleneck of each stage.
+        in_channels: of the images, or of several that are seen at once.
 
     Raises:
         ConfigError: if there is no such depth.
     """
 
-    def __init__(self, depth: int = 50, width: int = 64, strides: Sequence[int] = (2, 2, 2, 2)) -> None:
+    def __init__(
+        self, depth: int = 50, width: int = 64, strides: Sequence[int] = (2, 2, 2, 2), in_channels: int = 3
+    ) -> None:
         super().__init__()
         if depth not in STAGE_BLOCKS:
             raise ConfigError(f"depth must be one of {sorted(STAGE_BLOCKS)}, not {depth}.")
-        self.stem: nn.Sequential = Stem(width)
+        self.stem: nn.Sequential = Stem(width, in_channels)
         self.channels = [width, 2 * width, 4 * width, 8 * width]
         self.stages = nn.ModuleList()
         in_channels = width
@@ -164,7 +167,7 @@ class IResNet(nn.Module):
             in_channels = channels
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Maps images (B, 3, H, W) to the output of each stage, the finest first."""
+        """Maps images (B, in_channels, H, W) to the output of each stage, the finest first."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:

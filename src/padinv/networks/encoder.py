@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
 from padinv.networks.generator import check_resolution
-from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead
+from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead, resized
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
@@ -93,12 +93,21 @@ class PadInvEncoder(nn.Module):
         padding_depth: bottlenecks between that level and the padding, 2 as published.
         padding_heads: whether each ring has a 1×1 convolution of its own, as published by default; without, all rings
             are borders of one map, fpn_channels wide.
+        padding_from_all_levels: whether the padding comes from all levels, resized to that one and joined by a 1×1
+            convolution; as published from one alone.
+        resize_to_rings: whether the map is resized to each ring, which then comes from the picture's border; as
+            published it is cropped to its centre, so that only the largest ring does.
+        up_rings: whether rings are predicted for the upsampling convolutions, too
+            (:func:`padinv.ops.ring.upsampled_ring`); as published they keep their zeros.
+        style_scales_rings: whether the style multiplies rings as it does what is inside; as published it does not.
         latents_per_level: how many latents come from each level, the coarsest first; :func:`split_latents` if not
             given.
         first_for_all: whether the first offset is added to all others, as in e4e (Tov et al. 2021, section 4).
         feature_resolutions: where a residual is predicted that the synthesis adds to its features, each by three
             convolutions on the level of the pyramid of that size or the nearest; nowhere, as published, if not given.
         feature_width: channels between these convolutions, fpn_channels if not given.
+        passes: how often the encoder looks, 1 as published. With more it sees the image and its reconstruction so far,
+            and predicts a step (:mod:`padinv.networks.passes`); it then needs the generator in between.
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
         const_avg: the generator's learned constant (C_4, 4, 4), from which predicted ones are offsets; zeros, as
             published, if not given. It is part of the state if the constant is predicted.
@@ -128,10 +137,15 @@ class PadInvEncoder(nn.Module):
         padding_level: int | None = None,
         padding_depth: int = 2,
         padding_heads: bool = True,
+        padding_from_all_levels: bool = False,
+        resize_to_rings: bool = False,
+        up_rings: bool = False,
+        style_scales_rings: bool = False,
         latents_per_level: Sequence[int] | None = None,
         first_for_all: bool = False,
         feature_resolutions: Sequence[int] = (),
         feature_width: int | None = None,
+        passes: int = 1,
         w_avg: Tensor | None = None,
         const_avg: Tensor | None = None,
     ) -> None:
@@ -162,7 +176,10 @@ class PadInvEncoder(nn.Module):
 
         sizes = pyramid_sizes(resolution)
         halvings = (resolution // sizes[0]).bit_length() - 1
-        self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings)
+        if passes < 1:
+            raise ConfigError(f"passes must be 1 or more, not {passes}.")
+        self.passes = passes
+        self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings, 3 if passes == 1 else 6)
         self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
         self.style_heads = nn.ModuleList(
             StyleHead(fpn_channels, fpn_channels, size, code.w_dim)
@@ -172,8 +189,19 @@ class PadInvEncoder(nn.Module):
         self.padding_head: PaddingHead | None = None
         if padded_resolutions or replace_const:
             self.padding_head = PaddingHead(
-                fpn_channels, code.channels, padded_resolutions, replace_const, padding_depth, padding_heads
+                fpn_channels,
+                code.channels,
+                padded_resolutions,
+                replace_const,
+                padding_depth,
+                padding_heads,
+                resize_to_rings,
+                up_rings,
             )
+        self.padding_merge: nn.Module | None = None
+        if padding_from_all_levels and self.padding_head is not None:
+            self.padding_merge = nn.Conv2d(3 * fpn_channels, fpn_channels, 1)
+        self.style_scales_rings = style_scales_rings
         self.feature_resolutions = sorted(set(feature_resolutions))
         self.feature_heads = nn.ModuleDict(
             {
@@ -202,10 +230,15 @@ class PadInvEncoder(nn.Module):
             "padding_level": self.padding_level,
             "padding_depth": padding_depth,
             "padding_heads": padding_heads,
+            "padding_from_all_levels": padding_from_all_levels,
+            "resize_to_rings": resize_to_rings,
+            "up_rings": up_rings,
+            "style_scales_rings": style_scales_rings,
             "latents_per_level": latents_per_level,
             "first_for_all": first_for_all,
             "feature_resolutions": self.feature_resolutions,
             "feature_width": feature_width,
+            "passes": passes,
         }
 
     @classmethod
@@ -213,23 +246,48 @@ class PadInvEncoder(nn.Module):
         """Builds an encoder, with weights not yet loaded, from what :attr:`config` says of another."""
         return cls(**{**config, "code": CodeShape(**config["code"])})
 
-    def forward(self, images: Tensor) -> InversionCode:
-        """Encodes images.
+    def forward(
+        self, images: Tensor, reconstruction: Tensor | None = None, code: InversionCode | None = None
+    ) -> InversionCode:
+        """Encodes images, or takes one of several passes.
 
         Args:
             images: (B, 3, resolution, resolution) in [-1, 1].
+            reconstruction: what became of them so far, of the same shape; for an encoder of several passes alone.
+            code: that it was made of, to which a step is added; in the first pass not given.
 
         Returns:
             Latents (B, L, w_dim), the padding code, or None without a padding head, and features if it predicts any.
 
         Raises:
-            ConfigError: if the images have another size.
+            ConfigError: if the images have another size, or an encoder of several passes is given no reconstruction.
         """
-        if images.shape[1:] != (3, self.resolution, self.resolution):
+        seen = [images] if reconstruction is None else [images, reconstruction]
+        if any(each.shape[1:] != (3, self.resolution, self.resolution) for each in seen):
             raise ConfigError(
-                f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not {tuple(images.shape)}; "
-                "resize them, or set the data's resolution to it."
+                f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not "
+                f"{' and '.join(str(tuple(each.shape)) for each in seen)}; resize them, or set the data's resolution "
+                "to it."
             )
+        if (reconstruction is None) != (self.passes == 1):
+            raise ConfigError(
+                f"This encoder was made for {self.passes} passes, "
+                + (
+                    "and takes images alone."
+                    if self.passes == 1
+                    else "with the generator in between: use an Inverter, or padinv.networks.encode."
+                )
+            )
+        step = self._step(torch.cat(seen, dim=1) if len(seen) > 1 else images)
+        if code is not None:
+            return code.map(torch.add, step)
+        padding = step.padding
+        if padding is not None and padding.const is not None and self.const_avg is not None:
+            padding = replace(padding, const=self.const_avg + padding.const)
+        return InversionCode(self.w_avg + step.w_plus, padding, step.features)
+
+    def _step(self, images: Tensor) -> InversionCode:
+        """What the heads predict: the distance from the mean latent and constant, or from the code so far."""
         levels = self.fpn(self.backbone(images)[:0:-1])
         sources = [level for level, count in zip(levels, self.latents_per_level, strict=True) for _ in range(count)]
         offsets = torch.stack([head(level) for head, level in zip(self.style_heads, sources, strict=True)], dim=1)
@@ -237,12 +295,15 @@ class PadInvEncoder(nn.Module):
             offsets = torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
         padding: PaddingCode | None = None
         if self.padding_head is not None:
-            const, rings = self.padding_head(levels[self.padding_level])
-            padding = PaddingCode(const if self.const_avg is None else self.const_avg + const, rings)
+            source = levels[self.padding_level]
+            if self.padding_merge is not None:
+                source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
+            const, rings, up_rings = self.padding_head(source)
+            padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
         features = {
             int(r): head(levels[feature_level(self.resolution, int(r))]) for r, head in self.feature_heads.items()
         }
-        return InversionCode(self.w_avg + offsets, padding, features)
+        return InversionCode(offsets, padding, features)
 
     @torch.no_grad()
     def _shrink_heads(self) -> None:

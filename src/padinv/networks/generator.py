@@ -119,7 +119,15 @@ class StyleConv(Recomputable):
         self.up = up
         self.clamp = clamp
 
-    def forward(self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, noise: Noise = "const") -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        w: Tensor,
+        *,
+        ring: Tensor | None = None,
+        scale_ring: bool = False,
+        noise: Noise = "const",
+    ) -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
         # The gain √2 of the activation is put on the small factors. In place is safe: no gradient needs these maps.
         gain = math.sqrt(2)
@@ -128,6 +136,7 @@ class StyleConv(Recomputable):
             self.weight,
             self.style(w),
             ring=ring,
+            scale_ring=scale_ring,
             upsample_kernel=self.kernel if self.up else None,
             bias=self.bias,
             gain=gain,
@@ -191,6 +200,8 @@ class SynthesisBlock(nn.Module):
         latents: Sequence[Tensor],
         *,
         ring: Tensor | None = None,
+        up_ring: Tensor | None = None,
+        scale_rings: bool = False,
         features: Tensor | None = None,
         noise: Noise = "const",
     ) -> tuple[Tensor, Tensor]:
@@ -201,6 +212,8 @@ class SynthesisBlock(nn.Module):
             image: (B, 3, R / 2, R / 2); None at 4 px.
             latents: those of ``up`` (none at 4 px), ``conv`` and ``to_rgb``, (B, w_dim) each.
             ring: (B, C', 4R + 4), the padding of ``conv``.
+            up_ring: (B, C, 4R + 4), that of ``up`` (:func:`padinv.ops.ring.upsampled_ring`).
+            scale_rings: whether the styles multiply them.
             features: (B, C', R, R), added to what ``conv`` gives, after its activation: ``to_rgb`` and the next block
                 read the sum.
             noise: as for the network.
@@ -209,8 +222,8 @@ class SynthesisBlock(nn.Module):
             (B, C', R, R) and (B, 3, R, R).
         """
         if self.up is not None:
-            x = self.up(x, latents[0], noise=noise)
-        x = self.conv(x, latents[-2], ring=ring, noise=noise)
+            x = self.up(x, latents[0], ring=up_ring, scale_ring=scale_rings, noise=noise)
+        x = self.conv(x, latents[-2], ring=ring, scale_ring=scale_rings, noise=noise)
         if features is not None:
             x = x + features.to(x.dtype)  # not in place: the activation keeps its result for the gradient
         rgb: Tensor = self.to_rgb(x, latents[-1]).to(latents[-1].dtype)
@@ -265,16 +278,25 @@ class SynthesisNetwork(nn.Module):
             ConfigError: if the latents, or resolutions or channels of padding or features, are not this generator's.
         """
         self.check(w_plus, padding, features)
-        rings = {} if padding is None else padding.rings
+        padding = PaddingCode(self.const) if padding is None else padding
         residuals = features or {}
-        x = self.const if padding is None or padding.const is None else padding.const
+        x = self.const if padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
         image = None
         for k, (name, block) in enumerate(self.blocks.items()):
             own = latents[max(2 * k - 1, 0) : 2 * k + 2]
             r = int(name)
-            x, image = block(x, image, own, ring=rings.get(r), features=residuals.get(r), noise=noise)
+            x, image = block(
+                x,
+                image,
+                own,
+                ring=padding.rings.get(r),
+                up_ring=padding.up_rings.get(r),
+                scale_rings=padding.scaled,
+                features=residuals.get(r),
+                noise=noise,
+            )
         return cast(Tensor, image).contiguous()  # view(-1) and writers of files need this layout
 
     def check(
@@ -291,6 +313,12 @@ class SynthesisNetwork(nn.Module):
                 raise ConfigError(
                     f"The padding has a ring of {ring.shape[1]} channels at {r} px, but this generator has channels "
                     f"{self.channels}; encode for this generator, with padded_resolutions among those."
+                )
+        for r, ring in ({} if padding is None else padding.up_rings).items():
+            if r not in self.channels or self.channels.get(r // 2) != ring.shape[1]:
+                raise ConfigError(
+                    f"The padding has a ring of {ring.shape[1]} channels for the upsampling to {r} px, but this "
+                    f"generator has channels {self.channels}; encode for this generator."
                 )
         if padding is not None and padding.const is not None and padding.const.shape[1:] != self.const.shape[1:]:
             raise ConfigError(

@@ -87,6 +87,10 @@ def center_crop(x: Tensor, size: int) -> Tensor:
     return x[..., margin : margin + size, margin : margin + size]
 
 
+def _bicubic(x: Tensor, size: int) -> Tensor:
+    return F.interpolate(x, size=(size, size), mode="bicubic", align_corners=True)
+
+
 class PaddingHead(nn.Module):
     """Predicts a padding code.
 
@@ -97,6 +101,9 @@ class PaddingHead(nn.Module):
         replace_const: whether the constant is predicted.
         depth: number of bottlenecks before the heads.
         heads: whether each ring has its 1×1 convolution; without, all are as wide as the level.
+        resize: whether the map is resized to each ring, so that this comes from the picture's border; as published it
+            comes from the border of the map's centre.
+        up_rings: whether rings are predicted for the upsampling convolutions, too, of the same resolutions except 4 px.
 
     Raises:
         ConfigError: if rings without convolutions are not as wide as the generator.
@@ -110,8 +117,12 @@ class PaddingHead(nn.Module):
         replace_const: bool = True,
         depth: int = 2,
         heads: bool = True,
+        resize: bool = False,
+        up_rings: bool = False,
     ) -> None:
         super().__init__()
+        if up_rings and not heads:
+            raise ConfigError("up_rings need padding_heads: rings of one resolution are then of two widths.")
         for r in [] if heads else padded_resolutions:
             if channels[r] != in_channels:
                 raise ConfigError(
@@ -124,21 +135,35 @@ class PaddingHead(nn.Module):
         if replace_const:
             same = channels[4] == in_channels
             self.const_head = nn.Identity() if same else nn.Conv2d(in_channels, channels[4], 1)
+        self.resize = resize
+        self.up_ring_heads = nn.ModuleDict(
+            {str(r): nn.Conv1d(in_channels, channels[r // 2], 1) for r in padded_resolutions if up_rings and r > 4}
+        )
         self.ring_heads = nn.ModuleDict(
             {str(r): nn.Conv1d(in_channels, channels[r], 1) if heads else nn.Identity() for r in padded_resolutions}
         )
 
     def outputs(self) -> list[nn.Module]:
         """The last layers, which the constant and the rings come from."""
-        return [*([] if self.const_head is None else [self.const_head]), *self.ring_heads.values()]
+        constant = [] if self.const_head is None else [self.const_head]
+        return [*constant, *self.ring_heads.values(), *self.up_ring_heads.values()]
 
-    def forward(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor]]:
-        """Maps a level (B, in_channels, H, W) to a constant (B, C_4, 4, 4) or None, and rings {R: (B, C_R, 4R + 4)}."""
-        size = (self.size, self.size)
-        p = F.interpolate(self.extractor(level), size=size, mode="bicubic", align_corners=True)
-        const = None if self.const_head is None else self.const_head(center_crop(p, 4))
-        rings = {int(r): head(map_to_ring(center_crop(p, int(r) + 2))) for r, head in self.ring_heads.items()}
-        return const, rings
+    def forward(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor], dict[int, Tensor]]:
+        """Predicts padding from a level (B, in_channels, H, W).
+
+        Returns:
+            A constant (B, C_4, 4, 4) or None, rings {R: (B, C_R, 4R + 4)}, and those of the upsampling convolutions,
+            {R: (B, C_{R/2}, 4R + 4)}.
+        """
+        extracted = self.extractor(level)
+        p = extracted if self.resize else _bicubic(extracted, self.size)
+        take = _bicubic if self.resize else center_crop
+        const = None if self.const_head is None else self.const_head(take(p, 4))
+        borders = {r: map_to_ring(take(p, int(r) + 2)) for r in self.ring_heads}
+        rings, up_rings = (
+            {int(r): head(borders[r]) for r, head in heads.items()} for heads in (self.ring_heads, self.up_ring_heads)
+        )
+        return const, rings, up_rings
 
 
 class FeatureHead(Recomputable):

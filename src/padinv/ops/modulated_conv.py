@@ -18,7 +18,7 @@ from torch import Tensor
 
 from padinv.cpu import FrozenWeight, conv3x3, transposed_conv3x3
 from padinv.ops.resampling import blur
-from padinv.ops.ring import pad_with_ring
+from padinv.ops.ring import pad_with_ring, upsampled_ring
 
 EPSILON = 1e-8
 
@@ -51,6 +51,7 @@ def modulated_conv2d(
     *,
     demodulate: bool = True,
     ring: Tensor | None = None,
+    scale_ring: bool = False,
     upsample_kernel: Tensor | None = None,
     bias: Tensor | None = None,
     gain: float = 1.0,
@@ -66,8 +67,10 @@ def modulated_conv2d(
         weight: (O, I, 3, 3) as stored.
         style: (B, I).
         demodulate: whether to normalise each output channel.
-        ring: (B, I, 4R + 4), the padding; zeros if absent.
-        upsample_kernel: if given, a transposed convolution of stride 2, without ring, followed by this filter, (4, 4).
+        ring: (B, I, 4R + 4), the padding; zeros if absent. When upsampling, (B, I, 8R + 4), which is added where it
+            lies (:func:`padinv.ops.ring.upsampled_ring`).
+        scale_ring: whether the style multiplies the ring, too; as published it does not.
+        upsample_kernel: if given, a transposed convolution of stride 2, followed by this filter, (4, 4).
         bias: (O,).
         gain: factor on the result.
         frozen: what :func:`padinv.cpu.fold` has computed from the weight.
@@ -79,11 +82,15 @@ def modulated_conv2d(
     scale = 1 / math.sqrt(weight[0].numel())
     style = style * scale
     x = x * style[:, :, None, None].to(x.dtype)
+    if ring is not None:
+        ring = ring * (style[:, :, None].to(ring.dtype) if scale_ring else scale)
     if upsample_kernel is not None:
         doubled = transposed_conv3x3(x, weight, taps)
         x = blur(doubled, upsample_kernel, padding=(1, 0), gain=4)
+        if ring is not None:
+            x = x + upsampled_ring(ring.to(x.dtype), weight, x.shape[-1])
     elif ring is not None:
-        x = conv3x3(pad_with_ring(x, ring * scale), weight, transformed=transformed)
+        x = conv3x3(pad_with_ring(x, ring), weight, transformed=transformed)
     else:
         x = conv3x3(x, weight, padding=1, transformed=transformed)
     factor = torch.full_like(style[:, :1], gain)

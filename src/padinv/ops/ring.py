@@ -7,6 +7,7 @@ right of each of the R rows, then the bottom row (R + 2).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -81,3 +82,33 @@ def ring_to_map(ring: Tensor) -> Tensor:
     """
     resolution = ring.shape[-1] // 4 - 1
     return pad_with_ring(ring.new_zeros(*ring.shape[:2], resolution, resolution), ring)
+
+
+def upsampled_ring(ring: Tensor, weight: Tensor, resolution: int) -> Tensor:
+    """What a ring adds to the result of an upsampling convolution.
+
+    StyleGAN2 puts zeros between the pixels of an R×R map, convolves, and filters. All of this is linear, nothing is cut
+    off in between, and so the order does not matter: it is the same as to filter first, which leaves a map of
+    (2R + 2)×(2R + 2), and then to convolve with the weight turned by 180°, without padding, to 2R×2R. So this is where
+    a ring lies: around the 2R×2R of the result, where the filter has left a quarter of the outermost pixels, not
+    zeros. The ring is added to them, and as the convolution is linear, what it adds can be computed by itself. A ring
+    of zeros is no ring.
+
+    Args:
+        ring: (B, I, 8R + 4) in reading order.
+        weight: (O, I, 3, 3) as for the transposed convolution.
+        resolution: 2R.
+
+    Returns:
+        (B, O, 2R, 2R).
+
+    Raises:
+        ConfigError: if the ring is not one around 2R×2R, or has not the weight's channels.
+    """
+    expected = (weight.shape[1], ring_positions(resolution))
+    if ring.shape[-2:] != expected:
+        raise ConfigError(
+            f"A ring of the convolution that upsamples to {resolution} px has shape (B, {expected[0]}, {expected[1]}), "
+            f"but this one has {tuple(ring.shape)}; was it made for another generator?"
+        )
+    return F.conv2d(ring_to_map(ring), weight.flip(2, 3))

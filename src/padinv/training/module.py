@@ -11,7 +11,6 @@ from itertools import chain
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -42,7 +41,8 @@ from padinv.losses import (
 )
 from padinv.metrics import image_metrics, reconstruction_metrics
 from padinv.metrics.per_image import PerImage
-from padinv.networks import Discriminator, Generator, PadInvEncoder
+from padinv.networks import Discriminator, Generator, PadInvEncoder, encode
+from padinv.networks.passes import pooled, take_passes
 from padinv.training.alternating import AlternatingModule, average_decay, made, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
 
@@ -58,6 +58,10 @@ def default_optimizer_e(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Adam with learning rate 1e-4 and β₂ = 0.99, as published for the discriminator."""
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
+
+
+UNSEEN_IN_ENCODERS = ("padding_level", "first_for_all", "resize_to_rings", "style_scales_rings", "passes")
+"""Options of an encoder that no shape of its weights tells."""
 
 
 def _itself(config: dict[str, Any]) -> dict[str, Any]:
@@ -292,15 +296,11 @@ class PadInvModule(AlternatingModule):
         return self._encode(images)
 
     def _encode(self, images: Tensor) -> InversionCode:
-        code: InversionCode = self.inference_encoder(self.in_memory_format(images))
-        return code
+        return encode(self.inference_encoder, self.in_memory_format(images), self.reconstruct)
 
     def reconstruct(self, code: InversionCode) -> Tensor:
         """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
-        images: Tensor = self.generator.synthesis(*code.parts)
-        if images.shape[-1] > self.resolution:
-            images = F.adaptive_avg_pool2d(images, self.resolution)
-        return images.float()
+        return pooled(self.generator.synthesis(*code.parts), self.resolution)
 
     def encoder_losses(self, code: InversionCode, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Every term of the encoder's loss that counts, unweighted: {"pix": …, "per": …, …}."""
@@ -341,10 +341,11 @@ class PadInvModule(AlternatingModule):
         reconstructions: list[Tensor] = []
 
         def encoder_step(i: int) -> dict[str, Tensor]:
-            code = self.encoder(parts[i])
-            reconstruction = self.reconstruct(code)
+            terms: list[dict[str, Tensor]] = []
+            for code, reconstruction in take_passes(self.encoder, parts[i], self.reconstruct):
+                terms.append(self.encoder_losses(code, reconstruction, parts[i]))
             reconstructions.append(reconstruction.detach())
-            return self.encoder_losses(code, reconstruction, parts[i])
+            return {name: torch.stack([part[name] for part in terms]).mean(dim=0) for name in terms[0]}
 
         optimizers = self.optimizer_list()
         logs = self.take_step(optimizers[0], encoder_step, parts, batch)
@@ -492,7 +493,7 @@ class PadInvModule(AlternatingModule):
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
         before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
-        for option in ("padding_level", "first_for_all"):  # options that no shape tells
+        for option in UNSEEN_IN_ENCODERS:
             if option in before and before[option] != now.get(option, before[option]):
                 raise CheckpointError(
                     f"The checkpoint's encoder was trained with {option} {before[option]}, but this run's has "

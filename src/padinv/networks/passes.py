@@ -1,0 +1,92 @@
+"""Several passes of one encoder: it sees the photograph and what became of it so far, and predicts a step (ReStyle).
+
+With x the photograph, y_t the reconstruction after pass t, and c_t its code, c_{t+1} = c_t + E(x, y_t) (Alaluf et al.
+2021, section 3). The first pass sees the generator's mean image and starts at the mean latent, as an encoder of one
+pass does. Each pass costs the time of the encoder, and all but the last that of the generator.
+
+An encoder tells in its attribute ``passes`` how many it was made for. One that has none, or 1, is called with images
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from padinv.codes import InversionCode
+
+Reconstruct: TypeAlias = Callable[[InversionCode], Tensor]
+"""Makes images (B, 3, R, R) of codes, at the size R that the encoder reads."""
+
+
+def count_passes(encoder: nn.Module) -> int:
+    """How many passes an encoder was made for; wrappers, as that of its moving average, are looked into.
+
+    >>> count_passes(nn.Identity())
+    1
+    """
+    inner: Any = encoder
+    while not hasattr(inner, "passes") and isinstance(getattr(inner, "module", None), nn.Module):
+        inner = inner.module
+    return int(getattr(inner, "passes", 1))
+
+
+def encode(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> InversionCode:
+    """Encodes images by all passes of an encoder.
+
+    Args:
+        encoder: of any number of passes.
+        images: (B, 3, R, R) in [-1, 1].
+        reconstruct: the generator, which is only called between passes.
+
+    Returns:
+        The code after the last pass.
+    """
+    passes = count_passes(encoder)
+    if passes == 1:
+        code: InversionCode = encoder(images)
+        return code
+    code = encoder(images, mean_image(encoder, images, reconstruct))
+    for _ in range(passes - 1):
+        code = encoder(images, reconstruct(code), code)
+    return code
+
+
+def take_passes(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Iterator[tuple[InversionCode, Tensor]]:
+    """The code after each pass, and its reconstruction, for training.
+
+    Each pass is a step of its own: gradients do not go from one into the pass before, as in ReStyle.
+
+    Args:
+        encoder: of any number of passes.
+        images: (B, 3, R, R) in [-1, 1].
+        reconstruct: the generator.
+
+    Yields:
+        Code and reconstruction (B, 3, R, R), as many pairs as there are passes.
+    """
+    passes = count_passes(encoder)
+    arguments: tuple[Any, ...] = () if passes == 1 else (mean_image(encoder, images, reconstruct),)
+    for _ in range(passes):
+        code: InversionCode = encoder(images, *arguments)
+        reconstruction = reconstruct(code)
+        yield code, reconstruction
+        arguments = (reconstruction.detach(), code.detach())
+
+
+def mean_image(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Tensor:
+    """What the generator makes of the mean latent, once for each image: (B, 3, R, R)."""
+    inner: Any = encoder
+    while not hasattr(inner, "w_avg"):
+        inner = inner.module
+    w_plus = inner.w_avg.expand(1, inner.code_shape.num_layers, -1)
+    return reconstruct(InversionCode(w_plus)).detach().to(images.dtype).expand(len(images), -1, -1, -1)
+
+
+def pooled(images: Tensor, resolution: int) -> Tensor:
+    """Brings images (B, 3, H, H) down to a size that they exceed, (B, 3, R, R), in float32."""
+    images = images.float()
+    return F.adaptive_avg_pool2d(images, resolution) if images.shape[-1] > resolution else images
