@@ -138,7 +138,7 @@ def test_codes_keep_their_kinds_of_rings(scaled: bool, generator: Generator) -> 
     with torch.no_grad():
         for again in (code.lerp(code, 0.5), refine(code, generator, torch.zeros(2, 3, 32, 32), 1)):
             assert list(again.named_tensors()) == list(named)
-    with pytest.raises(ConfigError, match="different parts: .* for upsampling, at "):
+    with pytest.raises(ConfigError, match=r"different parts: .* for upsampling, at "):
         code.lerp(InversionCode(code.w_plus, rings(scaled, up=False)), 0.5)
     with pytest.raises(ConfigError, match="scaled by the style"):
         code.lerp(InversionCode(code.w_plus, rings(not scaled)), 0.5)
