@@ -193,9 +193,8 @@ class PaddingCode(_Code):
         parts: dict[str, dict[int, Tensor]] = {"ring_": {}, "up_ring_": {}}
         scaled = any(name.startswith("scaled_") for name in named)
         for name, tensor in named.items():
-            part, resolution = _RING.fullmatch(name).groups() if _RING.fullmatch(name) else ("", "0")
-            if part:
-                parts[part][int(resolution)] = tensor
+            if found := _RING.fullmatch(name):
+                parts[found[1]][int(found[2])] = tensor
         const, rings, up_rings = named.get("const"), *parts.values()
         return cls(const, rings, up_rings, scaled) if rings or up_rings or const is not None else None
 

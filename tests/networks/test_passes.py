@@ -83,7 +83,7 @@ def test_the_inverter_takes_all_passes_and_files_keep_their_number(
     with torch.no_grad():
         expected = encode(encoder, images, lambda code: generator.synthesis(*code.parts))
     torch.testing.assert_close(inverter.encode(images).w_plus, expected.w_plus, rtol=1e-4, atol=1e-4)
-    assert inverter.invert(images).mse.shape == (2,)
+    assert inverter.invert(images).images.shape == (2, 3, 32, 32)
 
 
 def test_their_number_is_part_of_the_fingerprint(generator: Generator) -> None:

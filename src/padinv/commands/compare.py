@@ -23,7 +23,7 @@ class Compare(Command):
     60000. The same command goes on where it was stopped.
 
     Args:
-        rows: a YAML list of rows, or the name of one that comes along: ladder, duel.
+        rows: a YAML list of rows, or the name of one that comes along: ladder, open, duel, passes.
         output: folder for runs and results.
         config: preset or file of padinv fit that all rows start from (default: that of the rows, or congress64).
         seeds: trains each row with so many.

@@ -92,7 +92,7 @@ def comparisons() -> dict[str, Path]:
     """The comparisons inside the package, by name.
 
     >>> sorted(comparisons())
-    ['duel', 'ladder']
+    ['duel', 'ladder', 'open', 'passes']
     """
     return {path.stem: path for path in sorted(Path(str(files("padinv") / "presets/compare")).glob("*.yaml"))}
 
