@@ -113,6 +113,7 @@ def test_what_is_finished_is_not_trained_again(compare: Any, capsys: pytest.Capt
     before = stored(Path("out/runs/w-plus/seed-0/version_0"))
     measured = Path("out/runs/w-plus/seed-0/measured.json")
     time = measured.stat().st_mtime_ns
+    capsys.readouterr()
     assert compare() == 0
     assert "2 of 2" not in capsys.readouterr().err
     assert [path.name for path in Path("out/runs/w-plus/seed-0").glob("version_*")] == ["version_0"]
@@ -178,12 +179,12 @@ def test_seeds_differ_and_rows_share_them(compare: Any) -> None:
 def test_a_wrong_row_is_told_before_anything_is_trained(
     compare: Any, row: dict[str, Any], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(rows=[*ROWS, {"name": "wrong", **row}]) == 1
+    assert compare(rows=[ROWS[1], {"name": "wrong", **row}]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("padinv: rows.yaml, row 'wrong': ")
     assert sentence in printed
     assert printed.count("\n") == 1, printed
-    assert not Path("out/runs").exists()
+    assert not list(Path("out").rglob("version_*"))
 
 
 def test_images_that_are_not_there_are_told_before(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
