@@ -6,7 +6,7 @@ from padinv.cpu import conv3x3
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from padinv.ops.modulated_conv import demodulation, modulated_conv2d
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel, upsample
-from padinv.ops.ring import map_to_ring, pad_with_ring, ring_positions, ring_to_map
+from padinv.ops.ring import map_to_ring, pad_with_ring, ring_positions, ring_to_map, upsampled_ring
 
 __all__ = [
     "EqualizedConv2d",
@@ -23,4 +23,5 @@ __all__ = [
     "ring_to_map",
     "scaled_leaky_relu",
     "upsample",
+    "upsampled_ring",
 ]
