@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, PaddingCode, PadInvEncoder, load_encoder, load_generator
 from padinv.checkpoints import fingerprint, save_network
-from padinv.editing import blend
+from padinv.editing import blend, transport
 from padinv.exceptions import ConfigError
 from padinv.export import ExportedPair
 from padinv.feature_maps import padded_maps
@@ -83,8 +83,8 @@ def test_resized_maps_give_each_ring_the_border_of_the_picture() -> None:
         PaddingHead(6, channels, [4, 8, 16], depth=0, heads=False, resize=resize) for resize in (False, True)
     )
     level = randn(1, 6, 8, 8)
-    _, published, _ = cropped(level)
-    const, rings, _ = resized(level)
+    _, published = cropped(level)
+    const, rings = resized(level)
     torch.testing.assert_close(rings[16], published[16])  # the largest ring is the border in both
     assert not torch.allclose(rings[4], published[4])
     for r, ring in rings.items():
@@ -158,6 +158,18 @@ def test_blending_takes_them_along() -> None:
     }
     with pytest.raises(ConfigError, match="scales the rings of one code and not of the other"):
         blend(one, InversionCode(two.w_plus, rings(False)))
+
+
+def test_edits_carry_rings_along_and_leave_those_of_the_upsampling(generator: Generator) -> None:
+    code = InversionCode(randn(2, 8, 16), rings(False))
+    moved = transport(code, InversionCode(code.w_plus + 1, code.padding), generator).padding
+    assert moved is not None
+    assert code.padding is not None
+    assert not torch.allclose(moved.rings[4], code.padding.rings[4])
+    assert torch.equal(moved.up_rings[8], code.padding.up_rings[8])
+    scaled = InversionCode(code.w_plus, rings(True))
+    with pytest.raises(ConfigError, match="they move with an edit already"):
+        transport(scaled, scaled, generator)
 
 
 def test_drawn_maps_show_what_the_convolution_reads(generator: Generator) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from padinv.codes import InversionCode, PaddingCode
+from padinv.codes import InversionCode
 from padinv.editing.combining import broadcast
 from padinv.exceptions import ConfigError
 from padinv.networks import Generator
@@ -52,9 +52,10 @@ def transport(
         The edited code with moved rings; itself if it has none.
 
     Raises:
-        ConfigError: if the codes do not go together or are not this generator's, have rings at different resolutions,
-            or there is no such way.
+        ConfigError: if the codes do not go together or are not this generator's, have rings at different resolutions
+            or rings that the style scales, or there is no such way.
 
+    >>> from padinv.codes import PaddingCode
     >>> generator = Generator(8, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 4, 8: 4})
     >>> code = InversionCode(torch.randn(1, 4, 8), PaddingCode(None, {4: torch.randn(1, 4, 20)}))
     >>> moved = transport(code, replace(code, w_plus=code.w_plus + 1), generator)
@@ -69,6 +70,8 @@ def transport(
     before, after = ([] if one.padding is None else one.padding.padded_resolutions for one in (code, edited))
     if before != after:
         raise ConfigError(f"The codes have rings at {before} and {after} px: give one code before and after an edit.")
+    if edited.padding.scaled:
+        raise ConfigError("The style scales these rings, so that they move with an edit already: leave transport out.")
     borders: Rings = {}
     rings: Rings = {}
 
@@ -84,7 +87,7 @@ def transport(
     for one, change in ((code, remember), (edited, move)):
         with _changing(generator, change):
             generator.synthesis(*one.parts)
-    return replace(edited, padding=PaddingCode(edited.padding.const, rings))
+    return replace(edited, padding=replace(edited.padding, rings=rings))
 
 
 def _border(modulated: Tensor) -> Tensor:

@@ -298,7 +298,7 @@ class PadInvEncoder(nn.Module):
             source = levels[self.padding_level]
             if self.padding_merge is not None:
                 source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
-            const, rings, up_rings = self.padding_head(source)
+            const, rings, up_rings = self.padding_head.predict(source)
             padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
         features = {
             int(r): head(levels[feature_level(self.resolution, int(r))]) for r, head in self.feature_heads.items()

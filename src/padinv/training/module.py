@@ -323,8 +323,7 @@ class PadInvModule(AlternatingModule):
     def _encode_again(self, images: Tensor) -> InversionCode:
         """Encodes what the generator made, while BatchNorm's statistics stay those of photographs."""
         with buffers_kept(self.encoder):
-            code: InversionCode = self.encoder(self.in_memory_format(images))
-        return code
+            return encode(self.encoder, self.in_memory_format(images), self.reconstruct)
 
     def discriminator_losses(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Both terms of the discriminator's loss: {"d": …, "r1": …}."""
