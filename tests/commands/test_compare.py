@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from pytorch_lightning import Callback
 
+from lock_holder import hold
 from padinv import load_encoder
 from padinv.cli import main
 from padinv.comparison import Ruler, comparisons, parse_comparison, plan, read_comparison
@@ -199,6 +200,15 @@ def test_a_folder_of_other_options_is_refused(compare: Any, capsys: pytest.Captu
     assert (
         "was trained with other options (schedule.images 8, now 16): give another --output" in capsys.readouterr().err
     )
+
+
+def test_a_row_is_trained_by_one_process_at_a_time(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("out/runs/published/seed-0")
+    folder.mkdir(parents=True)
+    with hold(folder) as other:
+        assert compare("--only", "published") == 1
+        assert f"Another command writes into {folder}" in capsys.readouterr().err
+        other.communicate("")
 
 
 def test_a_row_that_diverges_leaves_the_others_their_results(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,7 @@ class Compare(Command):
 
     def run(self) -> int:
         """Checks all rows, trains and measures what is missing, and writes the tables after each."""
+        from padinv.bulk.lock import alone_in
         from padinv.comparison import Ruler, plan, read_comparison
 
         comparison = read_comparison(self.rows).based_on(self.config, self.baseline)
@@ -77,7 +78,9 @@ class Compare(Command):
             if run.row.name in wanted and not run.is_done:
                 print(f"{number} of {len(runs)}: {run.row.title}, seed {run.seed}", file=sys.stderr, flush=True)
                 try:
-                    code = run.train()
+                    run.folder.mkdir(parents=True, exist_ok=True)
+                    with alone_in(run.folder, "padinv compare"):  # another machine may train other rows
+                        code = run.train()
                 except NonFiniteLossError as error:  # the other rows can go on
                     failed.append(f"{run.row.name} with seed {run.seed}: {error}")
                     continue
