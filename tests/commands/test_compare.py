@@ -134,11 +134,12 @@ class StopOnce(Callback):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_stopped_row_goes_on_and_becomes_the_same(
     compare: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    stop = ["--trainer.callbacks", '[{"class_path": "test_compare.StopOnce"}]']
+    stop = ["--trainer.callbacks", '[{"class_path": "test_compare.StopOnce"}]', "--schedule.images=16"]
     own = __import__("test_compare").StopOnce
     own.stopped = True  # never
     assert compare("--only", "published", *stop) == 0
@@ -147,14 +148,15 @@ def test_a_stopped_row_goes_on_and_becomes_the_same(
     own.stopped = False
     assert compare("--only", "published", *stop) == 130
     assert "The same command goes on from here." in capsys.readouterr().err
-    assert int(stored(Path("out/runs/published/seed-0/version_0"))["state_dict"]["images_seen"]) == 4
+    assert int(stored(Path("out/runs/published/seed-0/version_0"))["state_dict"]["images_seen"]) == 8
     assert not Path("out/runs/published/seed-0/measured.json").exists()
     assert compare("--only", "published", *stop) == 0
     resumed = stored(Path("out/runs/published/seed-0/version_1"))
-    assert int(resumed["state_dict"]["images_seen"]) == 8
+    assert int(resumed["state_dict"]["images_seen"]) == 16
     assert all(torch.equal(resumed["state_dict"][key], tensor) for key, tensor in whole["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_rows_share_them(compare: Any) -> None:
     assert compare("--only", "published", seeds=2) == 0
     configs = [
@@ -211,6 +213,7 @@ def test_a_row_is_trained_by_one_process_at_a_time(compare: Any, capsys: pytest.
         other.communicate("")
 
 
+@pytest.mark.slow
 def test_a_row_that_diverges_leaves_the_others_their_results(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
     wild = {"name": "wild", "model.optimizer_e.lr": 1e30, "model.clip_norm": None}
     assert compare(rows=[wild, *ROWS]) == 1
@@ -218,6 +221,7 @@ def test_a_row_that_diverges_leaves_the_others_their_results(compare: Any, capsy
     assert [row["name"] for row in table("out/comparison.csv")] == ["published", "w-plus"]
 
 
+@pytest.mark.slow
 def test_a_moving_average_is_what_is_measured(compare: Any) -> None:
     assert compare("--only", "published", "--model.ema_images=4") == 0
     comparison = read_comparison("rows.yaml")
@@ -231,6 +235,7 @@ def test_a_moving_average_is_what_is_measured(compare: Any) -> None:
     assert len(values) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(comparisons()))
 def test_every_row_of_the_package_can_be_made(name: str, tmp_path: Path) -> None:
     comparison = read_comparison(name)
