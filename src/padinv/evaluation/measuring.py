@@ -175,6 +175,8 @@ class Evaluator:
         for view in {view for view, _ in self.measures.per_image.values()}:
             made, target = (_stacked(images).to(device) for images in views[view])
             names = [name for name, (of, _) in self.measures.per_image.items() if of == view]
+            if made.dtype != target.dtype:  # one was resized, the other had the size
+                made, target = as_float(made), as_float(target)
             if "mse" in names:
                 self.metrics["mse"].update(made, target)  # in 8 bits, if the view is
                 names = [name for name in names if name not in ("mse", "psnr")]
