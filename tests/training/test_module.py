@@ -271,7 +271,7 @@ def test_an_encoder_without_features_is_a_start(build: Any, tmp_path: Path) -> N
 def test_features_learn(build: Any, picture_folder: Path, tmp_path: Path) -> None:
     """Their size is a term of the loss; the run's checkpoint is an encoder that predicts them."""
     kind = partial(ENCODER, feature_resolutions=[8, 16], feature_width=6)
-    module = build(encoder=kind, lambda_feat=0.1, optimizer_e=partial(torch.optim.Adam, lr=0.01))
+    module = build(encoder=kind, lambda_feat=0.1, optimizer_e=partial(torch.optim.Adam, lr=0.001))
     trainer, recorder = fit(module, picture_folder, steps=3)
     sizes = [metrics["loss/feat"] for metrics in recorder.metrics]
     assert sizes[0] == 0 < sizes[1] < sizes[2]
