@@ -284,6 +284,31 @@ def test_features_learn(build: Any, picture_folder: Path, tmp_path: Path) -> Non
     assert not torch.allclose(module.reconstruct(code), module.generator.synthesis(code.w_plus, code.padding))
 
 
+def test_features_are_left_out_of_some_reconstructions(
+    build: Any, picture_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a quarter of each batch of four, other ones in each step, and the same in a run that is repeated."""
+    left_out: list[list[int]] = []
+    reconstruct = PadInvModule.reconstruct
+
+    def watched(self: PadInvModule, code: InversionCode) -> Tensor:
+        left_out.append([i for i, x in enumerate(code.features[16]) if not x.any()])
+        return reconstruct(self, code)
+
+    monkeypatch.setattr(PadInvModule, "reconstruct", watched)
+    options = {"encoder": partial(ENCODER, feature_resolutions=[16]), "feature_dropout": 0.25}
+    for _ in range(2):
+        module = build(**options)
+        with torch.no_grad():
+            module.encoder.feature_heads["16"].output.bias += 1
+        fit(module, picture_folder, steps=6)
+    assert [len(these) for these in left_out] == [1] * 12
+    assert left_out[:6] == left_out[6:]
+    assert len({*map(tuple, left_out)}) > 1
+    with pytest.raises(ConfigError, match=r"feature_dropout is a share, from 0 to 1, not 1\.5"):
+        build(feature_dropout=1.5)
+
+
 def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     build: Any, picture_folder: Path, tmp_path: Path
 ) -> None:

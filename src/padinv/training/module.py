@@ -7,6 +7,8 @@ on the same reconstructions. The encoder therefore runs once a batch, and its Ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -100,6 +102,8 @@ class PadInvModule(AlternatingModule):
         lambda_adv: weight of the adversarial loss. Published: 0 for faces, 0.03 for churches, 0.05 for bedrooms.
         lambda_reg: weight of the distance to the mean latent. Published: 0.003.
         lambda_feat: weight of the size of features, for encoders with feature_resolutions; 0 for none.
+        feature_dropout: share of each training batch that is reconstructed without its features, so that latents and
+            padding go on telling what the image is, and edits of them show. Validation leaves out nothing.
         cycle: weight of cycle consistency under random steps in W (:class:`padinv.losses.CycleConsistency`), which
             keeps features from hiding edits; 0 for none. A step of training takes about three times as long.
         cycle_strength: how far these steps go, 1 for the whole way from the mean to a random latent.
@@ -144,6 +148,7 @@ class PadInvModule(AlternatingModule):
         lambda_adv: float = 0.0,
         lambda_reg: float = 0.003,
         lambda_feat: float = 0.0,
+        feature_dropout: float = 0.0,
         cycle: float = 0.0,
         cycle_strength: float = 0.5,
         optimizer_e: OptimizerCallable = default_optimizer_e,
@@ -170,6 +175,8 @@ class PadInvModule(AlternatingModule):
         for name, weight in lambdas.items():
             if not weight >= 0:  # nor NaN
                 raise ConfigError(f"{'' if name == 'cycle' else 'lambda_'}{name} must be 0 or more, not {weight}.")
+        if not 0 <= feature_dropout <= 1:
+            raise ConfigError(f"feature_dropout is a share, from 0 to 1, not {feature_dropout}.")
         if lambda_adv > 0 and discriminator is None:
             raise ConfigError(
                 f"lambda_adv is {lambda_adv}, but there is no discriminator: give one (discriminator: congress64, or a "
@@ -178,6 +185,7 @@ class PadInvModule(AlternatingModule):
         self.lambdas = lambdas
         self.optimizer_callables = (optimizer_e, optimizer_d)
         self.scheduler_callables = (scheduler_e, scheduler_d)
+        self.feature_dropout = feature_dropout
         self.cycle_strength = cycle_strength
         self.scheduler_images = scheduler_images
         self.accumulate = accumulate
@@ -320,6 +328,17 @@ class PadInvModule(AlternatingModule):
             )
         return terms
 
+    def _reconstruct_without_some_features(self, code: InversionCode, part: int) -> Tensor:
+        """Leaves features out of some of a batch's codes, those that the step's number draws."""
+        if self.feature_dropout == 0 or not code.features:
+            return self.reconstruct(code)
+        step = int(self.steps) * self.trainer.world_size + self.trainer.global_rank  # the same in a resumed run
+        random = torch.Generator().manual_seed(step * self.accumulate + part)
+        count = len(code.w_plus)
+        kept = torch.ones(count, 1, 1, 1)
+        kept[torch.randperm(count, generator=random)[: round(self.feature_dropout * count)]] = 0
+        return self.reconstruct(replace(code, features={r: x * kept.to(x) for r, x in code.features.items()}))
+
     def _encode_again(self, images: Tensor) -> InversionCode:
         """Encodes what the generator made, while BatchNorm's statistics stay those of photographs."""
         with buffers_kept(self.encoder):
@@ -341,7 +360,8 @@ class PadInvModule(AlternatingModule):
 
         def encoder_step(i: int) -> dict[str, Tensor]:
             terms: list[dict[str, Tensor]] = []
-            for code, reconstruction in take_passes(self.encoder, parts[i], self.reconstruct):
+            trained = partial(self._reconstruct_without_some_features, part=i)
+            for code, reconstruction in take_passes(self.encoder, parts[i], trained):
                 terms.append(self.encoder_losses(code, reconstruction, parts[i]))
             reconstructions.append(reconstruction.detach())
             return {name: torch.stack([part[name] for part in terms]).mean(dim=0) for name in terms[0]}
