@@ -21,7 +21,7 @@ from padinv.cli import main
 
 RUNS = Path("runs/edits")
 TILE, GAP, HEAD, INK, SOFT = 112, 4, 32, "#222222", "#777777"
-STEPS, STRENGTH = 30, 4
+STEPS, STRENGTH = 30, 8
 """Of refinement, and of directions: chosen by eye for the bundled model. More steps are harder to edit."""
 RESULTS = ("reconstruction", "blend", "mixed", "transferred")
 
@@ -58,7 +58,7 @@ def shaded(portrait: Tensor) -> Tensor:
 
 def directions(portraits: dict[str, Tensor]) -> list[list[Cell]]:
     """A row for each portrait: photograph, reconstruction, and a step to either side along each direction."""
-    steps = [(name, sign * STRENGTH) for name in ("gender", "birth_year") for sign in (-1, 1)]
+    steps = [(name, sign * STRENGTH) for name in ("gender", "light") for sign in (-1, 1)]
     for name, strength in steps:
         codes = [code(person) for person in EDITED]
         padinv("edit", *codes, "--direction", name, "--strength", strength, "-o", RUNS / f"{name}{strength}")

@@ -81,11 +81,11 @@ def test_every_tab(window: Any, address: str) -> None:
 
     visitor.open("Edit")
     before = visitor.picture("Edited").get_attribute("src")
-    slider = visitor.visible("slider", "range slider for birth_year: earlier … later")
+    slider = visitor.visible("slider", "range slider for light: lit from the picture's left … lit from the picture's right")
     slider.focus()
     for _ in range(15):
         page.keyboard.press("ArrowRight")  # by keyboard: 1.5
-    page.get_by_text("birth_year +1.5: towards").wait_for()
+    page.get_by_text("light +1.5: towards").wait_for()
     after = visitor.changed("Edited", str(before))
     keep(visitor, "edit")
     visitor.press("Paste back into the photograph")
