@@ -123,7 +123,7 @@ def test_previews_and_steps_of_a_drag_are_quick(tmp_path: Path) -> None:
     sitting = studio.invert(studio.read(studio.examples(tmp_path)[0]))
 
     def preview() -> object:
-        return picture(edit(studio, sitting, {"gender": 1.0, "birth_year": -1.0}).image)
+        return picture(edit(studio, sitting, {"gender": 1.0, "light": -1.0}).image)
 
     dragging = drag_points(studio, sitting, "32,46:32,40", steps=6)
     assert min(seconds(preview) for _ in range(3)) < 0.2
