@@ -81,7 +81,9 @@ def test_every_tab(window: Any, address: str) -> None:
 
     visitor.open("Edit")
     before = visitor.picture("Edited").get_attribute("src")
-    slider = visitor.visible("slider", "range slider for light: lit from the picture's left … lit from the picture's right")
+    slider = visitor.visible(
+        "slider", "range slider for light: lit from the picture's left … lit from the picture's right"
+    )
     slider.focus()
     for _ in range(15):
         page.keyboard.press("ArrowRight")  # by keyboard: 1.5
