@@ -91,6 +91,7 @@ def test_fit_validate_test_invert_and_resume(run: Any, tmp_path: Path, capsys: p
     words = ["invert", photographs, "--model", str(last), "-o", "inverted", "--device=cpu"]
     assert main(words) == 1  # the generator is not bundled
     assert main([*words, "--generator", generator]) == 0
+    assert main(["invert", photographs, "--model", str(last.parents[1]), "-o", "by-run", "--device=cpu"]) == 0
     assert len(list((tmp_path / "inverted").glob("images/*.png"))) == 20
     codes = sorted((tmp_path / "inverted").glob("codes/*.safetensors"))
     code = Inversion.load(codes[0], load_generator(generator)).code

@@ -36,7 +36,7 @@ def load_pair(
             whatever ``load_encoder`` reads.
         generator: the generator, or where to load it from. If not given, it is taken from the folder; or from the
             encoder's file, as pSp's and PadInv's hold it; or it is the bundled one that the encoder's file names, or
-            the one that the run was given.
+            with a run's folder the one that the run was given.
         sha256: what the SHA-256 of the encoder's file must be; ``https://`` does not do without.
 
     Raises:
@@ -44,13 +44,13 @@ def load_pair(
             one.
         WeightsNotFoundError: if a file cannot be fetched.
     """
-    folder = Path(source).expanduser()
+    folder, hint = Path(source).expanduser(), None
     if is_bundled(source):
         generator = generator or source
     elif (repository := hub_repository(source)) is not None:
         source, generator = repository, generator or repository
     elif (folder / LAST).is_file():
-        source = folder / LAST
+        source, hint = folder / LAST, _generator_of_run(folder)
     elif folder.is_dir():
         source, generator = folder / FILES["encoder"], generator or folder / FILES["generator"]
         for file in (source, generator):
@@ -58,7 +58,7 @@ def load_pair(
                 raise CheckpointError(f"There is no {file}: a model's folder holds {' and '.join(FILES.values())}.")
     checkpoint = read_checkpoint(resolve_source(source, PadInvEncoder, sha256))
     checkpoint.require(PadInvEncoder)
-    network = generator if isinstance(generator, Generator) else _load_generator(checkpoint, generator)
+    network = generator if isinstance(generator, Generator) else _load_generator(checkpoint, generator, hint)
     return checkpoint.load(PadInvEncoder, generator=network), network
 
 
@@ -77,8 +77,8 @@ def hub_repository(source: PathLike) -> str | None:
     return None if here or text.endswith(SUFFIXES) else f"hf://{text}"
 
 
-def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generator:
-    """Loads the generator from a source, from the encoder's checkpoint, or the bundled one that this names."""
+def _load_generator(checkpoint: Checkpoint, source: PathLike | None, hint: Path | None) -> Generator:
+    """Loads the generator from a source, from the encoder's checkpoint, the bundled one that this names, or a hint."""
     if source is not None:
         path = resolve_source(source, Generator)
         return (checkpoint if path == checkpoint.path else read_checkpoint(path)).load(Generator)
@@ -88,8 +88,8 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generato
     for name in [name for name, networks in BUNDLED.items() if Generator in networks]:
         if expected is not None and fingerprint(network := load_generator(name)) == expected:
             return network
-    if (given := _generator_of_run(checkpoint.path)) is not None:
-        return read_checkpoint(given).load(Generator)
+    if hint is not None:
+        return read_checkpoint(hint).load(Generator)
     named = "and does not name it" if expected is None else f"{expected}, which is not bundled"
     raise CheckpointError(
         f"{checkpoint.path} holds an encoder without its generator, {named}: give it as generator=..., the path of its "
@@ -97,13 +97,10 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None) -> Generato
     )
 
 
-def _generator_of_run(path: Path) -> Path | None:
-    """The generator's file that the config of a checkpoint's run names, if it is still there."""
-    config = path.parent.parent / "config.yaml"
-    if path.parent.name != "checkpoints" or not config.is_file():
-        return None
+def _generator_of_run(folder: Path) -> Path | None:
+    """The generator's file that a run's config names, if it is still there."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         named = content["model"]["init_args"]["generator"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # it is only a hint
         return None
