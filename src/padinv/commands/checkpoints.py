@@ -45,12 +45,12 @@ class Inspect(Command):
         return 0
 
 
-def describe(path: Path, source: str) -> Iterator[str]:
+def describe(path: Path, source: str | None = None) -> Iterator[str]:
     """Describes what a file holds, line by line.
 
     Args:
         path: of the file.
-        source: what the user named.
+        source: what the user named, if it was not the path.
 
     Raises:
         CheckpointError: if it cannot be read.
