@@ -61,7 +61,7 @@ def describe(path: Path, source: str | None = None) -> Iterator[str]:
     yield f"format:        {checkpoint.format}"
     if classes:
         yield f"classes:       {classes}; choose one with class_index"
-    name = source if is_bundled(source) else str(path)
+    name = source if source is not None and is_bundled(source) else str(path)
     loadable = []
     for kind, loader in LOADERS.items():
         if kind in checkpoint.holds:

@@ -53,6 +53,8 @@ class Compare(Command):
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
         """Runs the command: options with dots are those of ``padinv fit``."""
+        if {"-h", "--help"}.intersection(args):  # at once: what follows imports torch
+            cls.parser().parse_args(["--help"])
         from padinv.comparison.rows import options_in
 
         words, options = options_in(args)

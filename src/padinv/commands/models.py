@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from padinv.checkpoints.registry import Model, find_model, models
 from padinv.exceptions import printable
 from padinv.options import Command, option
+
+if TYPE_CHECKING:
+    from padinv.checkpoints.registry import Model
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Models(Command):
 
     def run(self) -> int:
         """Prints them."""
+        from padinv.checkpoints.registry import find_model, models  # not for --help: it imports torch
+
         found = models() if self.name is None else [find_model(self.name)]
         if self.json:
             told = [model.as_json() for model in found]
