@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -34,14 +34,6 @@ def padded_maps(generator: Generator, code: InversionCode) -> dict[int, Tensor]:
         ConfigError: if the code is of another generator.
     """
     maps: dict[int, Tensor] = {}
-    with _watching(generator, maps):
-        generator.synthesis(*code.parts)
-    return maps
-
-
-@contextmanager
-def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
-    """Fills the maps whenever the generator runs inside the context."""
 
     def remember(resolution: int, conv: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         x, w = args
@@ -53,10 +45,24 @@ def _watching(generator: Generator, maps: dict[int, Tensor]) -> Iterator[None]:
         ring = ring * scale[:, :, None] if options.get("scale_ring") else ring
         maps[resolution] = pad_with_ring(x * scale[:, :, None, None], ring)
 
+    with before_convolutions(generator, remember):
+        generator.synthesis(*code.parts)
+    return maps
+
+
+@contextmanager
+def before_convolutions(generator: Generator, hook: Callable[..., Any]) -> Iterator[None]:
+    """Calls a function before each stride-1 convolution whenever the generator runs inside the context.
+
+    Args:
+        generator: the network; it is left as it is.
+        hook: called with the resolution, then as ``register_forward_pre_hook(with_kwargs=True)`` calls: convolution,
+            arguments, options. It returns what to call the convolution with instead, or None.
+    """
     handles = []
     for name, block in generator.synthesis.blocks.items():
         conv: Any = block.conv
-        handles.append(conv.register_forward_pre_hook(partial(remember, int(name)), with_kwargs=True))
+        handles.append(conv.register_forward_pre_hook(partial(hook, int(name)), with_kwargs=True))
     try:
         yield
     finally:

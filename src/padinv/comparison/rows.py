@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, nearest
 
 OWN = (
     "seed_everything",
@@ -239,5 +238,5 @@ def options_in(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _nearest(name: str, known: Any) -> str:
-    near = get_close_matches(name, list(known), 1)
-    return f"; the nearest is {near[0]}" if near else ""
+    near = nearest(name, known)
+    return f"; the nearest is {near}" if near else ""

@@ -12,10 +12,9 @@ Resolutions go in order, since a moved ring moves all maps behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from padinv.codes import InversionCode
 from padinv.editing.combining import broadcast
 from padinv.exceptions import ConfigError
+from padinv.feature_maps import before_convolutions
 from padinv.networks import Generator
 from padinv.ops import map_to_ring
 
@@ -100,8 +100,7 @@ def _size(ring: Tensor) -> Tensor:
     return ring.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-8
 
 
-@contextmanager
-def _changing(generator: Generator, change: Change) -> Iterator[None]:
+def _changing(generator: Generator, change: Change) -> AbstractContextManager[None]:
     """Changes the rings whenever the generator runs inside the context."""
 
     def hook(resolution: int, conv: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -112,12 +111,4 @@ def _changing(generator: Generator, change: Change) -> Iterator[None]:
         modulated = x * style(w)[:, :, None, None]
         return args, {**options, "ring": change(resolution, modulated, options["ring"])}
 
-    handles = []
-    for name, block in generator.synthesis.blocks.items():
-        conv: Any = block.conv
-        handles.append(conv.register_forward_pre_hook(partial(hook, int(name)), with_kwargs=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return before_convolutions(generator, hook)
