@@ -144,8 +144,7 @@ def as_jpeg(image: Image.Image) -> Image.Image:
     """What is left of a picture when Pillow has saved it as JPEG by its defaults: quality 75, colours at half size."""
     file = io.BytesIO()
     image.save(file, "JPEG")
-    with Image.open(file) as opened:
-        return opened.convert("RGB")
+    return Image.open(file).convert("RGB")
 
 
 def _prepared(photograph: Image.Image) -> Image.Image:
