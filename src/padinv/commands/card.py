@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,13 @@ LOADING = re.compile(r'from_pretrained\("[^"\n]*"\)')
 NO_LICENCE = "Its author has stated no licence: ask before you use it."
 
 
-def model_card(
-    inverter: Inverter,
-    repository: str,
-    *,
-    data: str | None = None,
-    licence: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    images_seen: int | None = None,
-    evaluation: Evaluation | None = None,
-    measured_on: str = "",
-) -> str:
-    """Writes the card, Markdown with the header that the Hugging Face Hub reads.
+@dataclass(frozen=True, eq=False)
+class ModelCard:
+    """What the card of a model tells.
 
     Args:
         inverter: with the networks.
-        repository: ``hf://owner/name``, or a folder, from which it will be loaded.
+        repository: ``hf://owner/name``, or a folder, from which the model will be loaded.
         data: the pictures that it was trained on, in the author's words.
         licence: an identifier such as ``apache-2.0``.
         config: of the run, if there is one.
@@ -45,67 +37,76 @@ def model_card(
         evaluation: of reconstructions, if there is one.
         measured_on: the name of the photographs of the evaluation.
     """
-    generator, encoder = inverter.generator, inverter.encoder
-    header: dict[str, Any] = {
-        "library_name": "padinv",
-        "pipeline_tag": "image-to-image",
-        "tags": ["padinv", "gan-inversion", "stylegan2", "padding-space"],
-    }
-    if licence:
-        header["license"] = licence
-    counts = {kind: sum(each.numel() for each in part.parameters()) / 1e6 for kind, part in _parts(inverter)}
-    rings = getattr(encoder, "config", {}).get("padded_resolutions")
-    lines = [
-        "---",
-        yaml.safe_dump(header, sort_keys=False).rstrip(),
-        "---",
-        "",
-        f"# {repository.rpartition('/')[2]}",
-        "",
-        f"A GAN inversion model of [padinv](https://arxiv.org/abs/2203.11105): an encoder turns an image of "
-        f"{inverter.resolution} px into latents and padding of a StyleGAN2 generator of {generator.resolution} px.",
-        "",
-        *(
-            [f"![Photographs, and below them what the generator makes of their codes]({SHEET})", ""]
-            if evaluation
-            else []
-        ),
-        "## Load it",
-        "",
-        "```python",
-        "from padinv import Inverter",
-        "",
-        f'inverter = Inverter.from_pretrained("{repository}")',
-        'inverter.invert("photograph.jpg").draw("inversion.png")',
-        "```",
-        "",
-        f'`pip install "padinv[hub]"` brings what fetches it. padinv {__version__} wrote it: safetensors, no pickles.',
-        "",
-        "## What it is",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| generator | StyleGAN2, {generator.resolution} px, {counts['generator']:.1f} million parameters, "
-        f"fingerprint `{inverter.fingerprint}` |",
-        f"| encoder | {type(encoder).__name__}, {inverter.resolution} px, {counts['encoder']:.1f} million parameters |",
-        f"| padding | {'rings at ' + ', '.join(map(str, rings)) + ' px' if rings else 'none, W+ alone'} |",
-        "",
-        "## Training",
-        "",
-        data or "Its author has not said what pictures it was trained on.",
-        "",
-        *_training(config or {}, images_seen),
-        *_results(evaluation, measured_on),
-        "## Licence",
-        "",
-        f"{licence}." if licence else NO_LICENCE,
-        "",
-    ]
-    return "\n".join(lines)
 
+    inverter: Inverter
+    repository: str
+    data: str | None = None
+    licence: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    images_seen: int | None = None
+    evaluation: Evaluation | None = None
+    measured_on: str = ""
 
-def _parts(inverter: Inverter) -> list[tuple[str, Any]]:
-    return [("generator", inverter.generator), ("encoder", inverter.encoder)]
+    def markdown(self) -> str:
+        """The card, Markdown with the header that the Hugging Face Hub reads."""
+        generator, encoder = self.inverter.generator, self.inverter.encoder
+        header: dict[str, Any] = {
+            "library_name": "padinv",
+            "pipeline_tag": "image-to-image",
+            "tags": ["padinv", "gan-inversion", "stylegan2", "padding-space"],
+        }
+        if self.licence:
+            header["license"] = self.licence
+        networks = {"generator": generator, "encoder": encoder}
+        counts = {kind: sum(each.numel() for each in part.parameters()) / 1e6 for kind, part in networks.items()}
+        rings = getattr(encoder, "config", {}).get("padded_resolutions")
+        lines = [
+            "---",
+            yaml.safe_dump(header, sort_keys=False).rstrip(),
+            "---",
+            "",
+            f"# {self.repository.rpartition('/')[2]}",
+            "",
+            f"A GAN inversion model of [padinv](https://arxiv.org/abs/2203.11105): an encoder turns an image of "
+            f"{self.inverter.resolution} px into latents and padding of a StyleGAN2 generator of {generator.resolution} px.",
+            "",
+            *(
+                [f"![Photographs, and below them what the generator makes of their codes]({SHEET})", ""]
+                if self.evaluation
+                else []
+            ),
+            "## Load it",
+            "",
+            "```python",
+            "from padinv import Inverter",
+            "",
+            f'inverter = Inverter.from_pretrained("{self.repository}")',
+            'inverter.invert("photograph.jpg").draw("inversion.png")',
+            "```",
+            "",
+            f'`pip install "padinv[hub]"` brings what fetches it. padinv {__version__} wrote it: safetensors, no pickles.',
+            "",
+            "## What it is",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| generator | StyleGAN2, {generator.resolution} px, {counts['generator']:.1f} million parameters, "
+            f"fingerprint `{self.inverter.fingerprint}` |",
+            f"| encoder | {type(encoder).__name__}, {self.inverter.resolution} px, {counts['encoder']:.1f} million parameters |",
+            f"| padding | {'rings at ' + ', '.join(map(str, rings)) + ' px' if rings else 'none, W+ alone'} |",
+            "",
+            "## Training",
+            "",
+            self.data or "Its author has not said what pictures it was trained on.",
+            "",
+            *_training(self.config, self.images_seen),
+            *_results(self.evaluation, self.measured_on),
+            "## Licence",
+            "",
+            f"{self.licence}." if self.licence else NO_LICENCE,
+            "",
+        ]
+        return "\n".join(lines)
 
 
 def _training(config: Mapping[str, Any], images_seen: int | None) -> Iterator[str]:

@@ -14,6 +14,7 @@ from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPa
 from padinv.options import Command, check_options, folder, option, whole_number
 
 if TYPE_CHECKING:
+    from padinv.commands.card import ModelCard
     from padinv.evaluation.results import Evaluation
     from padinv.inversion import Inverter
 
@@ -87,7 +88,7 @@ class Push(Command):
 
     def _write(self, given: Path) -> Path:
         """Writes the networks, the config, the results and the card into a folder."""
-        from padinv.commands.card import without_folders
+        from padinv.commands.card import ModelCard, without_folders
 
         inverter, checkpoint, config = self._load(given)
         run = checkpoint and run_of(checkpoint)
@@ -103,8 +104,7 @@ class Push(Command):
                 told = "there are no photographs to measure on, so that the card has no results: give --images."
                 print(f"padinv: {told}", file=sys.stderr)
             self._add_directions(inverter, target)
-            write_model(
-                target,
+            card = ModelCard(
                 inverter,
                 f"hf://{self.repository}" if self.repository else target.name,
                 data=self.data,
@@ -114,6 +114,7 @@ class Push(Command):
                 evaluation=evaluation,
                 measured_on=", ".join(map(str, without_folders(images))),
             )
+            write_model(target, card)
         except OSError as error:
             raise ConfigError(f"{target} cannot be written ({error.strerror or error}): give --output.") from error
         return target
@@ -219,39 +220,22 @@ def measure(inverter: Inverter, images: list[str], name: str, target: Path, batc
     return results[0]
 
 
-def write_model(
-    target: Path,
-    inverter: Inverter,
-    loaded_from: str,
-    *,
-    data: str | None = None,
-    licence: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    images_seen: int | None = None,
-    evaluation: Evaluation | None = None,
-    measured_on: str = "",
-) -> None:
+def write_model(target: Path, card: ModelCard) -> None:
     """Writes networks, config, results and card into a folder, which :meth:`padinv.Inverter.from_pretrained` loads.
 
     Args:
         target: the folder; it exists.
-        inverter: with the networks.
-        loaded_from: what the card says to load the model from.
-        data: the pictures that it was trained on, in the author's words.
-        licence: its identifier.
-        config: of the run; paths in it are cut to their last part.
-        images_seen: by the run.
-        evaluation: of reconstructions.
-        measured_on: the name of the photographs of the evaluation.
+        card: with the networks; paths in the run's config are cut to their last part.
     """
     import yaml
 
     from padinv._version import __version__
     from padinv.checkpoints import save_network
     from padinv.checkpoints.pair import FILES
-    from padinv.commands.card import CARD, model_card, without_folders
+    from padinv.commands.card import CARD, without_folders
     from padinv.files import writing
 
+    inverter = card.inverter
     generator, encoder = inverter.generator, inverter.encoder
     save_network(generator, target / FILES["generator"])
     save_network(encoder, target / FILES["encoder"], generator=inverter.fingerprint)
@@ -262,21 +246,12 @@ def write_model(
         "encoder": {"class": type(encoder).__name__, "config": encoder.config},
     }
     texts = {CONFIG: json.dumps(description, indent=2) + "\n"}
-    if config:
-        texts[RUN_CONFIG] = yaml.safe_dump(without_folders(config), sort_keys=False)
-    if evaluation is not None:
-        results = json.dumps(without_folders(evaluation.as_json()), indent=2, allow_nan=False)
+    if card.config:
+        texts[RUN_CONFIG] = yaml.safe_dump(without_folders(card.config), sort_keys=False)
+    if card.evaluation is not None:
+        results = json.dumps(without_folders(card.evaluation.as_json()), indent=2, allow_nan=False)
         texts[RESULTS] = results + "\n"
-    texts[CARD] = model_card(
-        inverter,
-        loaded_from,
-        data=data,
-        licence=licence,
-        config=config,
-        images_seen=images_seen,
-        evaluation=evaluation,
-        measured_on=measured_on,
-    )
+    texts[CARD] = card.markdown()
     for name, text in texts.items():
         with writing(target / name) as part:
             part.write_text(text, encoding="utf-8")

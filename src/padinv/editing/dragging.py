@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import get_ident
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,10 @@ from padinv.editing.combining import check_finite
 from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError, DataError
 from padinv.networks import Generator
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Point: TypeAlias = tuple[float, float]
 """A place (x, y) in pixels of the image, counted from 0 at the left and at the top."""
@@ -57,20 +61,26 @@ class DragStep:
     loss: float = 0.0
 
 
+class DragOptions(TypedDict, total=False):
+    """Options of :func:`drag`, and of :func:`drag_steps`, which says what they are and has their defaults."""
+
+    mask: Tensor | None
+    steps: int
+    layers: Layers
+    padding: bool
+    resolution: int | None
+    rate: float
+    tolerance: float
+
+
 def drag(
     code: InversionCode,
     generator: Generator,
     handles: Sequence[Point],
     targets: Sequence[Point],
     *,
-    mask: Tensor | None = None,
-    steps: int = 100,
-    layers: Layers = None,
-    padding: bool = True,
-    resolution: int | None = None,
-    rate: float = 0.01,
-    tolerance: float = 1.0,
     on_step: Callable[[DragStep], object] | None = None,
+    **options: Unpack[DragOptions],
 ) -> InversionCode:
     """Moves what is at the handles to the targets, in each of B images.
 
@@ -79,38 +89,20 @@ def drag(
         generator: the network; neither its weights nor their gradients are written to.
         handles: places in the image.
         targets: where they go, as many.
-        mask: (H, W) of the image's size, above 0 where the image may change; everywhere if not given.
-        steps: the largest number of steps.
-        layers: which latents move, "0-5" or numbers; the first six if not given.
-        padding: whether the rest of the code moves, too: constant, rings, and features if there are any.
-        resolution: of the features that are compared, in pixels a side; half or a quarter of the image's if not given.
-        rate: how far a number moves in a step, as a part of the root mean square of its tensor.
-        tolerance: how near each handle must come to its target, in pixels; the drag then ends.
         on_step: called with the start and after each step.
+        **options: ``mask``, ``steps``, ``layers``, ``padding``, ``resolution``, ``rate`` and ``tolerance`` of
+            :func:`drag_steps`.
 
     Returns:
         Codes of the same shapes, the last ones on the way.
 
     Raises:
-        ConfigError: if handles and targets are not as many, or not inside the image, or an option is out of range.
-        DataError: if the numbers grow out of all bounds.
+        ConfigError, DataError: as :func:`drag_steps`.
     """
     dragged = []
     for one in code:
         last = None
-        for last in drag_steps(
-            one,
-            generator,
-            handles,
-            targets,
-            mask=mask,
-            steps=steps,
-            layers=layers,
-            padding=padding,
-            resolution=resolution,
-            rate=rate,
-            tolerance=tolerance,
-        ):
+        for last in drag_steps(one, generator, handles, targets, **options):
             if on_step is not None:
                 on_step(last)
         dragged.append(one if last is None else last.code)
@@ -133,13 +125,26 @@ def drag_steps(
 ) -> Iterator[DragStep]:
     """:func:`drag` for one image, step by step: whoever takes the steps may stop at any of them.
 
-    It has the arguments of :func:`drag`, but ``code`` is that of one image.
+    Args:
+        code: of one image; it is not written to.
+        generator: the network; neither its weights nor their gradients are written to.
+        handles: places in the image.
+        targets: where they go, as many.
+        mask: (H, W) of the image's size, above 0 where the image may change; everywhere if not given.
+        steps: the largest number of steps.
+        layers: which latents move, "0-5" or numbers; the first six if not given.
+        padding: whether the rest of the code moves, too: constant, rings, and features if there are any.
+        resolution: of the features that are compared, in pixels a side; half or a quarter of the image's if not given.
+        rate: how far a number moves in a step, as a part of the root mean square of its tensor.
+        tolerance: how near each handle must come to its target, in pixels; the drag then ends.
 
     Yields:
         The start, then each step, until every handle is at its target or ``steps`` were taken.
 
     Raises:
-        ConfigError, DataError: as :func:`drag`; the first at once, before a step is taken.
+        ConfigError: if handles and targets are not as many, or not inside the image, or an option is out of range. It
+            is raised at once, before a step is taken.
+        DataError: if the numbers grow out of all bounds.
     """
     check_finite(rate=rate, tolerance=tolerance)
     if len(code) != 1:
