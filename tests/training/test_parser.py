@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from padinv.cli import main
 from padinv.exceptions import nearest
-from padinv.training.parser import given, hint, one_line
+from padinv.networks import Discriminator
+from padinv.training.parser import PadInvParser, given, hint, one_line
 
 
 @pytest.mark.parametrize(
@@ -166,3 +168,17 @@ def test_a_metric_that_nobody_measures(run: Any, capsys: pytest.CaptureFixture[s
         assert run("fit", *options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("padinv: The Trainer refuses this: Early stopping conditioned on metric `val/msee` which")
+
+
+@pytest.mark.parametrize("old", [None, 2])
+def test_a_saved_config_has_no_names_of_former_options(old: int | None, tmp_path: Path) -> None:
+    """Unless it was made from one that has."""
+    parser = PadInvParser()
+    parser.add_argument("--d", type=str | Discriminator)
+    given = {"resolution": 8} | ({} if old is None else {"mbstd_groups": old})
+    config = parser.parse_object({"d": {"class_path": "padinv.Discriminator", "init_args": given}})
+    parser.save(config, tmp_path / "config.yaml", skip_unset=False)
+    for text in (parser.dump(config, skip_unset=False), (tmp_path / "config.yaml").read_text()):
+        written = yaml.safe_load(text)["d"]["init_args"]
+        assert written.get("mbstd_groups") == old
+        assert written["mbstd_group_size"] == 4

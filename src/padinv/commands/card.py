@@ -50,6 +50,7 @@ class ModelCard:
     def markdown(self) -> str:
         """The card, Markdown with the header that the Hugging Face Hub reads."""
         generator, encoder = self.inverter.generator, self.inverter.encoder
+        size, class_name = self.inverter.resolution, type(encoder).__name__
         header: dict[str, Any] = {
             "library_name": "padinv",
             "pipeline_tag": "image-to-image",
@@ -68,7 +69,7 @@ class ModelCard:
             f"# {self.repository.rpartition('/')[2]}",
             "",
             f"A GAN inversion model of [padinv](https://arxiv.org/abs/2203.11105): an encoder turns an image of "
-            f"{self.inverter.resolution} px into latents and padding of a StyleGAN2 generator of {generator.resolution} px.",
+            f"{size} px into latents and padding of a StyleGAN2 generator of {generator.resolution} px.",
             "",
             *(
                 [f"![Photographs, and below them what the generator makes of their codes]({SHEET})", ""]
@@ -84,7 +85,8 @@ class ModelCard:
             'inverter.invert("photograph.jpg").draw("inversion.png")',
             "```",
             "",
-            f'`pip install "padinv[hub]"` brings what fetches it. padinv {__version__} wrote it: safetensors, no pickles.',
+            '`pip install "padinv[hub]"` brings what fetches it. '
+            f"padinv {__version__} wrote it: safetensors, no pickles.",
             "",
             "## What it is",
             "",
@@ -92,7 +94,7 @@ class ModelCard:
             "|---|---|",
             f"| generator | StyleGAN2, {generator.resolution} px, {counts['generator']:.1f} million parameters, "
             f"fingerprint `{self.inverter.fingerprint}` |",
-            f"| encoder | {type(encoder).__name__}, {self.inverter.resolution} px, {counts['encoder']:.1f} million parameters |",
+            f"| encoder | {class_name}, {size} px, {counts['encoder']:.1f} million parameters |",
             f"| padding | {'rings at ' + ', '.join(map(str, rings)) + ' px' if rings else 'none, W+ alone'} |",
             "",
             "## Training",

@@ -23,7 +23,6 @@ from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError, DataError
 from padinv.networks import Generator
 
-
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import Logger
@@ -46,11 +46,27 @@ class PadInvParser(LightningArgumentParser):
         """The short help, if there is one."""
         return super().format_help(*args) if self.summary is None else self.summary
 
+    def dump(self, namespace: Namespace, *args: Any, **keywords: Any) -> str:
+        """The text of ``--print_config``, which has no names of former options."""
+        return super().dump(_without_former_names(namespace), *args, **keywords)
+
+    def save(self, namespace: Namespace, *args: Any, **keywords: Any) -> None:
+        """Writes a run's config, which has no names of former options."""
+        super().save(_without_former_names(namespace), *args, **keywords)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises ConfigError with one sentence; parsers of nested classes raise their usual errors."""
         if not self.exit_on_error:
             super().error(message, ex)
         raise ConfigError(describe(message, ex, self, self.words)) from ex
+
+
+def _without_former_names(config: Namespace) -> Namespace:
+    """A copy without the options that only configs of earlier runs give, where they are not given."""
+    kept = config.clone()
+    for key in [key for key, value in kept.items() if key.endswith(".mbstd_groups") and value == "renamed"]:
+        kept.pop(key)
+    return kept
 
 
 class HelpAll(argparse.Action):
