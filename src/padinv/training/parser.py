@@ -48,7 +48,8 @@ class PadInvParser(LightningArgumentParser):
 
     def dump(self, namespace: Namespace, *args: Any, **keywords: Any) -> str:
         """The text of ``--print_config``, which has no names of former options."""
-        return super().dump(_without_former_names(namespace), *args, **keywords)
+        text: str = super().dump(_without_former_names(namespace), *args, **keywords)
+        return text
 
     def save(self, namespace: Namespace, *args: Any, **keywords: Any) -> None:
         """Writes a run's config, which has no names of former options."""
