@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -23,8 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from padinv.colour import MAX_PROFILE_BYTES, convert, is_srgb, mode_of, profile_of, rgb_of_grey
+from padinv.colour import convert, is_srgb, mode_of, profile_of, rgb_of_grey
 from padinv.exceptions import DataError
+from padinv.image_files import JPEG, PNG, is_deep, kind_of, profile_of_png, scans_of, without_metadata
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -52,30 +51,6 @@ MAX_SCANS = 100
 
 MAX_PIXELS_OF_SCANS = 16 * MAX_PIXELS
 """Pixels times scans: a large JPEG may go over its pixels less often."""
-
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-"""What such files begin with, behind four bytes and "ftyp": telephones write them, and Pillow may not read them."""
-
-OTHER_FORMATS = {
-    b"%!PS": "PostScript",
-    b"\xc5\xd0\xd3\xc6": "PostScript",
-    b"%PDF": "PDF",
-    b"8BPS": "a Photoshop image",
-    b"\xff\x0a": "a JPEG XL image",
-    b"\0\0\0\x0cJXL ": "a JPEG XL image",
-    b"\0\0\1\0": "an icon",
-    b"qoif": "a QOI image",
-    b"<svg": "an SVG drawing",
-}
-"""How pictures begin that are not read."""
-
-NO_PICTURES = {
-    rb"\s*<(!doctype html|html|head|body)\b": "a web page, not the image itself; open the link in a browser, "
-    "and save the image there",
-    rb"version https://git-lfs\.": "a Git LFS pointer, not the file itself; run git lfs pull",
-    rb"\s*(<\?xml|[{\[])": "text, such as the error of a server, not the image itself; download it again",
-}
-"""How files begin that come in place of an image."""
 
 Remark: TypeAlias = Callable[[str], object]
 """Called with a remark on an image that is used nevertheless; the remark has no full stop."""
@@ -152,12 +127,7 @@ def decode_original(data: bytes, resolution: int | None = None, remark: Remark =
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(_too_large("it")) from error
         except UnidentifiedImageError as error:
-            kind = next((kind for start, kind in OTHER_FORMATS.items() if data.startswith(start)), None)
-            if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-                kind = "a HEIC or AVIF image"
-            what = "not an image" if kind is None else f"{kind}, which is not read here; save it as JPEG or PNG"
-            what = next((text for start, text in NO_PICTURES.items() if re.match(start, data, re.IGNORECASE)), what)
-            raise DataError(f"it is {what}") from error
+            raise DataError(f"it is {kind_of(data)}") from error
         except DataError:
             raise
         except (
@@ -176,7 +146,7 @@ def _load(data: bytes, resolution: int | None) -> Image.Image:
     except (DataError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise
     except Exception:
-        if (plain := _without_metadata(data)) is None:
+        if (plain := without_metadata(data)) is None:
             raise
         try:
             image = _load_as_it_is(plain, resolution)
@@ -184,7 +154,7 @@ def _load(data: bytes, resolution: int | None) -> Image.Image:
             plain = None
         if plain is None:
             raise
-        if data.startswith(PNG) and (profile := _profile_of_png(data)) is not None:
+        if data.startswith(PNG) and (profile := profile_of_png(data)) is not None:
             image.info["icc_profile"] = profile
         return image
 
@@ -198,8 +168,15 @@ def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
     if resolution is not None:
         image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG can; others ignore it
     image.load()
-    deep = data.startswith(PNG) and data[24] == 16 and data[25] in (2, 4, 6) and "transparency" not in image.info
+    deep = is_deep(data) and "transparency" not in image.info
     return _rounded(data, image) if deep else image  # of grey without alpha Pillow gives all bits
+
+
+def _check_scans(data: bytes, pixels: int) -> None:
+    most = min(MAX_SCANS, MAX_PIXELS_OF_SCANS // max(1, pixels))
+    # Counting all of these bytes is fast; those of thumbnails in the metadata are told apart only if they matter.
+    if data.count(b"\xff\xda") > most and len(list(islice(scans_of(data), most + 1))) > most:
+        raise DataError(f"it goes over its pixels more than {most} times, which no program writes: save it anew")
 
 
 def _rounded(data: bytes, image: Image.Image) -> Image.Image:
@@ -240,76 +217,6 @@ def _formats() -> list[str]:
 
 def _too_large(what: str) -> str:
     return f"{what} is larger than the limit of {MAX_PIXELS:,} pixels"
-
-
-JPEG = b"\xff\xd8"
-PNG = b"\x89PNG\r\n\x1a\n"
-PIXELS_OF_PNG = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""The chunks without which there is no picture."""
-MEANING_OF_PNG = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": None}
-"""The chunks that change how it looks, and how long they are."""
-
-
-def _check_scans(data: bytes, pixels: int) -> None:
-    most = min(MAX_SCANS, MAX_PIXELS_OF_SCANS // max(1, pixels))
-    # Counting all of these bytes is fast; those of thumbnails in the metadata are told apart only if they matter.
-    scans = (kind for kind, _ in _segments(data) if kind == 0xDA)
-    if data.count(b"\xff\xda") > most and len(list(islice(scans, most + 1))) > most:
-        raise DataError(f"it goes over its pixels more than {most} times, which no program writes: save it anew")
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The segments of a JPEG up to its end: the marker, and all bytes up to the next."""
-    marker, at = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]"), 2
-    while (found := marker.search(data, at)) is not None and (kind := data[found.end() - 1]) != 0xD9:
-        behind = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-        after = marker.search(data, behind) if kind == 0xDA else None
-        at = after.start() if after is not None else (len(data) if kind == 0xDA else behind)
-        yield kind, data[found.start() : at]
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG: the kind, and all bytes, of which the last may be missing."""
-    at = len(PNG)
-    while at + 8 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + 8], data[at:end]
-        at = end
-
-
-def _is_whole(kind: bytes, chunk: bytes) -> bool:
-    """Whether a chunk of metadata is undamaged, and matters."""
-    length = MEANING_OF_PNG.get(kind, -1)
-    return length in (None, len(chunk) - 12) and zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]
-
-
-def _without_metadata(data: bytes) -> bytes | None:
-    """The same picture without its metadata; None if they cannot be told from the picture."""
-    if data.startswith(PNG):
-        chunks = (chunk for kind, chunk in _chunks(data) if kind in PIXELS_OF_PNG or _is_whole(kind, chunk))
-        return PNG + b"".join(chunks)
-    if data.startswith(JPEG):
-        kept = b"".join(
-            segment
-            for kind, segment in _segments(data)
-            if not (0xE0 <= kind <= 0xEF or kind == 0xFE)  # except the marks of how colours are stored
-            or (kind == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16)
-            or (kind == 0xE2 and segment[4:16] == b"ICC_PROFILE\0")
-        )
-        return JPEG + kept + b"\xff\xd9" if b"\xff\xd9" in data else JPEG + kept
-    return None
-
-
-def _profile_of_png(data: bytes) -> bytes | None:
-    """The profile in a PNG: Pillow refuses one of more than 1 MiB. Empty if it is damaged, None if there is none."""
-    for kind, chunk in _chunks(data):
-        if kind == b"iCCP":
-            _, _, packed = chunk[8:-4].partition(b"\0")
-            try:
-                return zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES + 1)
-            except zlib.error:
-                return b""
-    return None
 
 
 def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
