@@ -8,8 +8,7 @@ all of this calls torch's own functions.
 
 from padinv.cpu.doubling import split_taps, transposed_conv3x3
 from padinv.cpu.folding import FrozenWeight, fold
-from padinv.cpu.memory import keep_freed_memory, set_apart
-from padinv.cpu.optimizers import fuse_on_cpus
+from padinv.cpu.memory import fuse_on_cpus, keep_freed_memory, set_apart
 from padinv.cpu.recomputation import Recomputable, buffers_kept, recompute_activations
 from padinv.cpu.winograd import conv3x3, transform_weight
 

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 
 from padinv.batches import batch_images, check_images
-from padinv.checkpoints import fingerprint, load_discriminator, load_encoder, load_generator
+from padinv.checkpoints import fingerprint, load_discriminator, load_generator
 from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
@@ -47,6 +47,7 @@ from padinv.networks import Discriminator, Generator, PadInvEncoder, encode
 from padinv.networks.passes import pooled, take_passes
 from padinv.training.alternating import AlternatingModule, average_decay, made, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
+from padinv.training.starting import check_unseen_options, weights_to_start_from
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
 """Builds an encoder for a generator; in a config its ``class_path``, with its other arguments as ``init_args``."""
@@ -60,24 +61,6 @@ def default_optimizer_e(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """Adam with learning rate 1e-4 and β₂ = 0.99, as published for the discriminator."""
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
-
-
-UNSEEN_IN_ENCODERS = ("padding_level", "first_for_all", "resize_to_rings", "style_scales_rings", "passes")
-"""Options of an encoder that no shape of its weights tells."""
-
-
-def _itself(config: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's configuration without the parts that describe its generator, which files may lack."""
-    used = {4 * bool(config.get("replace_const")), *config.get("padded_resolutions", [])}
-    used |= {*config.get("feature_resolutions", [])}
-    code = dict(config.get("code", {}))
-    code["channels"] = {r: width for r, width in code.get("channels", {}).items() if r in used}
-    return {**config, "code": code}
-
-
-def _fits(part: dict[str, Any], code: dict[str, Any]) -> bool:
-    """Whether an encoder's description of its generator, as far as it goes, is the same as another's."""
-    return {**code, **part, "channels": {**code.get("channels", {}), **part["channels"]}} == code
 
 
 class PadInvModule(AlternatingModule):
@@ -233,21 +216,7 @@ class PadInvModule(AlternatingModule):
 
     def start_encoder(self, source: str) -> None:
         """Copies another encoder's weights into the encoder, and into its moving average."""
-        start = load_encoder(source)
-        theirs, ours = (_itself(config) for config in (start.config, getattr(self.encoder, "config", start.config)))
-        state = start.state_dict()
-        if not start.feature_resolutions:  # heads that begin at zero can be added to any encoder
-            theirs = {key: value for key, value in theirs.items() if not key.startswith("feature_")}
-            theirs["code"] = ours.get("code") if _fits(theirs["code"], ours.get("code", {})) else theirs["code"]
-            own = self.encoder.state_dict()
-            state |= {key: tensor for key, tensor in own.items() if key.startswith("feature_heads.")}
-        if differing := [key for key, value in theirs.items() if ours.get(key) != value]:
-            theirs, ours = ({key: config.get(key) for key in differing} for config in (theirs, ours))
-            raise ConfigError(
-                f"encoder_weights names {source!r}, an encoder with {theirs}, but this run's has {ours}; give "
-                "model.encoder the same arguments."
-            )
-        check_state(self.encoder, state, f"The encoder {source!r}")
+        state = weights_to_start_from(self.encoder, source)
         self.encoder.load_state_dict(state)
         if self.encoder_ema is not None:
             self.encoder_ema.module.load_state_dict(state)
@@ -512,12 +481,7 @@ class PadInvModule(AlternatingModule):
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
         before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
-        for option in UNSEEN_IN_ENCODERS:
-            if option in before and before[option] != now.get(option, before[option]):
-                raise CheckpointError(
-                    f"The checkpoint's encoder was trained with {option} {before[option]}, but this run's has "
-                    f"{now[option]}; set model.encoder.init_args.{option} to {before[option]}."
-                )
+        check_unseen_options(before, now)
 
     def _schedulers(self) -> list[Any]:
         schedulers = self.lr_schedulers() or []
