@@ -221,3 +221,17 @@ def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         runpy.run_module("padinv", run_name="__main__")
     assert end.value.code == 0
     assert capsys.readouterr().out == f"padinv {__version__}\n"
+
+
+def test_the_help_of_no_command_imports_torch_or_lightning() -> None:
+    code = (
+        "import sys; from padinv.cli import COMMANDS, main\n"
+        "for command in COMMANDS:\n"
+        "    try: assert main([command, '--help']) == 0\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "    heavy = {'torch', 'pytorch_lightning'} & set(sys.modules)\n"
+        "    assert not heavy, (command, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: padinv fit-gan --config" in done.stdout

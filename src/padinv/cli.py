@@ -71,6 +71,12 @@ def main(args: Sequence[str] | None = None) -> int:
         lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
         print("\n".join(["usage: padinv COMMAND [--help]", *lines]), file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
+    if args[1:] in (["-h"], ["--help"]):
+        from padinv.help import help_of
+
+        if (text := help_of(args[0])) is not None:
+            print(text, end="")
+            return 0
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from padinv.checkpoints import load_discriminator, load_encoder, load_generator, open_checkpoint, save_network
-from padinv.checkpoints.building import NOISE
-from padinv.checkpoints.formats.state_dicts import Kind, State
-from padinv.checkpoints.sources import is_bundled, resolve_all
 from padinv.exceptions import CheckpointError, PadInvError, printable
 from padinv.files import writing
-from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.options import Command, option
 
-NETWORKS: dict[str, Kind] = {"generator": Generator, "discriminator": Discriminator, "encoder": PadInvEncoder}
-LOADERS: dict[Kind, Callable[..., nn.Module]] = {
-    Generator: load_generator,
-    Discriminator: load_discriminator,
-    PadInvEncoder: load_encoder,
-}
+if TYPE_CHECKING:
+    from torch import nn
+
+    from padinv.checkpoints.formats.state_dicts import Kind, State
+
+
+def networks() -> dict[str, Kind]:
+    """The classes of networks that checkpoints hold; ``padinv.load_NAME`` loads one."""
+    from padinv.networks import Discriminator, Generator, PadInvEncoder
+
+    return {"generator": Generator, "discriminator": Discriminator, "encoder": PadInvEncoder}
 
 
 @dataclass
@@ -40,6 +38,8 @@ class Inspect(Command):
 
     def run(self) -> int:
         """Prints what the file holds."""
+        from padinv.checkpoints.sources import resolve_all
+
         for number, path in enumerate(resolve_all(self.source, self.sha256)):
             print(*([""] if number else []), *map(printable, describe(path, self.source)), sep="\n")
         return 0
@@ -55,6 +55,9 @@ def describe(path: Path, source: str | None = None) -> Iterator[str]:
     Raises:
         CheckpointError: if it cannot be read.
     """
+    from padinv.checkpoints import open_checkpoint
+    from padinv.checkpoints.sources import is_bundled
+
     checkpoint = open_checkpoint(path)
     classes = checkpoint.classes
     yield f"file:          {path} ({path.stat().st_size / 1e6:.1f} MB)"
@@ -63,13 +66,13 @@ def describe(path: Path, source: str | None = None) -> Iterator[str]:
         yield f"classes:       {classes}; choose one with class_index"
     name = source if source is not None and is_bundled(source) else str(path)
     loadable = []
-    for kind, loader in LOADERS.items():
+    for part, kind in networks().items():
         if kind in checkpoint.holds:
             try:
                 network, state = checkpoint.read(kind, 0 if classes else None)
                 facts = _facts(network, state)
-                chosen = ", class_index=0" if classes and kind is not PadInvEncoder else ""
-                loadable.append(f"padinv.{loader.__name__}({name!r}{chosen})")
+                chosen = ", class_index=0" if classes and part != "encoder" else ""
+                loadable.append(f"padinv.load_{part}({name!r}{chosen})")
             except PadInvError as error:
                 facts = f"cannot be loaded: {error}"
             yield f"{kind.__name__ + ':':<15}{facts}"
@@ -77,6 +80,9 @@ def describe(path: Path, source: str | None = None) -> Iterator[str]:
 
 
 def _facts(network: nn.Module, state: State) -> str:
+    from padinv.checkpoints.building import NOISE
+    from padinv.networks import Discriminator, Generator, PadInvEncoder
+
     kind = type(network)
     config: dict[str, Any] = network.config  # type: ignore[assignment]  # all of padinv's networks have it
     million = sum(tensor.numel() for tensor in state.values()) / 1e6
@@ -124,18 +130,19 @@ class Convert(Command):
 
     source: str = option(metavar="IN")
     target: Path = option(read=Path, metavar="OUT.safetensors")
-    network: str = option("generator", choices=tuple(NETWORKS))
+    network: str = option("generator", choices=("generator", "discriminator", "encoder"))
     sha256: str | None = option(None)
     class_index: int | None = option(None, int)
 
     def run(self) -> int:
         """Writes the file, and prints its size."""
+        from padinv.checkpoints import open_checkpoint, save_network
+
         if self.target.suffix != ".safetensors":
             raise CheckpointError(f"{self.target} must end in .safetensors, the only format that padinv writes.")
         checkpoint = open_checkpoint(self.source, self.sha256)
-        kind = NETWORKS[self.network]
-        network = checkpoint.load(kind, class_index=self.class_index)
-        trained_for = checkpoint.trained_for if kind is PadInvEncoder else None
+        network = checkpoint.load(networks()[self.network], class_index=self.class_index)
+        trained_for = checkpoint.trained_for if self.network == "encoder" else None
         with writing(self.target, parents=True) as part:
             save_network(network, part, generator=trained_for)
         told = f"{self.target}: {type(network).__name__}, {self.target.stat().st_size / 1e6:.1f} MB"

@@ -25,9 +25,10 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from padinv.exceptions import ConfigError, PadInvError, nearest, reason
+from padinv.help import TrainingHelp, presets
 from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
 from padinv.training.callbacks.schedule import ImageSchedule
-from padinv.training.configs import RunConfigCallback, presets, resolve_presets
+from padinv.training.configs import RunConfigCallback, resolve_presets
 from padinv.training.distributed import check_processes, launched_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer
@@ -54,7 +55,7 @@ def checkpoint(monitor: str) -> dict[str, Any]:
     )
 
 
-class PadInvCLI(LightningCLI):
+class PadInvCLI(TrainingHelp, LightningCLI):
     """LightningCLI with padinv's module and data as the defaults, both replaceable by subclasses.
 
     ``PadInvCLI()`` runs the command of the process, ``PadInvCLI(args=["fit", "--config", "quickstart"])`` another, and
@@ -68,17 +69,10 @@ class PadInvCLI(LightningCLI):
         **options: further options of LightningCLI.
 
     Attributes:
-        command: that starts a training, without ``padinv``.
-        presets_folder: folder of the presets in the package.
         callbacks: of every run, by their keys in a config.
         defaults: of other options.
-        abouts: a line of help for each command.
-        examples: for the short help; the first one is a good start.
-        common: the options in the short help, each with a line.
     """
 
-    presets_folder: ClassVar[str] = "presets"
-    command: ClassVar[str] = "fit"
     callbacks: ClassVar[dict[str, dict[str, Any]]] = {
         "schedule": callback("padinv.training.ImageSchedule"),
         "progress": callback("padinv.training.ImageProgressBar"),
@@ -91,32 +85,6 @@ class PadInvCLI(LightningCLI):
         "model": {"class_path": "padinv.PadInvModule"},
         "data": {"class_path": "padinv.ImageDataModule"},
         "trainer.max_epochs": -1,  # ImageSchedule ends the run
-    }
-    abouts: ClassVar[dict[str, str]] = {
-        "fit": "Train an encoder that inverts a generator.",
-        "validate": "Measure a run's encoder on its validation images.",
-        "test": "Measure a run's encoder on its test images.",
-    }
-    examples: ClassVar[tuple[str, ...]] = (
-        "padinv fit --config quickstart",
-        "padinv fit --config ffhq --model.generator G.pth --data.train faces.zip",
-        "padinv fit --config quickstart --ckpt_path last --schedule.images 6400",
-        "padinv test --config quickstart --ckpt_path runs/quickstart/version_0",
-    )
-    common: ClassVar[dict[str, str]] = {
-        "--data.train, .val, .test": "folder, zip file or LMDB; [a, b]",
-        "--data.resolution, .batch_size": "pixels; images a device at once",
-        "--model.generator, --model.discriminator": "bundled name, or checkpoint",
-        "--model.lambda_pix, _per, _id, _adv, _reg": "weights of the losses",
-        "--model.optimizer_e.lr": "learning rate of the encoder",
-    }
-    common_to_all: ClassVar[dict[str, str]] = {
-        "--schedule.images, .validate_every": "the length; between validations",
-        "--ckpt_path": "last, best, run's folder, file",
-        "--trainer.devices, .precision": "such as 8, and bf16-mixed",
-        "--trainer.logger": "CSVLogger, WandbLogger, false",
-        "--checkpoint null, --pictures null, …": "switches a callback off",
-        "--seed_everything": "seed of weights and order",
     }
 
     def __init__(
@@ -144,38 +112,6 @@ class PadInvCLI(LightningCLI):
         words = sys.argv[1:] if args is None else args
         self.called = words[:1] if isinstance(words, list) else []
         super().__init__(model_class, datamodule_class, args=args, run=run, **{**settings, **options})
-
-    def program(self, command: str) -> str:
-        """The words that call a command."""
-        return f"padinv {self.command if command == 'fit' else command}".strip()
-
-    def summary(self, command: str) -> str:
-        """The short help of a command."""
-        texts = {**self.common, **self.common_to_all}
-        more = {
-            "--print_config": "every value, as YAML to edit",
-            "--model.help CLASS, --data.help CLASS": "the options of a class",
-            "--help-all": "every option",
-        }
-
-        def listed(entries: dict[str, str]) -> list[str]:
-            return [f"  {name:<42}{text}".rstrip() for name, text in entries.items()]
-
-        return "\n".join(
-            [
-                f"usage: {self.program(command)} --config PRESET|FILE [--OPTION VALUE …]",
-                "",
-                f"{self.abouts[command]} Options override the config.",
-                f"Presets: {', '.join(presets(self.presets_folder))}.",
-                "",
-                *[f"  {example}" for example in self.examples],
-                "",
-                *listed(texts),
-                "",
-                *listed(more),
-                "",
-            ]
-        )
 
     @property
     def options(self) -> Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 
 from padinv.exceptions import ConfigError
+from padinv.help import presets as presets
 from padinv.training.run import make_run_directory
-
-
-def presets(folder: str = "presets") -> dict[str, Path]:
-    """The configs in a folder of the package, by name.
-
-    Those of ``padinv fit``: quickstart, and the published recipes ffhq, church and bedroom.
-    """
-    return {path.stem: path for path in sorted(Path(str(files("padinv") / folder)).glob("*.yaml"))}
 
 
 def resolve_presets(args: Sequence[str], folder: str = "presets") -> list[str]:
