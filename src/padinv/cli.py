@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
         if (text := help_of(args[0])) is not None:
             print(text, end="")
-            return 0
+            raise SystemExit(0)  # as argparse ends the help of the other commands
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])
