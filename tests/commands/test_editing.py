@@ -17,8 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from command_files import Command, files, pixels, records, size
+from code_samples import make_code
 from padinv import InversionCode, Inverter
+from padinv.bulk.task import BulkOptions
+from padinv.commands.photographs import Edit
 from padinv.editing import Direction, blend, load_directions, mix, save_directions, transfer, truncate
+from padinv.exceptions import ConfigError
 
 A, B, C = "{folder}/a.png", "{folder}/b.jpg", "{folder}/c.png"
 
@@ -65,6 +69,18 @@ def test_edit_moves_padding_by_a_strength_of_its_own(
     args = ["edit", A, "--directions", file, "--direction", "wider", "--strength", "-2", *options]
     load = edited(padinv, args, photographs, tmp_path / "out")
     assert_equal(load(inverter, "a"), direction.apply(code, -2.0, padding_strength=expected))
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], -2.0), ([0.5], 0.5)])
+def test_edit_moves_features_by_a_strength_of_its_own(tmp_path: Path, given: list[float], expected: float) -> None:
+    code, step = make_code(features=True), make_code(1, 1, features=True)
+    direction = Direction("wider", step.w_plus[0], padding=step.padding, features=step.features)
+    file = save_directions([direction], tmp_path / "directions.safetensors")
+    edit = Edit(direction=["wider"], strength=[-2.0], feature_strength=given, directions=str(file))
+    edit.begin([], BulkOptions(tmp_path))
+    assert_equal(edit.apply(code), direction.apply(code, -2.0, feature_strength=expected))
+    with pytest.raises(ConfigError, match="--feature-strength must be given once for each"):
+        Edit(direction=["wider"], feature_strength=[1.0, 2.0])
 
 
 def test_edit_with_conditions_and_truncation(

@@ -71,6 +71,21 @@ def test_padding_moves_in_step_or_by_itself() -> None:
     assert make_direction().apply(code).padding is code.padding
 
 
+def test_features_move_in_step_or_by_themselves() -> None:
+    code, own = make_code(features=True), make_code(1, 3, features=True)
+    direction = with_padding(features={8: own.features[8]})
+    edited = direction.apply(code, 2.0)
+    torch.testing.assert_close(edited.features[8], code.features[8] + 2 * own.features[8])
+    assert torch.equal(edited.features[4], code.features[4])
+    assert_close(direction.apply(direction.apply(code, 2.0, feature_strength=0), 0.0, None, 0.0, 2.0), edited)
+    assert same(direction.apply(code, 0.0), code)
+    assert direction.apply(make_code()).features is None
+    each = direction.apply(code[0], torch.tensor([-1.0, 0.5, 2.0]))
+    assert_close(each[1], direction.apply(code[0], 0.5))
+    rest = direction.conditioned_on(with_padding(1, features={8: direction.features[8] + 1})).features[8]
+    assert abs((rest * (direction.features[8] + 1)).sum()) < 1e-2 < rest.norm()
+
+
 def test_many_strengths_for_one_image_and_one_for_each() -> None:
     code, direction = make_code(), with_padding()
     strengths = torch.tensor([-1.0, 0.5, 2.0])
@@ -157,6 +172,11 @@ def test_gradients_reach_the_code() -> None:
         (lambda: make_direction().apply(make_code(), layers="6"), "among 0-5"),
         (lambda: make_direction().apply(make_code(), torch.ones(2)), "one for each of 3 images"),
         (lambda: make_direction().distance(make_code()), "'one' has no hyperplane"),
+        (lambda: make_direction(features={4: torch.zeros(2, 8, 4, 4)}), "features of 'one' must be those of one image"),
+        (
+            lambda: make_direction(features={4: torch.ones(1, 3, 4, 4)}).apply(make_code(features=True)),
+            r"moves \(3, 4, 4\) where this code has \(8, 4, 4\)",
+        ),
         (lambda: make_direction().conditioned_on(make_direction(name="same")), "Nothing of 'one' .* 'same'"),
         (lambda: make_direction(rows=4).conditioned_on(make_direction()), "not all for one generator"),
         (lambda: make_direction(rows=1).conditioned_on(make_direction(1, 1, layers=(0,))), "same layers"),

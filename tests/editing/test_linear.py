@@ -14,7 +14,7 @@ from padinv.exceptions import ConfigError, MissingPackageError
 
 pytest.importorskip("sklearn")
 
-TRUTH = make_code(1, seed=99)
+TRUTH = make_code(1, seed=99, features=True)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -29,17 +29,18 @@ def labelled(count: int = 120) -> tuple[InversionCode, Tensor]:
     def move(part: Tensor, direction: Tensor) -> Tensor:
         return part + strength.reshape(-1, *[1] * (part.ndim - 1)) * direction
 
-    return make_code(count, seed=2).map(move, step), strength
+    return make_code(count, seed=2, features=True).map(move, step), strength
 
 
 @pytest.mark.parametrize("quantity", [False, True])
-def test_finds_the_direction_and_what_of_the_padding_goes_with_it(quantity: bool) -> None:
+def test_finds_the_direction_and_what_of_padding_and_features_goes_with_it(quantity: bool) -> None:
     codes, strength = labelled()
     labels = strength if quantity else strength > 0.5
     direction = linear(codes, labels.tolist(), folds=2, name="found", fingerprint="abc")
     assert cosine(direction.vector, TRUTH.w_plus) > 0.75
     assert cosine(direction.padding.rings[8], TRUTH.padding.rings[8]) > 0.8
     assert cosine(direction.padding.const, TRUTH.padding.const) > 0.8
+    assert cosine(direction.features[8], TRUTH.features[8]) > 0.8
     assert direction.metadata["accuracy"] > 0.8 > direction.metadata["chance"]
     assert direction.distance(codes).std().item() == pytest.approx(1, rel=0.01)
     assert (
@@ -75,7 +76,7 @@ def test_confounder_is_projected_out() -> None:
     codes, strength = labelled()
     random = torch.Generator().manual_seed(4)
     kind = strength + 3 * torch.randn(120, generator=random) > 0
-    shift = make_code(1, seed=98)
+    shift = make_code(1, seed=98, features=True)
 
     def move(part: Tensor, by: Tensor) -> Tensor:
         return part + 10 * kind.reshape(-1, *[1] * (part.ndim - 1)) * by

@@ -35,6 +35,7 @@ class Edit(Task):
         direction: what to change; more than once for several.
         strength: how much, one for each direction, in standard deviations; negative for the contrary (default: 1).
         padding_strength: the same for the padding, where the direction moves it, too (default: --strength).
+        feature_strength: the same for the features (default: --strength).
         directions: where directions are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model).
         keep: a direction along which nothing may change.
         layers: which latents to move (default: those of the direction).
@@ -44,20 +45,23 @@ class Edit(Task):
     direction: list[str] = option([], metavar="NAME", group="edit")
     strength: list[float] = option([], number(), metavar="S", group="edit")
     padding_strength: list[float] = option([], number(), metavar="S", group="edit")
+    feature_strength: list[float] = option([], number(), metavar="S", group="edit")
     directions: str | None = option(None, metavar="FILE", group="edit")
     keep: list[str] = option([], metavar="NAME", group="edit")
     layers: str | None = option(None, metavar="0-7,9", group="edit")
     truncation: float = option(1.0, number(), metavar="PSI", group="edit")
 
     def __post_init__(self) -> None:
-        if not self.direction and (self.strength or self.padding_strength):
+        if not self.direction and (self.strength or self.padding_strength or self.feature_strength):
             raise ConfigError("--strength is how far to go along a direction: give --direction.")
         self.strength = self.strength or [1.0] * len(self.direction)
         self.padding_strength = self.padding_strength or self.strength
-        for name, strengths in (("--strength", self.strength), ("--padding-strength", self.padding_strength)):
+        self.feature_strength = self.feature_strength or self.strength
+        for name in ("strength", "padding_strength", "feature_strength"):
+            strengths = getattr(self, name)
             if len(strengths) != len(self.direction):
                 raise ConfigError(
-                    f"{name} must be given once for each --direction, not {len(strengths)} times for "
+                    f"--{name.replace('_', '-')} must be given once for each --direction, not {len(strengths)} times for "
                     f"{len(self.direction)}."
                 )
         if not self.direction and self.truncation == 1:
@@ -76,7 +80,7 @@ class Edit(Task):
         known = load_directions(self.directions or options.model) if self.direction else {}
         kept = [known[name] for name in self.keep]
         chosen = [known[name].conditioned_on(*kept) for name in self.direction]
-        self.steps = list(zip(chosen, self.strength, self.padding_strength, strict=True))
+        self.steps = list(zip(chosen, self.strength, self.padding_strength, self.feature_strength, strict=True))
 
     def check(self, generator: Generator) -> list[str]:
         """Checks that directions and layers are for this generator; tells where the strengths lead.
@@ -88,7 +92,7 @@ class Edit(Task):
 
         check_directions([direction for direction, *_ in self.steps], generator)
         parse_layers(self.layers, generator.num_layers)
-        said = [remark for direction, strength, _ in self.steps for remark in remarks(direction, strength, generator)]
+        said = [remark for direction, strength, *_ in self.steps for remark in remarks(direction, strength, generator)]
         if not -1 <= self.truncation <= 2:
             said.append(f"truncation {self.truncation:g} is far from 0, the mean, to 1: what comes out may be no face.")
         return said
@@ -98,19 +102,21 @@ class Edit(Task):
         self.generator = generator
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Moves the latents, and the padding if a direction moves it."""
+        """Moves the latents, and padding and features if a direction moves them."""
         from padinv.editing import truncate
 
         if self.truncation != 1:
             code = truncate(code, self.generator, self.truncation)
-        for direction, strength, padding_strength in self.steps:
-            code = direction.apply(code, strength, self.layers, padding_strength)
+        for direction, strength, padding_strength, feature_strength in self.steps:
+            code = direction.apply(code, strength, self.layers, padding_strength, feature_strength)
         return code
 
 
 def identify(direction: Direction) -> list[Any]:
     """Makes plain values that are equal for directions that do the same."""
-    tensors = [direction.vector, *(direction.padding.tensors() if direction.padding is not None else ())]
+    from padinv.codes import InversionCode
+
+    tensors = InversionCode(direction.vector[None], direction.padding, direction.features).tensors()
     content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)
     return [direction.name, sha256(content).hexdigest(), direction.layers]
 

@@ -33,7 +33,7 @@ class Directions(dict[str, Direction]):
 
 
 def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
-    """Writes directions to a safetensors file: vectors and padding as tensors, the rest as JSON in the metadata.
+    """Writes directions to a safetensors file: vectors, padding and features as tensors, the rest as JSON in the metadata.
 
     Args:
         directions: to write, each of another name.
@@ -65,7 +65,7 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
     tensors = {
         f"{direction.name}/{part}": tensor.clone(memory_format=torch.contiguous_format)
         for direction in directions
-        for part, tensor in InversionCode(direction.vector[None], direction.padding).named_tensors().items()
+        for part, tensor in _as_code(direction).named_tensors().items()
     }
     return save_tensors(tensors, path, description)
 
@@ -126,6 +126,11 @@ def _resolve(source: PathLike) -> Path:
     )
 
 
+def _as_code(direction: Direction) -> InversionCode:
+    """A direction's tensors, named as those of a code are."""
+    return InversionCode(direction.vector[None], direction.padding, direction.features)
+
+
 def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
     name, layers, intercept = str(fact["name"]), fact["layers"], fact["intercept"]
     parts = (key.rpartition("/") for key in tensors)
@@ -139,4 +144,5 @@ def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
         fact["generator"],
         fact["metadata"],
         code.padding,
+        code.features,
     )

@@ -1,6 +1,6 @@
 """A direction along which one property of the images changes, in W or W+ and in padding space, wherever it was found.
 
-A code moves by w ← w + α · v, and its padding in step if the direction knows how. The length of v is the step of
+A code moves by w ← w + α · v, and its padding and features in step if the direction knows how. The length of v is the step of
 strength α = 1. Where v is the normal of a hyperplane v · w + b = 0 (InterFaceGAN, Shen et al. 2020, section 3.1), codes
 on one side have the property, on the other not.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -37,10 +38,11 @@ class Direction:
         fingerprint: of the generator whose latents it is for, or None if unknown.
         metadata: other facts, such as its accuracy: numbers and text.
         padding: how the padding moves at strength 1, of one image; None if it stays.
+        features: how the features move at strength 1, {R: (1, C_R, R, R)}; None if they stay.
 
     Raises:
-        ConfigError: if the vector is of another shape, zero or not finite, the layers are not its own, or the padding
-            is not that of one image.
+        ConfigError: if the vector is of another shape, zero or not finite, the layers are not its own, or padding or
+            features are not those of one image.
 
     >>> direction = Direction("smile", torch.tensor([3.0, 4.0]), intercept=-5.0)
     >>> code = InversionCode(torch.ones(1, 6, 2))
@@ -58,6 +60,7 @@ class Direction:
     fingerprint: str | None = None
     metadata: Mapping[str, str | float] = field(default_factory=dict)
     padding: PaddingCode | None = None
+    features: Mapping[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
         vector = self.vector.detach()
@@ -69,6 +72,8 @@ class Direction:
             )
         if self.padding is not None and len(self.padding) != 1:
             raise ConfigError(f"The padding of {self.name!r} must be that of one image, not of {len(self.padding)}.")
+        if any(len(step) != 1 for step in (self.features or {}).values()):
+            raise ConfigError(f"The features of {self.name!r} must be those of one image.")
         if self.kind not in get_args(Kind):
             raise ConfigError(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
         object.__setattr__(self, "vector", vector)
@@ -79,6 +84,7 @@ class Direction:
     def __repr__(self) -> str:
         moved = "all layers" if self.layers is None else f"layers {format_layers(self.layers)}"
         padding = "" if self.padding is None else f", {self.padding}"
+        padding += f", features at {sorted(self.features)} px" if self.features else ""
         owner = "" if self.fingerprint is None else f", for {self.fingerprint}"
         return f"Direction({self.name!r}, {self.kind}, vector {tuple(self.vector.shape)}, {moved}{padding}{owner})"
 
@@ -93,8 +99,9 @@ class Direction:
         strength: float | Tensor = 1.0,
         layers: Layers = None,
         padding_strength: float | Tensor | None = None,
+        feature_strength: float | Tensor | None = None,
     ) -> InversionCode:
-        """Moves latents by strength · vector, and padding in step. Features stay: they are added to what is moved.
+        """Moves latents by strength · vector, and padding and features in step, where direction and code have them.
 
         Args:
             code: of B images, or of one image for B strengths.
@@ -102,6 +109,8 @@ class Direction:
             layers: which latents move, "0-7,9" or numbers, instead of the direction's own.
             padding_strength: the same for the padding; ``strength`` if not given. Without effect if the direction or
                 the code has no padding.
+            feature_strength: the same for the features; ``strength`` if not given. Those that only one of direction and
+                code has stay.
 
         Returns:
             The code of B images.
@@ -110,26 +119,26 @@ class Direction:
             ConfigError: if the direction is not for such latents or padding, there are no such layers, or the numbers
                 of images and strengths differ, or a strength is not finite.
         """
-        check_finite(strength=strength, padding_strength=padding_strength)
+        check_finite(strength=strength, padding_strength=padding_strength, feature_strength=feature_strength)
         own = self._own_layers(code)
         chosen = own if layers is None else parse_layers(layers, code.w_plus.shape[1])
-        strengths = torch.as_tensor(strength).flatten().to(code.w_plus)
-        padding_strengths = strengths if padding_strength is None else torch.as_tensor(padding_strength).flatten()
+        each = [strength if own is None else own for own in (strength, padding_strength, feature_strength)]
+        strengths, padding_strengths, feature_strengths = (torch.as_tensor(s).flatten().to(code.w_plus) for s in each)
+        counts = {len(strengths), len(padding_strengths), len(feature_strengths)}
         if len(code) == 1:
-            code = code.expand(max(len(strengths), len(padding_strengths)))
-        if not {len(strengths), len(padding_strengths)} <= {1, len(code)}:
+            code = code.expand(max(counts))
+        if not counts <= {1, len(code)}:
             raise ConfigError(f"strength must be one number, or one for each of {len(code)} images: {len(strengths)}.")
         mask = torch.zeros(code.w_plus.shape[1], 1, dtype=torch.bool, device=code.w_plus.device)
         mask[list(chosen)] = True
         moved = code.w_plus + strengths[:, None, None] * self.vector.to(code.w_plus)
         w_plus = torch.where(mask, moved, code.w_plus)
-        if self.padding is None or code.padding is None:
-            return replace(code, w_plus=w_plus)
-
-        def move(part: Tensor, step: Tensor) -> Tensor:
-            return part + padding_strengths.to(part).reshape(-1, *[1] * (part.ndim - 1)) * step.to(part)
-
-        return replace(code, w_plus=w_plus, padding=code.padding.map(move, self.padding))
+        padding, features = code.padding, dict(code.features or {})
+        if self.padding is not None and padding is not None:
+            padding = padding.map(partial(_moved, padding_strengths), self.padding)
+        for resolution in features.keys() & (self.features or {}).keys():
+            features[resolution] = _moved(feature_strengths, features[resolution], (self.features or {})[resolution])
+        return InversionCode(w_plus, padding, features)
 
     def distance(self, code: InversionCode) -> Tensor:
         """How far beyond the hyperplane each image lies, (B,), in the unit of strength: (v · w + b) / ‖v‖².
@@ -150,8 +159,8 @@ class Direction:
     def conditioned_on(self, *others: Direction) -> Direction:
         """The part of this direction that does not change others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
 
-        With several conditions it is the residual of least squares. The padding is made orthogonal to that of the
-        others in the same way. The result has no hyperplane.
+        With several conditions it is the residual of least squares. Padding and features are made orthogonal
+        to those of the others in the same way. The result has no hyperplane.
 
         Args:
             others: the conditions; their lengths do not matter.
@@ -176,6 +185,11 @@ class Direction:
             intercept=None,
             metadata={**self.metadata, "conditions": ", ".join(other.name for other in others)},
             padding=None if self.padding is None else padding_residual(self.padding, paddings),
+            features={
+                r: residual(step, [other.features[r] for other in others if other.features and r in other.features])
+                for r, step in (self.features or {}).items()
+            }
+            or None,
         )
 
     def _own_layers(self, code: InversionCode) -> tuple[int, ...]:
@@ -187,6 +201,16 @@ class Direction:
                 f"{self.vector.shape[1]}), but these are {tuple(code.w_plus.shape)}: it is for another generator."
             )
         return parse_layers(self.layers, num_layers)
+
+
+def _moved(strengths: Tensor, part: Tensor, step: Tensor) -> Tensor:
+    """A part of the codes of B images, (B, …), moved by each strength times the step (1, …)."""
+    if part.shape[1:] != step.shape[1:]:
+        raise ConfigError(
+            f"The direction moves {tuple(step.shape[1:])} where this code has {tuple(part.shape[1:])}: it is for "
+            "another generator."
+        )
+    return part + strengths.to(part).reshape(-1, *[1] * (part.ndim - 1)) * step.to(part)
 
 
 def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:

@@ -1,7 +1,7 @@
 """A direction from labelled images: the normal of the hyperplane between them (InterFaceGAN, Shen et al. 2020).
 
-The hyperplane lies in latent space. A face's contour and hair are in the padding, so a step along the normal also moves
-the padding as it changes with the label on average.
+The hyperplane lies in latent space. A face's contour and hair are in the padding, and what latents cannot say in the
+features, so a step along the normal also moves these as they change with the label on average.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from padinv.codes import InversionCode, PaddingCode
+from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.editing.hyperplane import Array, fit_hyperplane
 from padinv.editing.layers import Layers, parse_layers
@@ -89,9 +90,11 @@ def linear(
     places = (distances - distances.mean()) / spread
     vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
     vector[[0] if shared else moved] = torch.from_numpy(spread * plane.normal.reshape(w.shape[1:])).float()
-    padding = None
-    if codes.padding is not None:
-        padding = _padding_step(codes.padding, y, distances / spread, strata)
+    weights = _weights_of_the_step(y, distances / spread, strata)
+
+    def step(part: Tensor) -> Tensor:
+        return torch.tensordot(weights.to(part), part, 1)[None]
+
     return Direction(
         name,
         vector,
@@ -100,7 +103,8 @@ def linear(
         "linear",
         fingerprint,
         plane.metadata | {LOWEST: float(places.min()), HIGHEST: float(places.max())},
-        padding,
+        None if codes.padding is None else codes.padding.map(step),
+        {r: step(part) for r, part in (codes.features or {}).items()} or None,
     )
 
 
@@ -115,13 +119,13 @@ def _without(x: Array, strata: Array) -> Array:
     return without
 
 
-def _padding_step(padding: PaddingCode, y: Array, strengths: Array, strata: Array) -> PaddingCode:
-    """How padding changes with the label, cov(padding, y), in units of the strength, cov(strength, y).
+def _weights_of_the_step(y: Array, strengths: Array, strata: Array) -> Tensor:
+    """How much each image counts in the step of parts that change with the label: Σ weightᵢ · partᵢ.
 
-    Labels are centred in each stratum, so that differences between strata do not count.
+    That is cov(part, y) in units of the strength, cov(strength, y). Labels are centred in each stratum, so that
+    differences between strata do not count.
     """
     centred = y.copy()
     for value in np.unique(strata):
         centred[strata == value] -= y[strata == value].mean()
-    weights = torch.from_numpy(centred / (centred @ strengths)).to(next(padding.tensors()))
-    return padding.map(lambda part: torch.tensordot(weights, part, 1)[None])
+    return torch.from_numpy(centred / (centred @ strengths))
