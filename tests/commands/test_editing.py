@@ -16,8 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from command_files import Command, files, pixels, records, size
 from code_samples import make_code
+from command_files import Command, files, pixels, records, size
 from padinv import InversionCode, Inverter
 from padinv.bulk.task import BulkOptions
 from padinv.commands.photographs import Edit
