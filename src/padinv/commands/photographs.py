@@ -61,8 +61,8 @@ class Edit(Task):
             strengths = getattr(self, name)
             if len(strengths) != len(self.direction):
                 raise ConfigError(
-                    f"--{name.replace('_', '-')} must be given once for each --direction, not {len(strengths)} times for "
-                    f"{len(self.direction)}."
+                    f"--{name.replace('_', '-')} must be given once for each --direction, not {len(strengths)} times "
+                    f"for {len(self.direction)}."
                 )
         if not self.direction and self.truncation == 1:
             raise ConfigError("There is nothing to edit: give --direction, or --truncation.")

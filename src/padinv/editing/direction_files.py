@@ -33,7 +33,7 @@ class Directions(dict[str, Direction]):
 
 
 def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
-    """Writes directions to a safetensors file: vectors, padding and features as tensors, the rest as JSON in the metadata.
+    """Writes directions to a safetensors file: vectors, padding, features as tensors, the rest as JSON in the metadata.
 
     Args:
         directions: to write, each of another name.

@@ -1,8 +1,8 @@
 """A direction along which one property of the images changes, in W or W+ and in padding space, wherever it was found.
 
-A code moves by w ← w + α · v, and its padding and features in step if the direction knows how. The length of v is the step of
-strength α = 1. Where v is the normal of a hyperplane v · w + b = 0 (InterFaceGAN, Shen et al. 2020, section 3.1), codes
-on one side have the property, on the other not.
+A code moves by w ← w + α · v, and its padding and features in step if the direction knows how. The length of v is the
+step of strength α = 1. Where v is the normal of a hyperplane v · w + b = 0 (InterFaceGAN, Shen et al. 2020, section
+3.1), codes on one side have the property, on the other not.
 """
 
 from __future__ import annotations
