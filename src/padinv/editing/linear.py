@@ -93,7 +93,8 @@ def linear(
     weights = _weights_of_the_step(y, distances / spread, strata)
 
     def step(part: Tensor) -> Tensor:
-        return torch.tensordot(weights.to(part), part, 1)[None]
+        moved: Tensor = torch.tensordot(weights.to(part), part, 1)[None]
+        return moved
 
     return Direction(
         name,
