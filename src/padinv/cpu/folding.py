@@ -50,7 +50,7 @@ class Foldable(Protocol):
 @torch.inference_mode(False)
 @torch.no_grad()
 def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
-    """Makes a copy for inference alone, which computes the same in less time.
+    """Makes a copy for inference alone, which computes the same results in less time.
 
     Each layer that is :class:`Foldable` folds itself: BatchNorm goes into the convolution before it, and what depends
     on weights alone is computed, on a CPU also their transforms for Winograd's algorithm, which take four times their

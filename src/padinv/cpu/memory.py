@@ -37,8 +37,8 @@ def keep_freed_memory() -> bool:
 def set_apart() -> bool:
     """Asks the C library for pages of its own for every block of 64 KiB or more, until :func:`keep_freed_memory`.
 
-    For blocks that stay, such as an optimizer's moments: among blocks that come and go they would split the room of
-    larger ones. Allocating is slow meanwhile.
+    This is for blocks that stay, such as an optimizer's moments. Between blocks that come and go they would fragment
+    the heap. Allocation is slow meanwhile.
 
     Returns:
         Whether the C library took the request.
@@ -54,7 +54,7 @@ def _ask(*options: tuple[int, int]) -> bool:
 
 
 def fuse_on_cpus(optimizer: torch.optim.Optimizer) -> None:
-    """Has an optimizer of PyTorch's fuse its step where all weights are on a CPU and nothing else was asked for.
+    """Lets a PyTorch optimizer fuse its step where all weights are on a CPU and the user has not chosen another way.
 
     On GPUs PyTorch combines the operations by itself, and a fused optimizer would also unscale gradients, after they
     have been clipped.

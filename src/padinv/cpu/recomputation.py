@@ -1,13 +1,13 @@
 """Activation checkpointing (Chen et al. 2016): a layer keeps its input, and computes the rest again for its gradient.
 
-It saves memory and takes time: one more forward pass of the layers that do it. These are the generator's convolutions
-and the encoder's bottlenecks, or only those with large maps, which have most of the memory and little of the time.
-Whole blocks of the generator would keep less, but need more at once: the last one alone has a quarter of all
-activations.
+It saves memory and costs time: one more forward pass of each layer that recomputes. These layers are the generator's
+convolutions and the encoder's bottlenecks, or only those with large maps, which hold most of the memory and take little
+of the time. Whole blocks of the generator would keep less, but need more at once: the last block alone holds a quarter
+of all activations.
 
-Or only cheap operations are done again. Without recomputation a bottleneck keeps seven maps: its input, and the results
-of each BatchNorm, convolution and activation. Two of them are results of convolutions, which take nearly all of the
-time.
+A network can also recompute cheap operations alone. Without recomputation a bottleneck keeps seven maps: its input, and
+the results of each BatchNorm, convolution and activation. Two of them are results of convolutions, which take nearly
+all of the time; these two are then kept.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManag
 
 @contextmanager
 def buffers_kept(module: nn.Module, inside: AbstractContextManager[Any] | None = None) -> Iterator[None]:
-    """Keeps BatchNorm from counting a batch, as one that comes again: it writes to copies of its buffers."""
+    """Keeps BatchNorm from counting a batch a second time: inside, it writes to copies of its buffers."""
     kept = {layer: layer._buffers for layer in module.modules() if layer.training}
     for layer, buffers in kept.items():
         layer._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()}

@@ -1,4 +1,4 @@
-"""The square of a photograph in which a face lies, and the way from one to the other.
+"""Finds the square of a photograph that holds a face, takes it out, and maps it back.
 
 Places are given in pixels from the photograph's upper left corner (0, 0) to its lower right corner (W, H), so that the
 centre of the first pixel is (0.5, 0.5).
@@ -29,8 +29,8 @@ OVERSAMPLING = 4
 class Recipe:
     """How the size and place of a face's square follow from eyes and mouth (Karras et al. 2019, appendix C).
 
-    A generator knows faces as its training images were cropped, so photographs need the same recipe. The defaults are
-    that of the bundled portraits, slightly tighter than FFHQ's own, :data:`FFHQ`.
+    A generator only knows faces cropped as its training images were, so photographs need the same recipe. The defaults
+    are the recipe of the bundled portraits, which crops slightly tighter than FFHQ's own, :data:`FFHQ`.
 
     Args:
         eyes: half the side, in distances between the eyes; the larger of this and the next one is taken.

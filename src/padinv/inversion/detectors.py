@@ -1,7 +1,7 @@
-"""Which detector finds faces when the user names none, and whether a square shows a face where the generator has it.
+"""Chooses a face detector when the user names none, and tells whether a square shows a face at the generator's place.
 
-InsightFace's detector is the better one, but its weights are fetched, and are for non-commercial research.
-MTCNN comes whole with a small package (``pip install "padinv[faces]"``), under the Apache licence.
+InsightFace's detector is better, but its weights must be fetched, and are for non-commercial research. MTCNN comes
+complete with a small package (``pip install "padinv[faces]"``), under the Apache licence.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def detector_at_hand() -> Detector | None:
 
 
 def name_of(detector: Detector) -> str:
-    """What a detector is called in records: what :func:`find_detector` takes, or the name of a function."""
+    """Names a detector for records: as :func:`find_detector` takes it, or by the name of its function."""
     return str(getattr(detector, "name", None) or getattr(detector, "__name__", type(detector).__name__))
 
 

@@ -238,7 +238,7 @@ class Inversion:
 
 
 def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
-    """:meth:`Inversion.load` for a generator whose fingerprint is known, so that many files need it computed once."""
+    """:meth:`Inversion.load` with the generator's fingerprint given, so that it is computed once for many files."""
     path = os.fspath(path)
     if path.lower().endswith(LATENT_SUFFIXES):
         return _from_latents(path, generator, expected)

@@ -1,9 +1,9 @@
-"""Makes a face that is laid into a photograph as sharp and as grainy as what is around it.
+"""Gives a pasted face the sharpness and the grain of the photograph around it.
 
-A generator's face has fewer pixels than its place in a photograph, so that it looks like a mask. Where it has more, it
-can be sharper than a blurred photograph. What a face lacks cannot be invented, but neither has its border to show:
-fine detail of the photograph goes on into the face and fades there more slowly than coarse detail does (Burt and
-Adelson 1983, a multiresolution spline of two bands), and grain of the photograph's strength lies over the rest.
+A generated face often has fewer pixels than its place in the photograph, and then looks like a mask. If it has more, it
+can be sharper than a blurred photograph. Missing detail cannot be invented, but the border can be hidden: the
+photograph's fine detail fades into the face more slowly than its coarse detail (Burt and Adelson 1983, a
+multiresolution spline of two bands), and grain of the photograph's strength covers the rest.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def noise_level(image: Tensor) -> float:
 
 
 def sharpness(image: Tensor) -> float:
-    """How steep the edges of an image (C, H, W) are: a high quantile of its second differences, noise taken off."""
+    """How steep the edges of an image (C, H, W) are: a high quantile of its second differences, less the noise."""
     if min(image.shape[1:]) < 3:
         return 0.0
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).to(image)
@@ -109,7 +109,7 @@ def match(face: Tensor, photograph: Tensor, coarse: Tensor, fine_mask: Tensor, m
 
 
 def resolution_remark(side: float, resolution: int) -> str | None:
-    """Says that a face of ``side`` pixels was laid in from far fewer; None if not more than twice as few.
+    """Warns that a face of ``side`` pixels was enlarged from fewer than half as many; None if it was not.
 
     >>> resolution_remark(100, 64) is None
     True

@@ -23,7 +23,7 @@ OVAL = 0.15
 def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.1, *, match: bool = False) -> Tensor:
     """Lays a face into its place in the photograph, fading out towards the border of the square.
 
-    Away from the square every pixel is the original, bit for bit. Several faces are pasted one after the other.
+    Outside the square every pixel is the original, bit for bit. Several faces are pasted one after the other.
 
     Args:
         photograph: (3, H, W) in [-1, 1].
@@ -75,7 +75,7 @@ def paste_into(
     """Lays faces into a photograph in its own colours: :func:`paste_back` for the image in a file.
 
     The faces are converted to the photograph's colour profile, not the photograph to sRGB. Transparent areas stay
-    transparent. Away from the squares every pixel is the original.
+    transparent. Outside the squares every pixel is the original.
 
     Args:
         photograph: any of Pillow's; it is taken upright, in 8 bits, as RGB or RGBA (:func:`padinv.images.original`).
@@ -125,7 +125,7 @@ def _feathered(quad: Quad, size: tuple[int, int], feather: float) -> Tensor:
 def _oval(quad: Quad, size: tuple[int, int], width: float) -> Tensor:
     """The weight of a face in an oval, (h, w): 1 in the middle, 0 from the square's edge on; ``width`` as a part of it.
 
-    The oval touches the edges: hair and chin are in it, and the corners, where only background is, are not.
+    The oval touches the edges: it holds hair and chin, and leaves out the corners, which show only background.
     """
     y, x = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
     (ax, ay), (bx, by), _, (dx, dy) = quad

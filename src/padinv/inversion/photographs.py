@@ -69,7 +69,7 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
 
 
 def open_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[str], Iterator[Pixels]]:
-    """:func:`read_photographs` one after the other, in 8 bits where the numbers are: a quarter of the memory.
+    """:func:`read_photographs` one at a time, and in 8 bits where the source is, which takes a quarter of the memory.
 
     Returns:
         All names, and the photographs, each read when it is asked for.

@@ -1,4 +1,4 @@
-"""From the encoder's code to a better one: each image's latents, padding and features against the frozen generator.
+"""Improves the encoder's codes: optimizes latents, padding and features of each image against the frozen generator.
 
 Each image is optimized by itself, with its own loss, its own state of Adam (Kingma & Ba 2015) and its own end. A batch
 only lets them go through the generator together. The step size rises over the first 5 % of the steps and falls over the
@@ -140,7 +140,7 @@ class _Layout:
 
 
 class _Search:
-    """Adam for each row of ``points``, with an end for each.
+    """Runs Adam on each row of ``points``, and ends each row by itself.
 
     torch's Adam would take seconds to import, and gives all rows of a parameter one step size.
 

@@ -27,9 +27,9 @@ class Table(Mapping[str, Value], Generic[Value]):
 
     A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
     ``two/0001.jpg`` the first is for ``/data/one/0001.jpg``. At least the file's own name must be the same; the entry
-    may leave out its suffix. An entry without further folders goes before one that names others. If two entries fit
-    equally well, or one entry fits two photographs, nothing is taken. Accents may be written in either way (NFC, NFD),
-    and folders be told by ``\`` or ``/``.
+    may leave out its suffix. An entry that names no folder is preferred to one that names other folders. If two entries
+    fit equally well, or one entry fits two photographs, nothing is taken. Accents may be composed or decomposed (NFC,
+    NFD), and folders separated by ``\`` or ``/``.
 
     Args:
         entries: the entries.

@@ -1,10 +1,9 @@
 """What the encoder makes of its backbone: a feature pyramid, style heads, the padding branch, and feature heads.
 
-Padding (Bai et al. 2022) comes from one level of the pyramid, which goes through two bottlenecks and is resized to a
-map P large enough for the largest ring. The constant is the
-centre 4×4 of P itself. The ring at R px is what a 1×1 convolution makes of the border of the centre (R+2)×(R+2) of P:
-a 1×1 convolution commutes with the crop, so only the 4R + 4 positions of the ring are ever computed. Without these
-convolutions, the border of P itself is the ring.
+Padding (Bai et al. 2022) comes from one level of the pyramid. Two bottlenecks and a resize turn it into a map P that is
+large enough for the largest ring. The constant is the centre 4×4 of P itself. The ring at R px is what a 1×1
+convolution makes of the border of the centre (R+2)×(R+2) of P: a 1×1 convolution commutes with the crop, so only the
+4R + 4 positions of the ring are ever computed. Without these convolutions, the border of P itself is the ring.
 
 Features at R px come from the level of R px, or the nearest, by three convolutions for each R.
 """
@@ -54,7 +53,7 @@ class FeaturePyramid(nn.Module):
 class StyleHead(nn.Module):
     """Folds a level of the pyramid into one style latent (pSp, section 3).
 
-    Convolutions of stride 2 lead down to one pixel, then comes a dense layer with an equalized learning rate.
+    Convolutions of stride 2 reduce the level to one pixel. A dense layer with an equalized learning rate follows.
 
     Args:
         in_channels: of the level.
@@ -173,8 +172,8 @@ class PaddingHead(nn.Module):
 class FeatureHead(Recomputable):
     """Predicts the residual that the synthesis adds to its features at one resolution.
 
-    The last convolution starts at zero: a new encoder's residual is none, so that its training starts from the same
-    encoder without features.
+    The last convolution starts at zero. A new encoder therefore predicts no residual, and its training starts where an
+    encoder without features would.
 
     Args:
         in_channels: of the level of the pyramid.

@@ -1,11 +1,11 @@
-"""Several passes of one encoder: it sees the photograph and what became of it so far, and predicts a step (ReStyle).
+"""Runs an encoder several times: each pass sees photograph and reconstruction so far, and predicts a step (ReStyle).
 
 With x the photograph, y_t the reconstruction after pass t, and c_t its code, c_{t+1} = c_t + E(x, y_t) (Alaluf et al.
 2021, section 3). The first pass sees the generator's mean image and starts at the mean latent, as an encoder of one
 pass does. Each pass costs the time of the encoder, and all but the last that of the generator.
 
-An encoder tells in its attribute ``passes`` how many it was made for. One that has none, or 1, is called with images
-alone.
+An encoder's attribute ``passes`` says how many passes it was made for. Without it, or with 1, the encoder is called
+with images alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reconstruct: TypeAlias = Callable[[InversionCode], Tensor]
 
 
 def count_passes(encoder: nn.Module) -> int:
-    """How many passes an encoder was made for; wrappers, as that of its moving average, are looked into.
+    """How many passes an encoder was made for. It looks inside wrappers, such as that of a moving average.
 
     >>> count_passes(nn.Identity())
     1
@@ -58,7 +58,7 @@ def encode(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Inve
 def take_passes(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Iterator[tuple[InversionCode, Tensor]]:
     """The code after each pass, and its reconstruction, for training.
 
-    Each pass is a step of its own: gradients do not go from one into the pass before, as in ReStyle.
+    As in ReStyle, gradients do not flow from one pass into the one before.
 
     Args:
         encoder: of any number of passes.
@@ -87,6 +87,6 @@ def mean_image(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> 
 
 
 def pooled(images: Tensor, resolution: int) -> Tensor:
-    """Brings images (B, 3, H, H) down to a size that they exceed, (B, 3, R, R), in float32."""
+    """Reduces images (B, 3, H, H) that are larger than R px to (B, 3, R, R), in float32."""
     images = images.float()
     return F.adaptive_avg_pool2d(images, resolution) if images.shape[-1] > resolution else images
