@@ -1,7 +1,7 @@
-"""What an image becomes: latents that carry appearance, padding that carries layout, features that carry what is left.
+"""The codes of images: latents carry appearance, padding carries layout, and features carry what is left.
 
-Codes are plain immutable containers of tensors. Everything in them has the batch first, so they index, concatenate,
-interpolate and move between devices as one.
+Codes are plain immutable containers of tensors. The batch is the first axis of every tensor, so a code is indexed,
+concatenated, interpolated and moved as one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Code(ABC):
 
     @property
     def shape(self) -> torch.Size:
-        """The shape of the first tensor, for tools that would search inside: a single sample iterates into itself."""
+        """The shape of the first tensor, for tools that would otherwise iterate: a sample contains itself."""
         return next(self.tensors()).shape
 
     def __getitem__(self: Code, index: int | slice | Tensor | Sequence[int]) -> Code:
@@ -181,7 +181,7 @@ class PaddingCode(_Code):
         return PaddingCode(const, rings, up_rings, self.scaled)
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The parts by name: "const", "ring_R" and "up_ring_R", which are "scaled_ring_R" and so on if they are."""
+        """The parts by name: "const", "ring_R", "up_ring_R"; "scaled_ring_R" and so on if the style scales them."""
         named = {} if self.const is None else {"const": self.const}
         before = "scaled_" if self.scaled else ""
         named |= {f"{before}ring_{r}": self.rings[r] for r in self.padded_resolutions}

@@ -1,4 +1,4 @@
-"""What the padded convolutions read, as pictures: feature maps with the rings around them; and features of the code."""
+"""Draws what the padded convolutions read: feature maps inside their rings; and the features of a code."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def draw_code(
     """Draws codes, a row for each sample: images, the constant, map and ring of each padded resolution, features.
 
     A ring is drawn around the feature maps that it pads (:func:`padded_maps`), with a white line between; the colour is
-    the mean of |value| over channels, of ring and map on one scale. Features are drawn as the residual that they are.
+    the mean of |value| over channels, of ring and map on one scale. Features are drawn as residuals.
 
     Args:
         generator: what the code is for.

@@ -1,4 +1,4 @@
-"""A list of images as tensors, in which an unreadable file is reported instead of raised."""
+"""A list of images as tensors. It reports an unreadable file instead of raising an error."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Collated(NamedTuple):
 
 
 def collate(samples: Sequence[Sample]) -> Collated:
-    """Stacks the images that there are: (B, 3, R, R), B the number of readable ones, (0,) if there are none."""
+    """Stacks the readable images, (B, 3, R, R); (0,) if there are none."""
     images = [sample.image for sample in samples if sample.image is not None]
     return Collated(
         torch.stack(images) if images else torch.empty(0),

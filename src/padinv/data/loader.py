@@ -1,4 +1,4 @@
-"""The loader: reports what could not be read, and counts what training was given."""
+"""The loader: it reports what it could not read, and counts what it gave to training."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ class ImageLoader(DataLoader[Sample]):
                 warnings.warn(text, category, stacklevel=4)
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: with these two methods, Lightning takes the loader for one that resumes inside an epoch.
+        """Returns nothing. Lightning takes a loader with these two methods for one that resumes inside an epoch.
 
         It does, by the position that ``ImageDataModule`` saves: Lightning restores a loader's own state only inside an
-        epoch, and the module's always.
+        epoch, but the module's always.
         """
         return {}
 

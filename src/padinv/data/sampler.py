@@ -1,4 +1,4 @@
-"""Which image comes when: a pure function of the seed, the epoch and the place in it.
+"""The order of images: a pure function of the seed, the epoch and the place in it.
 
 It does not depend on the number of workers or processes: process r of W takes the places r, r + W, ... of one global
 order, so that the batches of all processes together are the batch of a single process.
@@ -28,9 +28,9 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
 
     The places of an epoch are filled by a permutation and by coin flips drawn from (seed, epoch). A global batch never
     straddles two epochs: an incomplete last one is dropped. An iteration gives ``length // global batch`` batches from
-    ``position`` on, which the loader moves as it hands the batches out (a sampler runs ahead of training, by what the
-    workers prefetch). From position 0, that is exactly one epoch; after a run was resumed with another batch size, or
-    with a limit on the batches an epoch, Lightning's epochs and the stream's differ, and no image is lost or repeated.
+    ``position`` on, which the loader moves as it hands batches out. (A sampler runs ahead of training, by what workers
+    prefetch.) From position 0, that is exactly one epoch; after a run was resumed with another batch size, or with a
+    limit on the batches an epoch, Lightning's epochs and the stream's differ, and no image is lost or repeated.
 
     It is a ``DistributedSampler`` so that Lightning leaves it in its place.
 
@@ -78,7 +78,7 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
         return self.length // self.global_batch * self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Ignored: the stream knows its epoch, and Lightning's count differs after a run was stopped inside one."""
+        """Does nothing: the stream knows its epoch, and Lightning's count differs once a run was stopped inside one."""
 
     def __iter__(self) -> Iterator[tuple[int, bool]]:
         position, drawn = self.position, -1
@@ -107,7 +107,7 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
 
 
 class EvalSampler(DistributedSampler[int]):
-    """Every image once, in order, divided over the processes without repeating any to make the shares equal.
+    """Every image once, in order, divided over the processes; none is repeated to make shares equal.
 
     Args:
         length: number of images.

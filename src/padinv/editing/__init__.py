@@ -1,4 +1,4 @@
-"""Editing: each task a function on inversion codes, which are batches and stay as they are."""
+"""Edits inversion codes: each task is a function that takes a batch of codes and returns a new one."""
 
 from padinv.editing.combining import blend, interpolate, mix, transfer, truncate
 from padinv.editing.direction_files import Directions, load_directions, save_directions

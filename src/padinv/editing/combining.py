@@ -135,7 +135,7 @@ def truncate(
     *,
     layers: int | None = None,
 ) -> InversionCode:
-    """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the rest: more typical, less individual.
+    """Pulls latents towards the mean, w_avg + psi · (w - w_avg), and leaves the rest: images become typical.
 
     Args:
         code: (B, L, w_dim), padding and features.

@@ -26,7 +26,7 @@ FILE_NAME = "directions.safetensors"
 
 
 class Directions(dict[str, Direction]):
-    """Directions by name, in the order of their file. The error for an unknown name lists those that there are."""
+    """Directions by name, in the order of their file. The error for an unknown name lists the known ones."""
 
     def __missing__(self, name: str) -> Direction:
         raise ConfigError(f"There is no direction {name!r}; there are: {', '.join(self)}.")

@@ -216,7 +216,7 @@ def _moved(strengths: Tensor, part: Tensor, step: Tensor) -> Tensor:
 def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
     """The vectors in double precision as (L, w_dim), or (1, w_dim) if each is one for the same layers.
 
-    Layers are zero where a direction does not move them, or where the first does not: it can change nothing there.
+    A layer is zero if the direction does not move it, or if the first direction does not: nothing can change there.
     """
     directions = [first, *others]
     vectors = [direction.vector.to("cpu", torch.float64) for direction in directions]

@@ -1,8 +1,8 @@
-"""Drags points of an image to where they should be, by moving latents and padding (DragGAN, Pan et al. 2023).
+"""Drags points of an image to their targets, by moving latents and padding (DragGAN, Pan et al. 2023).
 
-A step has two halves. Motion supervision (section 3.2) moves the code so that what is around each handle appears one
-pixel nearer to its target. Point tracking (section 3.3) then looks for the handle: the nearest place whose features are
-those that the handle had at first.
+A step has two halves. Motion supervision (section 3.2) moves the code so that the surroundings of each handle appear
+one pixel nearer to its target. Point tracking (section 3.3) then looks for the handle: the nearest place whose features
+are those that the handle had at first.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def drag_steps(
     rate: float = 0.01,
     tolerance: float = 1.0,
 ) -> Iterator[DragStep]:
-    """:func:`drag` for one image, step by step: whoever takes the steps may stop at any of them.
+    """:func:`drag` for one image, step by step; the caller may stop after any step.
 
     Args:
         code: of one image; it is not written to.
@@ -292,7 +292,7 @@ class _Pull:
         self.features = seen[0].float()
 
     def loss(self, tolerance: float) -> Tensor:
-        """Equation 1: what is around a handle, as it is, is wanted one pixel further; the rest stays outside a mask."""
+        """Equation 1: the features around a handle should appear one pixel further on; outside a mask all stays."""
         way = self.targets - self.places
         far = way.norm(dim=1) > tolerance
         step = way / way.norm(dim=1, keepdim=True).clamp_min(1.0)  # the last step is no longer than the way
@@ -314,7 +314,7 @@ class _Pull:
         self.places = near[torch.arange(len(near), device=near.device), best]
 
     def sample(self, features: Tensor, places: Tensor) -> Tensor:
-        """Features at places (…, 2) in pixels of the image, between positions linearly, (C, …)."""
+        """Samples features at places (…, 2) in pixels of the image, bilinearly: (C, …)."""
         grid = (2 * places + 1) / self.size - 1
         sampled = F.grid_sample(
             features, grid.reshape(1, 1, -1, 2), mode="bilinear", padding_mode="border", align_corners=False
@@ -333,7 +333,7 @@ class _Pull:
 
 
 def _square(radius: int) -> Tensor:
-    """Offsets (K, 2) on the grid of tracking, the middle first, so that it wins where all are alike."""
+    """Offsets (K, 2) on the grid of tracking. The middle comes first, so that it wins a tie."""
     along = torch.arange(-radius, radius + TRACKING, TRACKING)
     offsets = torch.stack(torch.meshgrid(along, along, indexing="xy"), dim=-1).reshape(-1, 2)
     return offsets[offsets.norm(dim=1).argsort(stable=True)]

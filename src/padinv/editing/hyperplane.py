@@ -1,7 +1,7 @@
 """The hyperplane that separates vectors by a label, fitted by scikit-learn and measured on vectors held out.
 
-Vectors are few and have many numbers, so that a fit needs a penalty, which cross-validation chooses. All axes are
-scaled by the same number, not each by its own: the penalty then favours the axes along which vectors really differ.
+There are few vectors, and each has many numbers, so a fit needs a penalty; cross-validation chooses it. One number
+scales all axes alike: the penalty then favours the axes along which vectors really differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INVERSE_PENALTIES = [10.0**k for k in range(-2, 4)]
 
 @dataclass(frozen=True)
 class Hyperplane:
-    """normal · x + intercept = 0, larger labels on the side of the normal, which has length 1.
+    """normal · x + intercept = 0. The normal has length 1, and points to the larger labels.
 
     Attributes:
         normal: (D,).

@@ -1,7 +1,6 @@
 """Directions in other tools' files: InterFaceGAN's boundaries, GANSpace's components, SeFa's factors, plain tensors.
 
-None of these files says for which generator they are. A file's content decides what it is, not its name, and nothing in
-it is run.
+None of these files names its generator. The content of a file decides what it is, not its name. No code in it is run.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ def _factors(content: Mapping[Any, Any], key: str) -> Iterator[Direction]:
 
 
 def _named(content: Mapping[Any, Any], name: str) -> Iterator[Direction]:
-    """Directions by name; a single one may have an intercept beside it, and no name but that of the file."""
+    """Directions by name. A single one may have an intercept beside it, and is named after the file."""
     numbers = {key: value for key, value in content.items() if not isinstance(value, Tensor) or value.numel() == 1}
     vectors = {key: value for key, value in content.items() if key not in numbers and isinstance(value, Tensor)}
     if len(vectors) == 1:

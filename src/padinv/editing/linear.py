@@ -35,8 +35,8 @@ def linear(
 ) -> Direction:
     """Finds the direction along which codes differ by a label, or follow a number.
 
-    Two different labels are classes: a logistic regression separates them, and both have the same weight. More labels
-    are a quantity: a ridge regression predicts it, and the hyperplane is where it predicts the median.
+    With two different labels, a logistic regression separates the two classes, which have the same weight. With more,
+    labels are a quantity: a ridge regression predicts it, and the hyperplane is where it predicts the median.
 
     The accuracy in the metadata is measured on images held out. In each of ``folds`` rounds a model is fitted to the
     images of some groups, with a penalty chosen by cross-validation among them, and tested on the other groups.

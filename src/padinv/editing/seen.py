@@ -1,6 +1,6 @@
-"""How far along a direction codes were seen: beyond them, nobody has seen what the generator makes.
+"""How far along a direction codes were seen. Beyond that, nobody knows what the generator makes.
 
-Strengths count from the mean code, and codes lie up to some of them. Further out, images are usually no faces any more.
+Strengths are counted from the mean code. Outside the range of real codes, images are usually no faces any more.
 """
 
 from __future__ import annotations

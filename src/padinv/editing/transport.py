@@ -1,9 +1,9 @@
-"""Carries rings along when latents are edited.
+"""Moves rings along with the maps that they pad, when latents are edited.
 
-A ring was predicted for the photograph: it goes on where the map inside ends. An edit of the latents changes the map,
-and its style, but not the ring, and a border appears between them that the convolution sees. The change has a closed
-form. With x·s the modulated input of a padded convolution before the edit and x'·s' after it, and with e(·) the map
-continued by its outermost pixels for one pixel, the ring becomes
+A ring was predicted for the photograph, and continues the map inside. An edit of the latents changes the map and its
+style, but not the ring. The convolution then sees a border between them. The change has a closed form. With x·s the
+modulated input of a padded convolution before the edit and x'·s' after it, and with e(·) the map continued by its
+outermost pixels for one pixel, the ring becomes
 
     r' = r + e(x'·s') - e(x·s),  or  r' = r · |e(x'·s')| / |e(x·s)|.
 
@@ -39,7 +39,7 @@ Change: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
 def transport(
     code: InversionCode, edited: InversionCode, generator: Generator, how: Transport = "add"
 ) -> InversionCode:
-    """Moves an edited code's rings as the edit has moved what lies inside of them.
+    """Moves an edited code's rings as the edit has moved the maps inside them.
 
     Args:
         code: before the edit, of 1 or B images.

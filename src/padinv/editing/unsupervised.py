@@ -1,4 +1,4 @@
-"""Directions found without labels: what changes styles most (SeFa), and along what W varies most (GANSpace).
+"""Finds directions without labels: those that change styles most (SeFa), or along which W varies most (GANSpace).
 
 SeFa (Shen and Zhou 2021, section 3.2) looks at the weights alone. A layer's style is s = A·w + b, with A as it is used,
 equalizing gain included. The unit vectors n with the largest ‖A·n‖² are the eigenvectors of AᵀA with the largest
@@ -119,7 +119,7 @@ def sample_w(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tens
 
 
 def sign(vector: Tensor) -> Tensor:
-    """The sign of the largest entry: multiplied by it, an eigenvector has one orientation, not two."""
+    """The sign of the largest entry. An eigenvector times this sign has one orientation, not two."""
     return vector[vector.abs().argmax()].sign()
 
 

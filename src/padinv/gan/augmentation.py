@@ -1,7 +1,7 @@
 """Adaptive discriminator augmentation (ADA, Karras et al. 2020, *Training GANs with limited data*, appendix B).
 
-Whatever the discriminator sees, real or generated, is augmented at random, so that it cannot learn few photographs by
-heart. As each change happens with a probability below 1, the generator does not learn the changes themselves.
+All images that the discriminator sees, real or generated, are augmented at random. It then cannot learn a small data
+set by heart. Each change has a probability below 1, so the generator does not learn the changes themselves.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class AdaptiveAugmentation(nn.Module):
                      ``saturation``                            2^N(0, 1)
     ===============  ========================================  ===================================================
 
-    Each change is made to each image with :attr:`probability` p (``rotate``'s two parts with 1 - √(1 - p) each). All
-    of geometry is one affine warp, and all of colour is one matrix. Beyond its border an image is reflected. The warp
-    is bilinear, where the paper filters with wavelets: real and generated images are softened alike. The paper's
-    third set, filters, noise and cutout, is left out, as in the paper's own recommendation.
+    Each change is made to each image with :attr:`probability` p (``rotate``'s two parts with 1 - √(1 - p) each). All of
+    geometry is one affine warp, and all of colour is one matrix. An image is reflected beyond its border. The warp is
+    bilinear, and softens real and generated images alike; the paper filters with wavelets. The paper's third set,
+    filters, noise and cutout, is left out, as in the paper's own recommendation.
 
     :meth:`update` moves p: the share of overfitting r = E[sign(D(x))] over real images x is to stay at ``target``.
     p, and what was counted since it last moved, are in the state dict.
 
-    Take the penalty R1 at the augmented images, ``gradient_penalty(discriminator, augment(images))``: they are what the
-    discriminator sees, and no second derivative of the warp is needed, which not every version and device of torch has.
-    The paper's code takes it at the images before augmentation; if images are only flipped, turned or moved, both are
-    the same, except for pixels that leave the picture.
+    Take the penalty R1 at the augmented images, ``gradient_penalty(discriminator, augment(images))``: the discriminator
+    sees these images, and no second derivative of the warp is needed, which torch lacks in some versions and on some
+    devices. The paper's code takes it at the images before augmentation; if images are only flipped, turned or moved,
+    both are the same, except for pixels that leave the picture.
 
     Args:
         probability: p at the start.

@@ -202,7 +202,7 @@ class StyleGAN2Module(AlternatingModule):
         return terms
 
     def path_length_penalty(self, count: int) -> Tensor:
-        """E(‖Jᵀy‖ - a)² with a the mean of all ‖Jᵀy‖ so far: a plain one at first, then a moving one."""
+        """E(‖Jᵀy‖ - a)², where a is the mean of all ‖Jᵀy‖ so far: a plain mean at first, then a moving one."""
         w_plus = self.sample_latents(count)
         lengths = path_lengths(self.generator.synthesis(w_plus, noise="random"), w_plus)
         self.path_measurements += 1
@@ -264,7 +264,7 @@ class StyleGAN2Module(AlternatingModule):
         self.fid.update(batch_images(batch, values=batch_idx == 0), real=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Draws samples, the same on however many processes and at each validation, and logs their ``val/fid``."""
+        """Draws the same samples at each validation, on any number of processes, and logs their ``val/fid``."""
         random = torch.Generator().manual_seed(self.seed)
         z = torch.randn(self.fid_samples, self.generator.config["z_dim"], generator=random)
         for own in torch.split(z[self.global_rank :: self.trainer.world_size], SAMPLES_AT_ONCE):
@@ -275,7 +275,7 @@ class StyleGAN2Module(AlternatingModule):
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer for the generator, one for what is not frozen of the discriminators."""
+        """Makes one optimizer for the generator, and one for the discriminators, without their frozen parts."""
         players = nn.ModuleList([self.generator]), nn.ModuleList([self.discriminator])
         if self.projected is not None:
             players[1].append(self.projected)

@@ -1,14 +1,14 @@
 """A discriminator that sees images through a network with trained weights (Sauer et al. 2021, *Projected GANs*).
 
-A discriminator that starts from nothing first has to learn what edges, eyes and faces are, from the few photographs
-there are. One that reads the feature maps Fₗ of a network trained on ImageNet knows, and only weighs: the generator
-learns from far fewer images. Used beside the plain discriminator D, as vision-aided training does (Kumari et al. 2022):
+A new discriminator first has to learn what edges, eyes and faces are, from few photographs. One that reads the feature
+maps Fₗ of a network trained on ImageNet knows these already, and only weighs them. The generator then learns from far
+fewer images. Used beside the plain discriminator D, as vision-aided training does (Kumari et al. 2022):
 
     min_G max_{D, Dₗ} V(D, G) + w · Σₗ V(Dₗ ∘ Pₗ ∘ F, G)
 
 F is frozen. P are random projections, fixed too: a 1×1 convolution across the channels of each level, then, from the
-coarsest level up, a 3×3 convolution of the coarser level's sum, enlarged and added. So no level can be fooled by few
-channels, and fine levels know what coarse ones see. Only the small heads Dₗ learn.
+coarsest level up, a 3×3 convolution of the coarser level's sum, enlarged and added. No level can then be fooled in a
+few channels, and fine levels know what coarse ones see. Only the small heads Dₗ learn.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class RandomProjection(nn.Module):
 class Head(nn.Sequential):
     """Scores each position of a map: strided 4×4 convolutions to 4 px, then a 3×3 one, all with spectral norm.
 
-    Group normalization stands where the paper has batch normalization: it needs no statistics from other processes, and
-    real and generated images can be scored apart.
+    Group normalization replaces the paper's batch normalization. It needs no statistics from other processes, and
+    scores real and generated images apart.
 
     Args:
         width: of the map's channels, a multiple of 8.

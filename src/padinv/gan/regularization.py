@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def mix_styles(w_plus: Tensor, other: Tensor, probability: float) -> Tensor:
-    """Gives some samples, from a layer on that is drawn for each, the latents of another sample.
+    """Gives some samples the latents of another sample, from a layer on that is drawn for each.
 
-    So that layers do not come to rely on each other (Karras et al. 2018, *A style-based generator*, section 3.1).
+    Layers then do not come to rely on each other (Karras et al. 2018, *A style-based generator*, section 3.1).
 
     Args:
         w_plus: style latents (B, L, w_dim).

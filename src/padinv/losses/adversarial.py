@@ -40,7 +40,7 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor, norm: str = "squared") -> Tensor:
     """E‖∇D(x)‖² or E‖∇D(x)‖, differentiable in D's parameters (R1, Mescheder et al. 2018).
 
-    Computed in float32 at least, whatever the autocast around it: squared gradients leave the range of half precision.
+    It is computed in float32 at least, even under autocast: squared gradients leave the range of half precision.
 
     Args:
         discriminator: maps images to scores (B, 1).

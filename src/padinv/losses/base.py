@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class Frozen(nn.Module):
     """Holds a network that is used and never trained.
 
-    The network is hidden from the module tree, so that it stays as it is whatever happens to the module around it:
+    The network is hidden from the module tree, and so keeps its state whatever happens to the module around it:
 
     - ``train()`` and ``requires_grad_()`` do not reach it: it is in eval mode, with no trainable parameters;
     - ``parameters()`` does not list it: no optimizer, no gradient clipping and no DDP reducer meets it;
     - ``state_dict()`` does not hold it and ``load_state_dict(strict=True)`` does not ask for it. Its weights can be
       loaded again from their source, and would make up most of a run's checkpoint.
 
-    ``to()``, ``cuda()`` and their like reach it: they all go through ``_apply``, which is passed on.
+    ``to()``, ``cuda()`` and the like do reach it: they all call ``_apply``, which is passed on.
 
     Args:
         network: put into eval mode and frozen, in place.
@@ -81,7 +81,7 @@ class ReconstructionLoss(nn.Module, ABC):
     def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Measures every image by itself: (B,), whose mean is the loss of the batch.
 
-        As it stands here it calls the loss for one image at a time; a loss that can, does all at once.
+        This default calls the loss for one image at a time. Losses that can measure all at once override it.
         """
         pairs = zip(reconstruction, target, strict=True)
         return torch.stack([self(image[None], expected[None]) for image, expected in pairs])

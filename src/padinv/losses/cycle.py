@@ -1,7 +1,7 @@
-"""Cycle consistency under random edits: what the encoder adds must let edits through, and come back (StyleRes).
+"""Cycle consistency under random edits: features must let an edit show, and undoing it must restore x (StyleRes).
 
-Features can hold so much of a picture that an edit of the latents below shows no more. No label is needed to train
-against it (Pehlivan et al. 2023, section 3.3): take a random step in W, generate, invert what comes out, undo the step.
+Features can hold so much of a picture that an edit of the latents no longer shows. Training against this needs no
+labels (Pehlivan et al. 2023, section 3.3): take a random step in W, generate, invert the result, and undo the step.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class PixelLoss(ReconstructionLoss):
 class LatentRegularization(nn.Module):
     """Frobenius distance of the latents to the average latent, batch mean: E‖w⁺ - w̄‖_F.
 
-    At w⁺ = w̄, where an encoder of offsets may well start, the gradient is 0 (the subgradient that PyTorch takes).
+    At w⁺ = w̄, where an encoder of offsets may start, the gradient is 0 (the subgradient that PyTorch takes).
     """
 
     def forward(self, w_plus: Tensor, w_avg: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class LatentRegularization(nn.Module):
 class FeatureRegularization(nn.Module):
     """Mean square of the features that are added in the synthesis, summed over resolutions: Σ_R (1 / BC_RR²)·Σ f².
 
-    What latents and padding can say is then left to them, which edits can move.
+    Features then leave to latents and padding what these can say, and edits can move those.
     """
 
     def forward(self, features: Mapping[int, Tensor]) -> Tensor:

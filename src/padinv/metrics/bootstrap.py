@@ -1,8 +1,8 @@
-"""How sure a mean over images is: percentile bootstrap intervals (Efron 1979).
+"""Intervals of means over images, by the percentile bootstrap (Efron 1979).
 
-The images at hand are drawn again, as many and with replacement, thousands of times. The spread of the means of these
-draws is how far the mean would move with other images of the same kind. Two methods measured on the same images are
-compared image by image, since an image that is hard for one is hard for the other.
+The same number of images is drawn with replacement, thousands of times. The spread of these draws' means tells how far
+the mean would move with other images of the same kind. Two methods measured on the same images are compared image by
+image, since an image that is hard for one is hard for the other.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def ms_ssim_scales(resolution: int) -> int:
 class MSSSIM(MultiScaleStructuralSimilarityIndexMeasure):
     """MS-SSIM of images in [-1, 1], with as many scales as they have room for; the weights of these sum to 1.
 
-    Images are taken to [0, 1] first: SSIM's luminance term compares means as magnitudes, and would go wrong below zero.
-    With fewer than five scales the values compare with others of the same resolution only.
+    Images are mapped to [0, 1] first: SSIM's luminance term compares means as magnitudes, which fails below zero. With
+    fewer than five scales, values are comparable only at the same resolution.
 
     Args:
         resolution: of the images, in pixels.

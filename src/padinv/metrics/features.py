@@ -1,4 +1,4 @@
-"""Networks in whose features sets of images are compared: Inception, AlexNet, a random one, or any other."""
+"""Networks whose features compare sets of images: Inception, AlexNet, a random network, or any other."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from padinv.typing import PathLike
 class RandomFeatures(nn.Module):
     """An untrained network: four stages of two convolutions, each stage half the size and twice the width.
 
-    It needs no file of weights and favours no data set. Its features tell colours and textures apart well, and faces
-    less well than a network trained on faces does. The first filters sum to 0, because brightness would drown out
-    everything else. The images themselves, times ¼, are features, too, so that mean colours count.
+    It needs no weights and favours no data set. Its features tell colours and textures apart well, and faces less well
+    than those of a network trained on faces. The first filters sum to 0, because brightness would drown out everything
+    else. A quarter of the images themselves is a feature, too, so that mean colours count.
 
     Args:
         seed: of the weights.

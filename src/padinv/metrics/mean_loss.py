@@ -1,4 +1,4 @@
-"""A loss as a metric: validation uses the networks that training uses."""
+"""Averages a loss as a metric, so that validation uses the same networks as training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that keep the value of every image: means, intervals, distributions and tables are all made of these."""
+"""Metrics that keep the value of every image, from which means, intervals, distributions and tables are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Mean over pixels and channels of the squared difference of images in [-1, 1], (B,).
 
-    Images of 8 bits, which stand for these, take a fifth of the time.
+    Images of 8 bits are taken for these, and need a fifth of the time.
 
     >>> mean_square(torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2)).tolist()
     [0.25]
@@ -45,7 +45,7 @@ def _sum_of_squares(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _as_they_lie(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two images with the axes in the order in which they lie in memory, if that is one for both."""
+    """Two images with their axes in the order of memory, if both have the same order."""
     if a.is_contiguous() or b.is_contiguous():
         return a, b
     return a.movedim(0, -1), b.movedim(0, -1)

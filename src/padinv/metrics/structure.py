@@ -1,8 +1,8 @@
 """Multi-scale structural similarity (Wang et al. 2003) of each image, in the three forms that the field computes.
 
-All share the five scales, the 11 px Gaussian window of σ 1.5, and the constants 0.01 and 0.03. They
-differ in what is averaged before the scales are multiplied, and in the range of the pixels, and thereby in the second
-or third digit.
+All share the five scales, the 11 px Gaussian window of σ 1.5, and the constants 0.01 and 0.03. They differ in what is
+averaged before the scales are multiplied, and in the range of the pixels. The results differ in the second or third
+digit.
 """
 
 from __future__ import annotations

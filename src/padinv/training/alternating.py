@@ -1,4 +1,4 @@
-"""Base of trainings whose networks take turns: manual steps, counted in images, checked to be finite."""
+"""The base of trainings whose networks take turns: steps by hand, counts in images, checks that all is finite."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class AlternatingModule(LightningModule):
         forget_foreign_paths(checkpoint)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Adds none. Tells the Trainer how it validates before others ask, and refuses those that cannot work.
+        """Adds no callback; refuses those that cannot work, and tells the Trainer how it validates before they ask.
 
         Raises:
             ConfigError: if a callback needs Lightning's own optimization.
@@ -212,7 +212,7 @@ class AlternatingModule(LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Lays out the weights, makes checkpoints whole files, and refuses processes that would each train by itself.
+        """Orders weights in memory, makes checkpoints whole files, and refuses processes that would each train alone.
 
         Raises:
             ConfigError: if the precision of all numbers is another than float32.
@@ -250,7 +250,7 @@ class AlternatingModule(LightningModule):
                 logger.log_hyperparams({"model": dict(self.hparams)})
 
     def on_train_start(self) -> None:
-        """Fuses the optimizers, at a point where a resumed run has restored their state."""
+        """Fuses the optimizers. A resumed run has restored their state by now."""
         self._say_what_counts()
         for optimizer in self.optimizer_list():
             fuse_on_cpus(optimizer.optimizer)
@@ -286,7 +286,7 @@ class AlternatingModule(LightningModule):
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def split_batch(self, images: Tensor, parts: int) -> list[Tensor]:
-        """Deals images (B, 3, H, W) out in turn, which keeps the groups of the minibatch standard deviation."""
+        """Deals images (B, 3, H, W) out to parts in turn, which keeps the groups of the minibatch statistic."""
         return [images[i::parts] for i in range(min(parts, len(images)))]
 
     def take_step(
@@ -447,7 +447,7 @@ def moving_average(decay: float) -> Callable[..., None]:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Moves the parameters of an average towards a network's, average ← decay·average + (1 - decay)·network.
 
-    Buffers are copied: they are constants, except for the mean latent, which is an average already.
+    Buffers are copied. They are constants, except the mean latent, which is an average already.
     """
     moving_average(decay)(list(average.parameters()), [parameter.detach() for parameter in network.parameters()], 0)
     for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):

@@ -40,7 +40,7 @@ NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
 
 
 def callback(name: str, **arguments: Any) -> dict[str, Any]:
-    """A callback as in a config; ``--NAME null`` switches it off, ``--NAME CLASS`` replaces it."""
+    """Describes a callback as a config does. ``--NAME null`` switches it off, ``--NAME CLASS`` replaces it."""
     return {"class_path": name, "init_args": arguments} if arguments else {"class_path": name}
 
 
@@ -122,7 +122,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning asks the object alone
         """Lightning's commands, except predict: padinv invert does that, for photographs of any kind.
 
-        If one of them is called, it is the only one: the options of each take a tenth of a second to describe.
+        Only the called command is described, since each takes a tenth of a second.
         """
         known = {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
         return {name: known[name] for name in self.called if name in known} or known
@@ -168,7 +168,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             )
 
     def _hinted(self, error: PadInvError) -> PadInvError:
-        """Adds a hint to the error if there is no config, as something else may have been meant."""
+        """Adds a hint to the error if no config was named, as the user may have forgotten it."""
         if not self.words or any(word.startswith(("--config", "-c")) for word in self.words):
             return error
         first = self.examples[0]
@@ -246,7 +246,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             raise self._hinted(own) from error
 
     def _changed_arguments(self, model: Namespace) -> dict[str, Any] | None:
-        """The plain arguments of a model that differ from the defaults; None if others than plain ones differ."""
+        """The plain arguments of a model that differ from the defaults; None if others differ, too."""
         command = self.config["subcommand"]
         default = self.parser.parse_args([command])[command]["model"]
         values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))

@@ -61,8 +61,8 @@ def check_processes(trainer: Trainer) -> None:
 def allow_unused_parameters(strategy: Strategy) -> None:
     """Makes DDP look for unused parameters in each backward pass, unless it was told otherwise.
 
-    Alternating updates need it: in the backward pass of one network, plain ``ddp`` waits for gradients of both. It is
-    ``ddp_find_unused_parameters_true``, but leaves ``strategy: auto`` as it is, which one process and MPS need.
+    Alternating updates need it: in the backward pass of one network, plain ``ddp`` waits for gradients of both. This
+    does what ``ddp_find_unused_parameters_true`` does, but keeps ``strategy: auto``, which one process and MPS need.
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs.setdefault("find_unused_parameters", True)  # read when the model is wrapped, after setup()
@@ -71,7 +71,7 @@ def allow_unused_parameters(strategy: Strategy) -> None:
 def synchronize_batchnorm(strategy: Strategy) -> None:
     """Makes a strategy of several processes convert BatchNorm layers at its setup, and back at its teardown.
 
-    So the command line and Python's ``Trainer(devices=8)`` do the same, with any plugins.
+    The command line and Python's ``Trainer(devices=8)`` then do the same, with any plugins.
     """
     if isinstance(strategy, ParallelStrategy) and type(strategy._layer_sync) in (type(None), TorchSyncBatchNorm):
         strategy._layer_sync = SyncBatchNorm()  # read when the model is wrapped, after setup()

@@ -298,7 +298,7 @@ class PadInvModule(AlternatingModule):
         return terms
 
     def _reconstruct_without_some_features(self, code: InversionCode, part: int) -> Tensor:
-        """Leaves features out of some of a batch's codes, those that the step's number draws."""
+        """Reconstructs a batch, some of its codes without their features; the step's number draws which."""
         if self.feature_dropout == 0 or not code.features:
             return self.reconstruct(code)
         step = int(self.steps) * self.trainer.world_size + self.trainer.global_rank  # the same in a resumed run
@@ -309,7 +309,7 @@ class PadInvModule(AlternatingModule):
         return self.reconstruct(replace(code, features={r: x * kept.to(x) for r, x in code.features.items()}))
 
     def _encode_again(self, images: Tensor) -> InversionCode:
-        """Encodes what the generator made, while BatchNorm's statistics stay those of photographs."""
+        """Encodes what the generator made, and keeps BatchNorm's statistics, which are those of photographs."""
         with buffers_kept(self.encoder):
             return encode(self.encoder, self.in_memory_format(images), self.reconstruct)
 
@@ -440,7 +440,7 @@ class PadInvModule(AlternatingModule):
             )
 
     def setup(self, stage: str) -> None:
-        """Orders, checkpoints and compiles in place: parameters keep their names. Lets DDP alternate."""
+        """Sets memory order, recomputation and compilation in place: parameters keep their names. DDP may alternate."""
         super().setup(stage)
         if self.discriminator is not None:
             allow_unused_parameters(self.trainer.strategy)

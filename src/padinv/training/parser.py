@@ -32,7 +32,7 @@ from padinv.exceptions import ConfigError, nearest
 
 
 class PadInvParser(LightningArgumentParser):
-    """Lightning's parser, whose ``--help`` is a screen long and whose errors are a sentence.
+    """Lightning's parser with a ``--help`` of one screen, and with errors of one sentence.
 
     Attributes:
         summary: the short help; None for the full one.
@@ -96,7 +96,7 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 
 class Given(NamedTuple):
-    """Something that the user wrote: where, under which key ("model.lambda_per"), and its value."""
+    """An option that the user wrote: its place, its key ("model.lambda_per"), and its value."""
 
     place: str
     key: str

@@ -108,8 +108,8 @@ def restored_model(path: str, changed: dict[str, Any], default: str) -> Lightnin
 def place_results(command: str, options: Namespace) -> None:
     """Makes validate and test write beside the checkpoint, so that they do not use up a version.
 
-    Results go to ``test`` (``validation``) in the run's folder, or ``test_1`` and so on where there are some already.
-    If there is no such folder, or it cannot be written to, they go to the folder of all runs of this name.
+    Results go to ``test`` (``validation``) in the run's folder, or to ``test_1`` and so on if that is taken. If there
+    is no such folder, or it cannot be written to, they go to the folder of all runs of this name.
 
     Args:
         command: validate or test.

@@ -59,7 +59,7 @@ class NoLogger(Logger):
 def run_directory(trainer: Trainer) -> Path:
     """The run's own folder, ``save_dir/name/version`` of its first logger: also that of Lightning's checkpoints.
 
-    Unlike ``trainer.log_dir`` it is one folder a run with every logger, W&B included. All ranks must call it.
+    Unlike ``trainer.log_dir``, each run has its own folder with every logger, W&B included. All ranks must call it.
     """
     directory = Path(trainer.default_root_dir)
     if trainer.loggers:

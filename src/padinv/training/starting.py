@@ -1,4 +1,4 @@
-"""Whether a run may go on with another's encoder: what of its configuration must be the same, and what may be new."""
+"""Checks whether a run can start from another encoder: what of its configuration must agree, and what may be new."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def weights_to_start_from(encoder: nn.Module, source: str) -> dict[str, Tensor]:
 
 
 def check_unseen_options(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Compares the options of a checkpoint's encoder that no shape tells with those of the run's.
+    """Refuses a checkpoint whose encoder had other options, among those that no shape of a weight tells.
 
     Args:
         before: the configuration of the checkpoint's encoder; empty if it has none.

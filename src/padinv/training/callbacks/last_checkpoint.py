@@ -1,4 +1,4 @@
-"""The checkpoint to go on from: always the latest state, however the run ends."""
+"""Writes the checkpoint to go on from: always the latest state, however the run ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes all checkpoints beside their place, and moves them there once they are on the disk.
 
     Lightning copies its checkpoints from the temporary folder if that is on another disk. A process that is killed
-    meanwhile leaves half a checkpoint in the place of the last one, and a full temporary folder ends the run.
+    meanwhile would leave half a checkpoint in place of the last one, and a full temporary folder would end the run.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -53,7 +53,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` every so many images, after each validation, at the end and when interrupted.
 
-    Lightning runs checkpoint callbacks last: listed after ModelCheckpoint, this one also saves that one's state.
+    Lightning runs checkpoint callbacks last. Listed after ModelCheckpoint, this one saves the state of that one, too.
     Lightning's ``ModelCheckpoint(monitor=..., save_last=True)`` writes its last one only when the metric improves.
 
     Args:
@@ -105,9 +105,9 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves what was learned so far.
 
-        Saving waits for all ranks. Other errors meet each rank at another place, but all raise a non-finite loss
-        together. A run that has diverged leaves the last checkpoint as it is. Its own state, if still finite, goes to
-        ``diverged.ckpt`` beside it.
+        Saving waits for all ranks. Other errors happen on each rank at another place, but all ranks raise a non-finite
+        loss together. A run that has diverged leaves the last checkpoint as it is. Its own state, if still finite, goes
+        to ``diverged.ckpt`` beside it.
         """
         if trainer.state.fn != "fit":
             return

@@ -26,7 +26,7 @@ class ImageSchedule(Callback):
     """Ends a run after so many images, validates every so many, and measures images per second.
 
     Lightning's own ``max_steps`` counts the steps of all optimizers, and ``val_check_interval`` counts batches. Leave
-    them, and set ``max_epochs: -1``. If one of them ends the run earlier, that end is validated, too.
+    both unset, and set ``max_epochs: -1``. If one of them ends the run earlier, the run is validated there, too.
 
     Args:
         images: the run ends after so many, on all ranks together, counted from its first start. Published: 100k steps
@@ -46,7 +46,7 @@ class ImageSchedule(Callback):
         self._clock = (0.0, 0)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tells the Trainer that it validates by batches, in case that :meth:`announce` was not called before."""
+        """Tells the Trainer that it validates by batches, in case :meth:`announce` was not called before."""
         self.announce(trainer)
 
     def announce(self, trainer: Trainer) -> None:
