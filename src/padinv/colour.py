@@ -1,7 +1,7 @@
 """Colour profiles: from a picture's own to sRGB, which the networks see, and back.
 
-Telephones write Display P3, cameras AdobeRGB, printers CMYK, and say so in an ICC profile; PNG has numbers of its own
-for it (gAMA and cHRM), and cameras a mark in EXIF. A picture without any of these is in sRGB.
+Telephones write Display P3, cameras AdobeRGB, and printers CMYK. An ICC profile says so, or PNG's own numbers (gAMA and
+cHRM), or a camera's mark in EXIF. A picture without any of these is in sRGB.
 """
 
 from __future__ import annotations

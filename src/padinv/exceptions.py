@@ -73,7 +73,7 @@ def reason(error: BaseException | None) -> PadInvError | None:
     """Finds padinv's own error behind one of jsonargparse's; None if there is none.
 
     jsonargparse tries every alternative of a type (a module, or None) and chains only the first failure to its error;
-    the others are in the frame that raised it.
+    the other failures are in the frame that raised it.
     """
     if error is None or isinstance(error, PadInvError):
         return error

@@ -29,9 +29,9 @@ def writing(
 ) -> Iterator[Path]:
     """Gives a path to write to, and moves the written file to its place at the end.
 
-    The path has the target's name, in a private folder beside the target, on the same disk. What else is written into
-    this folder moves along, before the file itself. The file gets the mode of the file that it replaces, or what the
-    umask allows, whatever the writer set. After an error nothing has changed.
+    The path has the target's name, in a private folder beside the target, on the same disk. Other files that are
+    written into this folder move along, before the file itself. The file gets the mode of the file that it replaces, or
+    what the umask allows, whatever the writer set. After an error nothing has changed.
 
     Everything that padinv writes goes through here: ``torch.save``, safetensors, Pillow and others get the path.
 

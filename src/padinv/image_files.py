@@ -1,7 +1,7 @@
 """The bytes of image files: what a file is by its first ones, and the parts of JPEG and PNG around the pixels.
 
-Pillow decodes pixels. Here is what it does not do: it refuses a picture with damaged metadata, and takes any number of
-scans.
+Pillow decodes the pixels. It refuses a picture with damaged metadata, and reads any number of scans; this module helps
+with both.
 """
 
 from __future__ import annotations

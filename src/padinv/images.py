@@ -1,6 +1,7 @@
 """From encoded bytes to a tensor: decode to RGB, crop to a centred square, resize, scale to [-1, 1].
 
-Training, :class:`padinv.Inverter` and the commands decode here, so that a network sees the same of a file everywhere.
+Training, :class:`padinv.Inverter` and the commands decode here, so a network sees the same picture of a file
+everywhere.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def limited(data: bytes) -> bytes:
-    """The same bytes, of which a reader has taken one more than it should use.
+    """Returns the bytes, unless they are too many; a reader takes one byte more than the limit to tell.
 
     Raises:
         DataError: if it is larger than ``MAX_BYTES``.
@@ -92,9 +93,9 @@ def limited(data: bytes) -> bytes:
 def decode(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
     """Decodes an image file, upright and as 8-bit sRGB.
 
-    EXIF rotation is applied; a colour profile is (or what PNG or EXIF say instead of one); grey becomes three equal
-    channels; 16-bit grey is scaled (65535 is 255), not cut; whatever is transparent is laid on white; of an animation
-    the first frame is taken. Damaged metadata are no reason to refuse pixels: they are left out.
+    EXIF rotation is applied, and so is a colour profile, or what PNG or EXIF say instead of one. Grey becomes three
+    equal channels. 16-bit grey is scaled (65535 is 255), not cut. Transparent areas are laid on white. The first frame
+    of an animation is taken. Damaged metadata are ignored, and the pixels used.
 
     Args:
         data: the file's bytes.

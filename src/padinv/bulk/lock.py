@@ -1,4 +1,4 @@
-"""Lets one process at a time write into a folder of results: two would lose each other's records."""
+"""Lets only one process at a time write into a folder of results: two would overwrite each other's records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT = 1 << 30
 def alone_in(folder: Path, what: str) -> Iterator[None]:
     """Keeps all other processes that call this out of a folder.
 
-    The system frees the lock however the process ends, so that a killed one stops nobody.
+    The system frees the lock however the process ends, so a killed process blocks nobody.
 
     Args:
         folder: which must exist.

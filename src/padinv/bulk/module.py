@@ -1,4 +1,4 @@
-"""Inversion and a task on the codes, as a LightningModule that ``trainer.predict`` runs on devices."""
+"""Inverts photographs and does a task to their codes, as a LightningModule that ``trainer.predict`` runs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class BulkInversion(LightningModule):
         return batch
 
     def _compare_sizes(self, photograph: Photograph) -> Iterator[str]:
-        """Says so if a face that is pasted back has far fewer pixels than its place."""
+        """Warns if a pasted face has far fewer pixels than its place."""
         sides = [result.inversion.crop[0].side for result in photograph.results]
         if not self.align or photograph.image is None or not sides or self._told == MOST_TOLD:
             return
@@ -110,7 +110,7 @@ class BulkInversion(LightningModule):
     def _look_at(self, photograph: Photograph) -> Iterator[str]:
         """Says so if a photograph is no crop of a face, and the generator makes such, as its mean image tells.
 
-        Small squares are taken for crops unseen: to look takes a while, and packages that take one to be imported.
+        Small squares are taken for crops without a look: looking takes a while, and so does importing its packages.
         """
         if self._glance is None or photograph.image is None or photograph.problem:
             return

@@ -1,4 +1,4 @@
-"""Names the results of each photograph: every file system takes the names, and no two are the same."""
+"""Names the results of each photograph, so that every file system accepts the names and no two are the same."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def output_names(paths: Sequence[str], recorded: Mapping[str, str]) -> dict[str,
 def names_of_faces(name: str, faces: int) -> list[str]:
     """Names the results of each face of a photograph: its own name for a single face, otherwise files in a folder.
 
-    That folder never has the name of another photograph's file of results, since those end in a suffix.
+    No result file of another photograph has that folder's name, since files end in a suffix.
 
     >>> names_of_faces("us", 1), names_of_faces("us", 2), names_of_faces("us.png", 2)
     (['us'], ['us/1', 'us/2'], ['us.png_/1', 'us.png_/2'])

@@ -1,4 +1,4 @@
-"""The photographs of a command: found among other files and results, read, and done."""
+"""The photographs of a command: finds them among other files and results, reads them, and follows them until done."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def search(
 ) -> tuple[Source, list[str]]:
     """Finds the photographs and saved codes that a command line names.
 
-    A folder with nothing but results stands for its codes.
+    A folder that holds only results stands for its codes.
 
     Args:
         arguments: what the user named (:func:`~padinv.bulk.find_photographs`).

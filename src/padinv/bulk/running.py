@@ -78,7 +78,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 if a photograph failed, in the first process alone: launchers take a 1 of others for a crash."""
+        """1 in the first process if a photograph failed. Others return 0, since launchers take their 1 for a crash."""
         return int(self.is_first and any("error" in record for record in self.records))
 
 

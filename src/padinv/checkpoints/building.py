@@ -1,4 +1,4 @@
-"""Builds a network from a configuration and a state dict, and never a larger one than the state dict is for.
+"""Builds a network from a configuration and a state dict. The network is never larger than the state dict.
 
 Networks are float32 and on the CPU, whatever torch's defaults are.
 """
@@ -47,7 +47,7 @@ class Plain(TorchFunctionMode):
 class _Allowance(Plain):
     """Raises once a network makes more tensors than its state dict has: a file's configuration can claim any size.
 
-    It draws no random weights, which would take half of the time, as the file's own ones replace all of them.
+    It draws no random weights: the file's own replace them all, and drawing would take half of the time.
     """
 
     def __init__(self, state: State) -> None:

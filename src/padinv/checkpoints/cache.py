@@ -102,7 +102,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process is in such a block; on systems without file locks it does not wait."""
+    """Waits until no other process is inside; on systems without file locks it does not wait."""
     try:
         import fcntl
     except ImportError:
@@ -117,7 +117,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 def _download(url: str, part: Path) -> None:
-    """Appends to a file what it lacks, or starts again if the server cannot resume.
+    """Appends the missing bytes to a file, or starts again if the server cannot resume.
 
     Raises:
         OSError: if the download fails, or is larger, longer or slower than that of any checkpoint.

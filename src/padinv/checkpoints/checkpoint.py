@@ -277,7 +277,7 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
 
 
 def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:
-    """Warns if a file is from before ``padding_level`` was an option, when it was the nearest to the largest ring."""
+    """Warns of files older than ``padding_level``: their padding came from the level nearest to the largest ring."""
     sizes = pyramid_sizes(encoder.resolution)
     before = min(range(3), key=lambda level: abs(sizes[level] - max([4, *encoder.padded_resolutions])))
     if encoder.padding_head is not None and before != encoder.padding_level:

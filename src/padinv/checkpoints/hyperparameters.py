@@ -1,9 +1,9 @@
 """The arguments that a run's checkpoint may hold: plain values, and classes from padinv's own list.
 
 Lightning saves a module's arguments in its checkpoint, a class as ``{"class_path": …, "init_args": …}``, and gives them
-to jsonargparse when the module is loaded again. That imports whatever the file names and calls it with whatever the
-file says, ``os.system`` too. Here nothing is imported that a file names: a name either stands in :func:`known_classes`,
-letter for letter, or is refused.
+to jsonargparse when the module is loaded again. jsonargparse imports whatever the file names, and calls it with
+whatever the file says, even ``os.system``. Here no name in a file is imported: it is in :func:`known_classes`, letter
+for letter, or it is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEEPEST = 20
 
 @cache
 def known_classes() -> dict[str, Callable[..., Any]]:
-    """Everything that a checkpoint may have called, by every name that it has.
+    """All classes and functions that a checkpoint may name, by each of their names.
 
     >>> sorted(name for name in known_classes() if "FrechetDistance" in name)
     ['padinv.metrics.FrechetDistance', 'padinv.metrics.fid.FrechetDistance']
@@ -174,7 +174,7 @@ def _takes_text(hint: Any) -> bool:
 
 
 def forget_foreign_paths(checkpoint: Mapping[str, Any]) -> None:
-    """Removes, in place, all paths from the state of callbacks that are outside of the folder in that state.
+    """Removes from the state of callbacks, in place, all paths outside the folder that the state names.
 
     ModelCheckpoint deletes the files of its earlier best checkpoints, and a checkpoint must not choose them.
     """

@@ -1,6 +1,6 @@
 """padinv's own files: safetensors with one network and its configuration, and the checkpoints of training runs.
 
-The configuration is JSON in the metadata of the former, and an entry beside the weights in the latter.
+In the former, the configuration is JSON in the metadata. In the latter, it is an entry beside the weights.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _reading(path: Path) -> Iterator[Any]:
     """Opens a safetensors file, and says what is wrong with it.
 
-    The header may take a sixteenth of the file, and what small files need, so that many empty tensors, each a few bytes
-    in the file and a thousand in memory, cannot be claimed.
+    The header may take a sixteenth of the file, and what small files need. A file can therefore not claim many empty
+    tensors, each a few bytes on disk and a thousand in memory.
     """
     size = path.stat().st_size
     with path.open("rb") as start:

@@ -82,7 +82,7 @@ def _find_inside(parts: list[View], find_networks: Callable[[Any], Readers], rea
 
 
 def refused(content: Any) -> str | None:
-    """Names the architecture of a content if it is one of those that padinv has not."""
+    """Names the architecture of a content if padinv knows it and does not have it."""
     keys = list(_keys(content))
     for name, *patterns in REFUSED:
         if all(any(re.match(pattern, key) for key in keys) for pattern in patterns):
@@ -93,7 +93,7 @@ def refused(content: Any) -> str | None:
 def _keys(content: Any) -> Iterator[str]:
     """Yields names of tensors: of state dicts, pickled modules, TensorFlow's networks.
 
-    Everything is visited once, however often it is referred to: a few bytes in a file can refer to all of it.
+    It visits each object once, however often the file refers to it: a few bytes can refer to a whole file.
     """
     seen: set[int] = set()
     pending = [(content, 0)]

@@ -84,7 +84,7 @@ class Model:
 
 
 def models() -> list[Model]:
-    """All of them: first what is bundled, then what is cached, then what is known."""
+    """Lists all models: first those bundled, then those cached, then those known by address."""
     found = [*_bundled(), *_weights(), *_fetched(), *_from_the_hub()]
     places = ("bundled", "cached", NOT_HERE)
     return sorted(found, key=lambda model: places.index(model.place))

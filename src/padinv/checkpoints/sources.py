@@ -75,7 +75,7 @@ def resolve_all(source: PathLike, sha256: str | None = None) -> list[Path]:
 
 
 def is_bundled(source: PathLike) -> bool:
-    """Whether a source is the name of a bundled model, and not of a file, which goes first."""
+    """Whether a source names a bundled model. A file of that name comes first."""
     return os.fspath(source) in BUNDLED and not Path(source).is_file()
 
 

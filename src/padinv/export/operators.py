@@ -1,4 +1,4 @@
-"""Replacements for operators of torch in ONNX files, which onnxruntime computes faster on CPUs.
+"""Replaces torch's operators in ONNX files by others that onnxruntime computes faster on CPUs.
 
 onnxruntime's convolutions do not use Winograd's algorithm, its transposed convolution takes longer than the four
 convolutions that do the same, and its Resize took more than half of the encoder's time.
@@ -27,7 +27,7 @@ Others: TypeAlias = dict[Callable[..., Any], Callable[..., Any]]
 
 
 class Replacing(TorchFunctionMode):
-    """A context in which calls of some functions of torch go to others, with the same arguments.
+    """A context in which calls of some torch functions go to others, with the same arguments.
 
     Args:
         others: what is called instead, by function. Inside these, calls go to torch's own functions again.

@@ -26,7 +26,7 @@ FILES = {"encoder": "encoder.onnx", "generator": "generator.onnx"}
 
 
 class ExportedPair:
-    """An encoder and its generator, run by onnxruntime; the networks themselves take what the files do not.
+    """An encoder and its generator, run by onnxruntime. The networks themselves compute what the files cannot.
 
     Args:
         encoder: in evaluation mode, as for :func:`encoder_part`.

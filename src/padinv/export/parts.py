@@ -163,7 +163,7 @@ def joined_part(encoder: nn.Module, generator: Generator) -> Part:
 
 
 def _frozen(network: Network) -> Network:
-    """Copies for inference, in plain layout on the CPU, so that a file does not depend on where its network was."""
+    """Copies for inference, in plain layout on the CPU: a file must not depend on where its network was."""
     with torch.inference_mode(False):
         copied = copy.deepcopy(network).requires_grad_(False).eval().cpu().float()
         return copied.to(memory_format=torch.contiguous_format)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ZipSource:
     """The image members of a zip file, stored or deflated, sorted by name.
 
-    The directory of a zip file is read once, here, and kept as arrays (21 bytes an image beside its name): ``ZipFile``
-    would hold an object for each member in every worker.
+    The directory of the zip file is read once and kept as arrays, 21 bytes an image beside its name. ``ZipFile`` would
+    hold an object for each member, in every worker.
 
     Args:
         path: the zip file.
@@ -215,7 +215,7 @@ class LmdbSource:
 def _check_lmdb(path: Path) -> None:
     """Makes sure that a database is as long as it says.
 
-    LMDB maps the file into memory, where reading beyond its end is no error but kills the process (SIGBUS).
+    LMDB maps the file into memory, where a read beyond its end kills the process (SIGBUS).
 
     Raises:
         DataError: if it is not; gives the reason only.

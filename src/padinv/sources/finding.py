@@ -1,4 +1,4 @@
-"""Which photographs a command is given."""
+"""Finds the photographs that a command is given."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Call
 
 
 def _expand(argument: str) -> list[str]:
-    """The paths behind an argument, of which there is more than one only for a pattern."""
+    """The paths behind an argument; more than one only for a pattern."""
     if is_url(argument):
         raise DataError(f"{argument} is a URL, and photographs are not fetched: download it, and give the file.")
     path = Path(argument).expanduser()
@@ -83,7 +83,7 @@ def is_url(path: str) -> bool:
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file is one by its name, or has a name that tells nothing and is one inside."""
+    """Whether a file is a zip by its name, or, if the name tells nothing, by its content."""
     if path.suffix.lower() == ".zip" or is_image(path.name) or is_code(path.name) or not path.is_file():
         return path.suffix.lower() == ".zip"
     return zipfile.is_zipfile(path)

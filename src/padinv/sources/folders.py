@@ -31,7 +31,7 @@ COMPANIONS = frozenset(
 
 
 class FilesLeftOutWarning(UserWarning):
-    """Files of a folder, or members of an archive, are not read: they could have been meant."""
+    """Warns of files in a folder or archive that are not read, although the user may have meant them."""
 
 
 class LeftOut:
@@ -131,7 +131,7 @@ class FolderSource:
 
 
 def _walk(folder: str, prefix: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[str]:
-    """Paths of images, relative to the first folder; a folder's names are in memory while it is listed, not longer."""
+    """Paths of images, relative to the first folder. The names of a folder are in memory only while it is listed."""
     status = Path(folder).stat()
     here = (status.st_dev, status.st_ino)
     if here in seen:  # links can lead in circles, and to each folder in very many ways

@@ -1,9 +1,9 @@
 """Where encoded images come from: folders, zip files, LSUN's LMDB directories, or several of them.
 
-A source is a list of encoded images that is cheap to hold and to send to a worker process: compact arrays, and no
-open file. Each read opens the file, takes one image and closes it (10 microseconds for a zip file, 75 for LMDB, where
-decoding takes thousands), so that nothing has to survive a fork or a spawn, and the same LMDB directory can stand in
-two splits, which LMDB forbids for handles that stay open.
+A source is a list of encoded images that is cheap to hold and to send to a worker process: compact arrays, and no open
+file. Each read opens the file, takes one image and closes it, which takes 10 microseconds for a zip file and 75 for
+LMDB; decoding takes thousands. Nothing then has to survive a fork or a spawn, and two splits can share an LMDB
+directory, which LMDB forbids for handles that stay open.
 """
 
 from __future__ import annotations

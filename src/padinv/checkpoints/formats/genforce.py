@@ -1,8 +1,8 @@
 """GenForce's StyleGAN2, Hammer's predecessor: ``{name: state_dict}`` by its converter, or in ``models`` by its runner.
 
-Its keys are nearly Hammer's, but not what they hold: biases of styles lack the 1 that is added to them, the kernels
-of upsampling convolutions are turned by 180°, and filters have the gain of upsampling inside. This module
-translates them, and Hammer's reader does the rest.
+Its keys are nearly Hammer's, but its tensors differ: style biases lack the added 1, the kernels of upsampling
+convolutions are turned by 180°, and filters include the gain of upsampling. This module translates them, and Hammer's
+reader does the rest.
 """
 
 from __future__ import annotations

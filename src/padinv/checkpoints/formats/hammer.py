@@ -219,7 +219,7 @@ def read_encoder(state: State, options: Options) -> Network:
 
 
 def _add_gates(state: State) -> None:
-    """Adds a squeeze-and-excitation that changes nothing where there is none: a gate of ½, and a norm of twice."""
+    """Adds a neutral squeeze-and-excitation where there is none: its gate is ½, and the norm before it is doubled."""
     for key in [key for key in state if key.endswith(".norm2.weight")]:
         bottleneck = key.removesuffix(".norm2.weight")
         if f"{bottleneck}.se.squeeze.weight" not in state:

@@ -1,8 +1,8 @@
 """The options in ``model_kwargs_init`` of a runner's checkpoint, which no shape of a weight tells.
 
-A runner saves beside ``models`` the arguments with which each was built and is called. This module applies those that
-change what a network computes, by scaling weights or as options of ours, or it refuses them in one sentence. It takes a
-file without them for the published defaults, and warns which these are.
+A runner saves beside ``models`` the arguments with which each was built and is called. Some of them change what a
+network computes. This module applies those, by scaling weights or as our options, or refuses them in one sentence. A
+file without such arguments is read with the published defaults, and a warning names these.
 """
 
 from __future__ import annotations

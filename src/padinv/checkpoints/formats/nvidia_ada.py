@@ -1,11 +1,11 @@
 """NVIDIA's stylegan2-ada-pytorch: a pickled dict of ``G_ema``, ``G`` and ``D``, objects of ``torch_utils.persistence``.
 
-Such an object comes as the call of a function with one dict: the class's source text, which NVIDIA's unpickler executes
-and ours never looks at, and the module's ``__dict__``. A StyleGAN2 from the StyleGAN3 repository is the same. A file
-may also be one such object (PTI), or hold state dicts, which lack what only attributes tell: activations, their bound
-``conv_clamp``, the groups of the minibatch statistic.
+The pickle stores such an object as a function call with one dict. The dict holds the source text of the class, which
+NVIDIA's unpickler executes and ours never reads, and the module's ``__dict__``. A StyleGAN2 from the StyleGAN3
+repository is the same. A file may also be one such object (PTI), or hold state dicts, which lack what only attributes
+tell: activations, their bound ``conv_clamp``, the groups of the minibatch statistic.
 
-A conditional network becomes the unconditional one of a class: with the class fixed, its embedding is a constant,
+A conditional network is read as the unconditional network of one class: the embedding of a fixed class is a constant,
 which a bias can hold.
 """
 
@@ -129,7 +129,7 @@ def _scale(state: State, facts: Facts) -> State:
 
 
 def _without_noise(state: State, facts: Facts) -> State:
-    """Gives layers that add no noise (``use_noise``) images of zeros, added with the strength zero."""
+    """Gives layers without noise (``use_noise``) a noise image of zeros, with strength zero."""
     silent = dict(state)
     for key in state:
         if match := re.fullmatch(r"(synthesis\.b(4|8|16|32|64|128|256|512|1024)\.conv[01])\.weight", key):

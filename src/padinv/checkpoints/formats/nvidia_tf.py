@@ -1,10 +1,9 @@
 """NVIDIA's StyleGAN2 and StyleGAN2-ADA for TensorFlow, read without it: a pickled tuple (G, D, Gs) of networks.
 
 A ``dnnlib.tflib.network.Network`` is pickled with its ``static_kwargs``, its ``variables`` [(name, array)] and, if it
-is the generator, the ``components`` mapping and synthesis, networks themselves. Layouts differ: convolutions are (k,
-k, in, out), dense layers (in, out), style biases lack the 1 that is added to them, and the kernels of upsampling
-convolutions are turned by 180°, because TensorFlow's belong to the upsampled map, ours to the transposed convolution
-itself.
+is the generator, the ``components`` mapping and synthesis, networks themselves. Layouts differ: convolutions are (k, k,
+in, out), dense layers (in, out), and style biases lack the added 1. The kernels of upsampling convolutions are turned
+by 180°: TensorFlow's act on the upsampled map, ours belong to the transposed convolution itself.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def find(content: Any) -> Readers:
 def variables(network: Any, seen: set[int] | None = None) -> Arrays:
     """Collects the variables of a pickled network and its components: ``mapping/…``, ``synthesis/…``, ``dlatent_avg``.
 
-    What was seen before, by its identity, is left out: a list that components share belongs to the first.
+    It leaves out objects that it has seen before: a list that components share belongs to the first of them.
     """
     seen = set() if seen is None else seen
     found: Arrays = {}

@@ -2,9 +2,9 @@
 
 GANInverter has ``{"encoder": {"encoder.…", "latent_avg"}, "decoder": {…}, "opts"}``.
 
-The encoder predicts W+ alone. It is PadInv's without the padding branch, under other names: the bottlenecks of all
-stages in one row, and the pyramid's laterals from coarse to fine. e4e's adds its first offset to all others. The
-decoder is rosinality's generator.
+The encoder predicts W+ alone. It is PadInv's encoder without the padding branch, under other names: the bottlenecks of
+all stages are numbered in one row, and the pyramid's laterals go from coarse to fine. e4e's encoder adds its first
+offset to all others. The decoder is rosinality's generator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What readers of all formats share: types, renaming keys by a table of patterns, sizes from keys and shapes."""
+"""Shared by the readers of all formats: types, renaming of keys by a table of patterns, sizes from keys and shapes."""
 
 from __future__ import annotations
 

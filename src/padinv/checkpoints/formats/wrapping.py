@@ -1,8 +1,8 @@
-"""Takes off what tools lay around a state dict, for the readers of all formats.
+"""Unwraps state dicts from what tools put around them, for the readers of all formats.
 
 DataParallel and torch.compile put ``module.`` and ``_orig_mod.`` into keys. Trainers put state dicts into dictionaries
 (``state_dict``, ``params_ema``), Lightning puts the name of a network before its keys (``generator.``), and some save
-the whole module. A reader gets the content as it is, and then the parts of it that may be what it knows.
+the whole module. A reader gets the content itself first, and then each part that may be a state dict.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tensors and arrays that other tools have saved, alone or in dictionaries: ``.pt``, ``.npy``, ``.npz``, pickles.
 
-NumPy itself pickles a dictionary into an ``.npy`` file, and runs what such a file asks for when it reads it. Here the
-machine that reads checkpoints (:mod:`.machine`) reads it, and runs nothing.
+NumPy pickles a dictionary into an ``.npy`` file, and runs code from such a file when it reads one. Here the machine
+that reads checkpoints (:mod:`.machine`) reads it, and runs nothing.
 """
 
 from __future__ import annotations

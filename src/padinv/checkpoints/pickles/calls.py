@@ -1,4 +1,4 @@
-"""The calls that a pickle may make: padinv's own code for tensors, arrays and containers, under the names in files."""
+"""The calls that a pickle may make: each name in a file gets padinv's own code for tensors, arrays or containers."""
 
 from __future__ import annotations
 

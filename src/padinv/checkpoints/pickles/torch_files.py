@@ -1,7 +1,7 @@
 """``torch.save`` files of both kinds, the zip archive and the older stream of pickles, without ``torch.load``.
 
-``torch.load(weights_only=True)`` refuses the harmless objects that training scripts put beside the weights, allocates
-whatever a file claims, and ran code up to PyTorch 2.5 (CVE-2025-32434).
+``torch.load(weights_only=True)`` is not enough: it refuses the harmless objects that training scripts save beside
+weights, allocates whatever size a file claims, and up to PyTorch 2.5 could run code (CVE-2025-32434).
 """
 
 from __future__ import annotations
