@@ -13,6 +13,7 @@ from pathlib import Path
 import nox
 
 nox.options.sessions = ["lint", "tests"]
+FAST = ["pytest", "-n", "2", "--dist", "worksteal", "-m", "not slow"]  # two processes, of one thread each
 EVERYTHING = ["tests", "--pyargs", "padinv"]  # the tests, and the examples in docstrings of the installed package
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
@@ -22,7 +23,7 @@ TEST_TOOLS = PROJECT["optional-dependencies"]["test"]
 def tests(session: nox.Session) -> None:
     """All tests but the slow ones; ``nox -s tests -- -m slow`` and the like choose others."""
     session.install(".[editing,export,faces,hub,lmdb,tensorboard,video,test]")
-    session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
+    session.run(*FAST, *(session.posargs or EVERYTHING))
 
 
 @nox.session
@@ -60,14 +61,14 @@ def lowest(session: nox.Session) -> None:
     """The fast tests with every direct dependency at its lower bound."""
     session.install(*(re.sub(r">=([^,;\s]+).*", r"==\1", dependency) for dependency in PROJECT["dependencies"]))
     session.install(".", *TEST_TOOLS)
-    session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
+    session.run(*FAST, *(session.posargs or EVERYTHING))
 
 
 @nox.session
 def bare(session: nox.Session) -> None:
     """The fast tests without extras: what is missing says so."""
     session.install(".", *TEST_TOOLS)
-    session.run("pytest", "-m", "not slow", *(session.posargs or EVERYTHING))
+    session.run(*FAST, *(session.posargs or EVERYTHING))
 
 
 @nox.session

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# Before torch is imported, and for the processes that tests start: with more than one thread each, processes that run
+# at the same time wait for each other's threads, which costs several times the work on networks as small as these.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -87,6 +90,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
         "--model.encoder.width=4",
         "--model.lambda_per=0",
         "--model.perceptual_loss=null",
+        "--model.report_lpips=false",  # to build its network takes longest of all
         f"--data.train={picture_folder}",
         f"--data.val={picture_folder}",
         "--data.batch_size=4",
@@ -96,8 +100,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
         "--schedule.validate_every=8",
     ]
 
-    def command(subcommand: str, *options: str, memory: Sequence[str] = ("--keep_memory=false",)) -> int:
-        """Without keeping memory, unless a test is about that: it is for good, and other tests measure memory."""
-        return main([subcommand, "--config", "quickstart", *small, *memory, *options])
+    def command(subcommand: str, *options: str) -> int:
+        return main([subcommand, "--config", "quickstart", *small, *options])
 
     return command

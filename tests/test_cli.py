@@ -147,7 +147,7 @@ def test_freed_memory_is_kept_unless_told_otherwise(
     monkeypatch.setattr("padinv.training.callbacks.process.set_apart", lambda: calls.append("apart"))
     monkeypatch.setattr("padinv.training.callbacks.process.keep_freed_memory", lambda: calls.append("keep"))
     monkeypatch.setattr(PadInvModule, "training_step", lambda *args: (calls.append("step"), step(*args))[1])
-    assert run(subcommand, "--trainer.accelerator=cpu", "--trainer.fast_dev_run=2", memory=options) == 0
+    assert run(subcommand, "--trainer.accelerator=cpu", "--trainer.fast_dev_run=2", *options) == 0
     assert calls == expected
 
 

@@ -184,10 +184,10 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once() -> None:
     assert decode(many_scans(20)).size == (64, 64)
     data = many_scans(3000, (2048, 2048))
     assert len(data) < 3_000_000
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match="goes over its pixels more than 100 times"):
         decode(data)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2  # of the processor: a busy machine adds none
     thumbnails = noise((8, 8))
     inside = encode(thumbnails, "JPEG", progressive=True)[2:]  # what begins a scan in metadata is none
     exif = b"Exif\0\0" + inside * 20

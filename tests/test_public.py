@@ -50,9 +50,9 @@ def test_import_is_light() -> None:
     seconds = float(
         run(
             "import time, torch, pytorch_lightning\n"
-            "start = time.perf_counter()\n"
+            "start = time.process_time()\n"
             "import padinv\n"
-            "print(time.perf_counter() - start)"
+            "print(time.process_time() - start)"
         )
     )
     assert seconds < 0.5

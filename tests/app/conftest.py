@@ -24,7 +24,7 @@ def studio(generator_file: str, tmp_path_factory: pytest.TempPathFactory) -> Stu
     generator = load_generator(generator_file)
     encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=4, w_avg=generator.w_avg).eval()
     save_network(encoder, folder / "encoder.safetensors")
-    inverter = Inverter(encoder, generator, device="cpu", keep_memory=False)
+    inverter = Inverter(encoder, generator, device="cpu")
     return Studio(inverter, str(folder), limits=Limits(megabytes=1, megapixels=2, steps=40))
 
 

@@ -81,7 +81,6 @@ def test_a_photograph_without_a_face(studio: Studio, photograph: Image.Image) ->
         studio.inverter.generator,
         device="cpu",
         detector=lambda _: torch.zeros(0, 5, 2),
-        keep_memory=False,
     )
     with pytest.raises(DataError, match="No face was found in The photograph"):
         Studio(blind).invert(photograph, align=True)
@@ -95,7 +94,6 @@ def test_a_face_is_found_and_turned(studio: Studio, photograph: Image.Image) -> 
             studio.inverter.generator,
             device="cpu",
             detector=lambda _: face,
-            keep_memory=False,
         ),
         limits=studio.limits,
     )

@@ -108,7 +108,6 @@ def test_the_command_line_runs_nothing(
     path = forge(tmp_path / "forged.ckpt", module, saved)
     options = [f"--ckpt_path={path}", f"--data.{subcommand.replace('validate', 'val')}={picture_folder}"]
     options += ["--data.resolution=32", "--data.num_workers=0", "--trainer.logger=false", "--trainer.accelerator=cpu"]
-    options += ["--keep_memory=false"]  # it is for good, and other tests measure memory
     if "config" in kind:  # which then counts: the checkpoint gives its weights alone
         options += [f"--model.generator={arguments['generator']}", "--model.lambda_per=0"]
         options += [

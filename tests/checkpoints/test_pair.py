@@ -123,7 +123,7 @@ def test_a_sha256(tmp_path: Path, networks: tuple[PadInvEncoder, Generator], mon
     url, sha256 = "https://example.org/e.safetensors", hash_file(path)
     monkeypatch.setattr(sources, "fetch", lambda asked, hashed: {(url, sha256): path}[asked, hashed])
     assert same(load_pair(url, networks[1], sha256), networks)
-    inverter = Inverter.from_pretrained(url, networks[1], sha256=sha256, device="cpu", keep_memory=False)
+    inverter = Inverter.from_pretrained(url, networks[1], sha256=sha256, device="cpu")
     assert same((inverter.encoder, inverter.generator), networks)
     with pytest.raises(CheckpointError, match=r"needs its SHA-256.*give sha256="):
         Inverter.from_pretrained(url, networks[1])

@@ -41,6 +41,12 @@ def padinv(model: Path) -> Command:
     return command
 
 
+@pytest.fixture(scope="session")
+def inverter(model: Path) -> Inverter:
+    """The small model in Python, which makes what commands should have written."""
+    return Inverter.from_pretrained(model, device="cpu")
+
+
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     """Three smooth photographs of different shapes: a.png, b.jpg and c.png."""

@@ -100,7 +100,7 @@ def test_rows_are_trained_measured_and_written(compare: Any, capsys: pytest.Capt
 def test_what_is_measured_is_what_padinv_test_measures(compare: Any) -> None:
     assert compare("--only", "published") == 0
     run = "out/runs/published/seed-0/version_0"
-    assert main(["test", "--config", f"{run}/config.yaml", "--ckpt_path", run, "--keep_memory=false"]) == 0
+    assert main(["test", "--config", f"{run}/config.yaml", "--ckpt_path", run]) == 0
     [tested] = table(f"{run}/test/metrics.csv")
     [row] = table("out/comparison.csv")
     assert float(row["mse"]) == pytest.approx(float(tested["test/mse"]), rel=1e-4)

@@ -16,13 +16,12 @@ A, B = "a.png", "b.jpg"
 POINT = ("--point", "12,15:16,15")
 
 
-def test_drag(padinv: Command, photographs: Path, tmp_path: Path, model: Path) -> None:
+def test_drag(padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter) -> None:
     mask = Image.new("L", (32, 32), 0)
     mask.paste(255, (4, 4, 28, 28))
     mask.save(tmp_path / "mask.png")
     args = [photographs / A, photographs / B, *POINT, "--mask", tmp_path / "mask.png", "--steps", "4"]
     assert padinv("drag", *args, "-o", tmp_path / "out") == 0
-    inverter = Inverter.from_pretrained(model, device="cpu")
     white = torch.zeros(32, 32)
     white[4:28, 4:28] = 1
     for name in (A, B):

@@ -27,11 +27,6 @@ from padinv.exceptions import ConfigError
 A, B, C = "{folder}/a.png", "{folder}/b.jpg", "{folder}/c.png"
 
 
-@pytest.fixture
-def inverter(model: Path) -> Inverter:
-    return Inverter.from_pretrained(model, device="cpu")
-
-
 def edited(padinv: Command, args: list[Any], photographs: Path, out: Path) -> Callable[[Inverter, str], InversionCode]:
     words = [str(word).format(folder=photographs) for word in args]
     assert padinv(*words, "-o", out) == 0

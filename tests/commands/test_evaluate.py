@@ -129,13 +129,13 @@ def test_model_is_what_invert_writes(padinv: Command, photographs: Path, tmp_pat
 
 
 def test_model_has_a_speed_and_a_size(
-    padinv: Command, model: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+    padinv: Command, inverter: Inverter, photographs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert padinv("evaluate", "--data", photographs, "--json", "--features", "random", "--batch-size", 2) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert metrics["latency_ms"]["low"] <= metrics["latency_ms"]["value"] <= metrics["latency_ms"]["high"]
     assert metrics["images_per_second"]["value"] > 0
-    code = Inverter.from_pretrained(model, device="cpu", keep_memory=False).encode(torch.zeros(1, 3, 32, 32))
+    code = inverter.encode(torch.zeros(1, 3, 32, 32))
     assert metrics["numbers_in_code"]["value"] == sum(part.numel() for part in code.tensors())
     assert "fd_random" in metrics
 

@@ -326,7 +326,7 @@ def test_faces_are_found(
     padinv: Command,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    model: Path,
+    inverter: Inverter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("padinv.bulk.running.FaceDetector", partial(FaceDetector, sizes=[128]))
@@ -342,7 +342,6 @@ def test_faces_are_found(
         "codes/two/2.safetensors",
         "photographs/two.png",
     ]
-    inverter = Inverter.from_pretrained(model, device="cpu")
     crops = [inverter.load(out / "codes" / "two" / f"{i}.safetensors").crop[0] for i in (1, 2)]
     assert abs(crops[0].quad[0][0] - crops[1].quad[0][0]) == pytest.approx(32, abs=1)
     assert padinv("invert", two, "-o", out, "--align", "--detector", detector, "--faces", "all") == 0
@@ -437,7 +436,7 @@ def test_a_full_disk(padinv: Command, photographs: Path, tmp_path: Path, capsys:
 
 
 def test_a_saved_code_is_read_and_made_again(
-    padinv: Command, photographs: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    padinv: Command, photographs: Path, inverter: Inverter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     padinv("invert", photographs, "-o", tmp_path / "first")
     assert padinv("invert", tmp_path / "first" / "codes", "-o", tmp_path / "second") == 0
@@ -449,8 +448,8 @@ def test_a_saved_code_is_read_and_made_again(
     args = [tmp_path / "first" / "codes", "-o", tmp_path / "third", "--landmarks", RAW / "landmarks.json"]
     assert padinv("invert", *args) == padinv("invert", *args) == 0
     assert "3 of 3 were done already" in capsys.readouterr().out
-    generator = Inverter.from_pretrained(model, device="cpu").generator
-    assert isinstance(Inversion.load(tmp_path / "second" / "codes" / "a.safetensors", generator), Inversion)
+    again = Inversion.load(tmp_path / "second" / "codes" / "a.safetensors", inverter.generator)
+    assert isinstance(again, Inversion)
 
 
 def test_workers_decode(padinv: Command, photographs: Path, tmp_path: Path) -> None:
@@ -510,7 +509,7 @@ def test_two_processes_share_the_work(padinv: Command, model: Path, photographs:
 
 
 def test_mtcnn_finds_faces_and_is_in_the_record(
-    padinv: Command, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    padinv: Command, tmp_path: Path, inverter: Inverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mtcnnruntime", reason='MTCNN needs pip install "padinv[faces]"')
     for name in ("HOME", "USERPROFILE"):
@@ -519,7 +518,6 @@ def test_mtcnn_finds_faces_and_is_in_the_record(
     assert padinv("invert", RAW / "A000378.jpg", "-o", out, "--align") == 0
     (record,) = records(out)
     assert record["detector"] == "mtcnn"
-    inverter = Inverter.from_pretrained(model, device="cpu")
     assert inverter.load(out / "codes" / "A000378.safetensors").detector == "mtcnn"
     assert padinv("invert", RAW / "A000378.jpg", "-o", out, "--align", "--detector", "mtcnn") == 0  # the same results
 

@@ -74,7 +74,12 @@ WRITTEN = ["README.md", "config.json", "encoder.safetensors", "evaluation.json",
 
 
 def test_a_run_goes_to_the_hub_and_comes_back(
-    hub: Hub, run_folder: Path, model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub,
+    run_folder: Path,
+    inverter: Inverter,
+    photographs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["--data", "Three pictures of noise.", "--licence", "cc0-1.0", "--private", "--device", "cpu"]
     assert main(["push", str(run_folder), "me/small", *words]) == 0
@@ -84,10 +89,9 @@ def test_a_run_goes_to_the_hub_and_comes_back(
     assert hub.private == {"me/small": True}
     assert hub.messages == ["Add a model of padinv"]
 
-    whole = Inverter.from_pretrained(model, device="cpu")
     for source in ("hf://me/small", "me/small", "hf://me/small@main"):
-        assert same(Inverter.from_pretrained(source, device="cpu"), whole)
-    assert same(Inverter.from_pretrained(run_folder / "hub", device="cpu"), whole)
+        assert same(Inverter.from_pretrained(source, device="cpu"), inverter)
+    assert same(Inverter.from_pretrained(run_folder / "hub", device="cpu"), inverter)
 
     card = files["README.md"].decode()
     header = yaml.safe_load(card.split("---")[1])
@@ -95,7 +99,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(
     for part in (
         "# small",
         'Inverter.from_pretrained("hf://me/small")',
-        whole.fingerprint,
+        inverter.fingerprint,
         "Three pictures of noise.",
         "| images seen | 3200 |",
         "| optimizer | Adam, learning rate 0.003 |",
@@ -172,12 +176,12 @@ def test_directions_go_along(hub: Hub, model: Path, directions_file: Path, tmp_p
 
 
 def test_a_folder_without_a_hub(
-    model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, inverter: Inverter, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert main(["push", str(model), "-o", str(out), "--images", str(photographs), "--device", "cpu"]) == 0
     assert sorted(file.name for file in out.iterdir()) == sorted([*WRITTEN, "reconstructions.png"])
-    assert same(Inverter.from_pretrained(out, device="cpu"), Inverter.from_pretrained(model, device="cpu"))
+    assert same(Inverter.from_pretrained(out, device="cpu"), inverter)
     card = (out / "README.md").read_text()
     assert "has stated no licence" in card
     assert "license" not in card.split("---")[1]

@@ -68,7 +68,7 @@ def test_score_needs_both_kinds() -> None:
 
 @pytest.fixture
 def inverter() -> Inverter:
-    return Inverter(*small_model(), device="cpu", keep_memory=False)
+    return Inverter(*small_model(), device="cpu")
 
 
 def direction(inverter: Inverter) -> Direction:

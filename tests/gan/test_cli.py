@@ -30,7 +30,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_folder: Path)
     """Options for a short run of small networks in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     return [
-        "--keep_memory=false",  # it is for good, and other tests measure memory
         "--model.fid_samples=4",
         f"--data.train={picture_folder}",
         f"--data.val={picture_folder}",

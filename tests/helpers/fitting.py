@@ -12,7 +12,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 
-from padinv import ImageDataModule, PadInvEncoder
+from padinv import ImageDataModule, PadInvEncoder, PadInvModule
 
 ENCODER = partial(PadInvEncoder, resolution=32, depth=18, width=4)
 
@@ -31,6 +31,11 @@ class Recorder(Callback):
         self.metrics.append({key: float(value) for key, value in trainer.callback_metrics.items()})
         self.names.append(batch["name"])
         trainer.should_stop = int(pl_module.steps) >= self.steps
+
+
+def small_module(generator: Any, **options: Any) -> PadInvModule:
+    """Trains the small encoder by pixels alone, and reports no LPIPS: to build its network takes longest of all."""
+    return PadInvModule(generator, **{"encoder": ENCODER, "lambda_per": 0.0, "report_lpips": False, **options})
 
 
 def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:

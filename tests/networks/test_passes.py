@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fitting import ENCODER, fit
+from fitting import ENCODER, fit, small_module
 from padinv import Generator, Inverter, PadInvEncoder, PadInvModule, load_encoder, load_generator
 from padinv.checkpoints import fingerprint, save_network
 from padinv.exceptions import CheckpointError, ConfigError
@@ -79,7 +79,7 @@ def test_the_inverter_takes_all_passes_and_files_keep_their_number(
     encoder = build(generator, passes=2)
     loaded = load_encoder(save_network(encoder, tmp_path / "encoder.safetensors"))
     assert loaded.passes == 2
-    inverter = Inverter(loaded, generator, device="cpu", keep_memory=False)
+    inverter = Inverter(loaded, generator, device="cpu")
     with torch.no_grad():
         expected = encode(encoder, images, lambda code: generator.synthesis(*code.parts))
     torch.testing.assert_close(inverter.encode(images).w_plus, expected.w_plus, rtol=1e-4, atol=1e-4)
@@ -109,7 +109,7 @@ def test_training_learns_a_step_from_each_pass(generator_file: str, picture_fold
     def module(passes: int) -> PadInvModule:
         torch.manual_seed(0)
         encoder = partial(ENCODER, passes=passes)
-        return PadInvModule(generator_file, encoder=encoder, lambda_per=0.0, ema_images=8, report_lpips=False)
+        return small_module(generator_file, encoder=encoder, ema_images=8)
 
     trained = module(2)
     before = {name: tensor.clone() for name, tensor in trained.encoder.state_dict().items()}

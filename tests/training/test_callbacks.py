@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins import MixedPrecision, TorchCheckpointIO
 
-from fitting import ENCODER, quiet_trainer
+from fitting import quiet_trainer, small_module
 from padinv import ImageDataModule, PaddingCode, PadInvModule
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.pictures import contact_sheet, ring_heat_maps
@@ -26,7 +26,7 @@ from padinv.training.run import check_writable, run_directory
 @pytest.fixture
 def module(generator_file: str) -> PadInvModule:
     torch.manual_seed(0)
-    return PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
+    return small_module(generator_file)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_schedule_means_the_same_with_and_without_a_discriminator(
     generator_file: str,
 ) -> None:
     if discriminator:
-        module = PadInvModule(generator_file, discriminator_file, ENCODER, lambda_per=0.0, lambda_adv=0.1)
+        module = small_module(generator_file, discriminator=discriminator_file, lambda_adv=0.1)
     validations = Validations()
     trainer(tmp_path, ImageSchedule(30, validate_every=12), validations).fit(module, images)
     assert int(module.images_seen) == 32
@@ -334,7 +334,7 @@ def test_limits_of_lightnings_agree_with_the_report(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if discriminator:
-        module = PadInvModule(generator_file, discriminator_file, ENCODER, lambda_per=0.0, lambda_adv=0.1)
+        module = small_module(generator_file, discriminator=discriminator_file, lambda_adv=0.1)
     options: dict[str, Any] = {"max_steps": 6} if limit == "max_steps" else {"max_epochs": 1}
     options |= {"limit_train_batches": 3} if limit == "limit_train_batches" else {}
     seen = {"max_epochs": 20, "max_steps": 12 if discriminator else 24, "limit_train_batches": 12}[limit]

@@ -25,7 +25,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from fitting import ENCODER, Recorder, fit, quiet_trainer
+from fitting import ENCODER, Recorder, fit, quiet_trainer, small_module
 from padinv import ImageDataModule, InversionCode, PadInvModule, load_encoder, load_generator
 from padinv.checkpoints import save_network
 from padinv.codes import CodeShape
@@ -49,10 +49,9 @@ class PlainEncoder(nn.Module):
 def build(generator_file: str, discriminator_file: str) -> Any:
     def build_module(**options: Any) -> PadInvModule:
         torch.manual_seed(0)
-        defaults = {"generator": generator_file, "encoder": ENCODER, "lambda_per": 0.0}
         if options.get("lambda_adv", 0) > 0:
-            defaults["discriminator"] = discriminator_file
-        return PadInvModule(**{**defaults, **options})
+            options = {"discriminator": discriminator_file, **options}
+        return small_module(**{"generator": generator_file, **options})
 
     return build_module
 
@@ -520,7 +519,7 @@ def test_discriminator_is_the_runs_own_after_resuming(build: Any, picture_folder
 def test_validation_and_test_report_the_losses_images(
     build: Any, picture_folder: Path, discriminator_file: str
 ) -> None:
-    module = build(perceptual_loss=DiscriminatorFeatureLoss(discriminator_file), lambda_per=1.0)
+    module = build(perceptual_loss=DiscriminatorFeatureLoss(discriminator_file), lambda_per=1.0, report_lpips=True)
     data = ImageDataModule(
         val=str(picture_folder), test=str(picture_folder), resolution=32, batch_size=8, num_workers=0
     )

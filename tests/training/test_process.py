@@ -13,7 +13,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from fitting import ENCODER, padinv_process, quiet_trainer
+from fitting import padinv_process, quiet_trainer, small_module
 from padinv import ImageDataModule, PadInvModule
 from padinv.cli import main
 from padinv.training import ImageSchedule, LastCheckpoint, StopAtSignals
@@ -37,7 +37,7 @@ class Send(Callback):
 def fit(generator_file: str, picture_folder: Path, tmp_path: Path) -> Any:
     def fit_module(*callbacks: Callback, ckpt: Path | None = None, **options: Any) -> int:
         torch.manual_seed(0)
-        module = PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
+        module = small_module(generator_file)
         folder = str(picture_folder)
         data = ImageDataModule(folder, folder, resolution=32, batch_size=4, num_workers=0)
         callbacks = (StopAtSignals(), *callbacks, LastCheckpoint())
@@ -98,8 +98,6 @@ def test_the_command_says_how_to_go_on(
     name: str, code: int, generator_file: str, picture_folder: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for word in ("set_apart", "keep_freed_memory"):  # they are for good, and other tests measure memory
-        monkeypatch.setattr(f"padinv.training.callbacks.process.{word}", bool)
     step, signum = PadInvModule.training_step, getattr(signal, name)
 
     def interrupted(module: PadInvModule, *args: Any) -> None:
@@ -113,6 +111,7 @@ def test_the_command_says_how_to_go_on(
     )
     words += f" --model.encoder.width=4 --model.lambda_per=0 --data.train={picture_folder} --data.val={picture_folder}"
     words += " --data.resolution=32 --trainer.limit_val_batches=1 --schedule.images=16 --trainer.log_every_n_steps=1"
+    words += " --model.report_lpips=false"
     assert main(words.split()) == code
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("Go on with: padinv fit --config runs/quickstart/version_0/config.yaml --ckpt_path runs/")
