@@ -28,7 +28,6 @@ def test_it_is_kept_without_results() -> None:
 @pytest.mark.slow
 def test_it_runs_in_three_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("padinv.inversion.inverter.keep_freed_memory", bool)  # for good, and other tests measure memory
     names: dict[str, Any] = {}
     shown = []
     start = time.process_time()

@@ -54,9 +54,7 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str
 
     def command(*words: str, rows: list[dict[str, Any]] = ROWS, seeds: int = 1) -> int:
         Path("rows.yaml").write_text(yaml.safe_dump({"config": "quickstart", "options": small, "rows": rows}))
-        return main(
-            ["compare", "rows.yaml", "-o", "out", f"--seeds={seeds}", "--device=cpu", "--no-keep-memory", *words]
-        )
+        return main(["compare", "rows.yaml", "-o", "out", f"--seeds={seeds}", "--device=cpu", *words])
 
     return command
 
@@ -226,12 +224,12 @@ def test_a_moving_average_is_what_is_measured(compare: Any) -> None:
     assert compare("--only", "published", "--model.ema_images=4") == 0
     comparison = read_comparison("rows.yaml")
     options = {"model.ema_images": "4"}
-    [run, _] = plan(comparison, Path("out"), 1, options, ["--keep_memory=false"])
+    [run, _] = plan(comparison, Path("out"), 1, options, [])
     module, _ = run.module()
     assert isinstance(module, PadInvModule)
     saved = load_encoder(run.checkpoint or "")
     assert torch.equal(saved.w_avg, module.inference_encoder.module.w_avg)
-    values = Ruler(device="cpu", keep_memory=False).measure(run).values["mse"]
+    values = Ruler(device="cpu").measure(run).values["mse"]
     assert len(values) == 20
 
 
@@ -239,7 +237,7 @@ def test_a_moving_average_is_what_is_measured(compare: Any) -> None:
 @pytest.mark.parametrize("name", sorted(comparisons()))
 def test_every_row_of_the_package_can_be_made(name: str, tmp_path: Path) -> None:
     comparison = read_comparison(name)
-    runs = plan(comparison, tmp_path, 1, {"data.train": "congress64-train"}, ["--keep_memory=false"])
+    runs = plan(comparison, tmp_path, 1, {"data.train": "congress64-train"}, [])
     assert [run.row for run in runs] == list(comparison.rows)
     settings = [json.dumps({**run.settings}, sort_keys=True) for run in runs]
     assert len(set(settings)) == len(runs)  # no row is another one's double
@@ -248,4 +246,4 @@ def test_every_row_of_the_package_can_be_made(name: str, tmp_path: Path) -> None
 def test_the_model_must_be_one_that_trains_an_encoder(tmp_path: Path) -> None:
     comparison = parse_comparison([{"name": "a", "model": {"class_path": "padinv.gan.StyleGAN2Module"}}], "mine.yaml")
     with pytest.raises(ConfigError, match="row 'a': "):
-        plan(comparison, tmp_path, 1, {}, ["--keep_memory=false"])
+        plan(comparison, tmp_path, 1, {}, [])

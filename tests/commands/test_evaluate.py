@@ -116,7 +116,7 @@ def test_identical_folders_have_no_interval_of_psnr(
 
 
 def test_model_is_what_invert_writes(padinv: Command, photographs: Path, tmp_path: Path) -> None:
-    assert padinv("invert", photographs, "-o", tmp_path / "inverted", "--no-keep-memory") == 0
+    assert padinv("invert", photographs, "-o", tmp_path / "inverted") == 0
     files, model = tmp_path / "files", tmp_path / "model"
     cheap = ("--resolution", "32", "--metrics", "mse,ms_ssim")
     assert main(["evaluate", str(photographs), str(tmp_path / "inverted"), "-o", str(files), *cheap]) == 0
