@@ -24,7 +24,8 @@ from padinv import PadInvModule
 from padinv.training.distributed import GlobalBatchNorm2d, SyncBatchNorm, allow_unused_parameters
 
 STEPS, BATCH = 20, 8
-FEATURES = ["--model.encoder.feature_resolutions=[16]", "--model.lambda_feat=0.01"]
+FEATURES = ["--model.encoder.feature_resolutions=[16]", "--model.lambda_feat=0.01", "--model.feature_dropout=0.5"]
+FEATURES += ["--model.encoder.resize_to_rings=true"]
 DISCRIMINATOR = ["--model.discriminator", "congress64", "--model.lambda_adv", "0.03"]
 SGD = [word for o in "ed" for word in (f"--model.optimizer_{o}=torch.optim.SGD", f"--model.optimizer_{o}.lr=1e-3")]
 SAVED_AT = STEPS - 2
@@ -158,6 +159,18 @@ def test_recomputed_activations_train_the_same(two_processes: Any, tmp_path: Pat
     for rank, kept in zip(ranks, two_processes[1], strict=True):
         for step, expected in zip(rank, kept[:3], strict=True):
             assert step["losses"] == pytest.approx(expected["losses"], rel=1e-3)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_cycle_consistency_is_that_of_one_process(tmp_path: Path) -> None:
+    options = ["--model.cycle=0.5", f"--schedule.images={3 * BATCH}", "--trainer.limit_val_batches=0"]
+    (one,), ranks = (fit_recorded(tmp_path / str(devices), devices, *options) for devices in (1, 2))
+    assert [step["digest"] for step in ranks[0]] == [step["digest"] for step in ranks[1]]
+    for i, (step, *parts) in enumerate(zip(one, *ranks, strict=True)):
+        means = {key: sum(part["losses"][key] for part in parts) / 2 for key in step["losses"]}
+        assert means == pytest.approx(step["losses"], rel=1e-5 if i == 0 else 1e-3), f"step {i}"
+        assert step["losses"]["loss/cycle"] > 0
 
 
 @pytest.mark.ddp

@@ -308,10 +308,28 @@ def test_features_are_left_out_of_some_reconstructions(
         build(feature_dropout=1.5)
 
 
+def test_what_is_left_out_is_dealt_out_to_processes_as_images_are(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = build(encoder=partial(ENCODER, feature_resolutions=[16]), feature_dropout=0.5)
+    monkeypatch.setattr(module, "reconstruct", lambda code: code.features[16][:, 0, 0, 0])
+    shape = module.generator.code_shape
+    w_plus = torch.zeros(8, shape.num_layers, shape.w_dim)
+    code = InversionCode(w_plus, None, {16: torch.ones(8, shape.channels[16], 16, 16)})
+
+    def kept(ranks: int, rank: int) -> Tensor:
+        monkeypatch.setattr(PadInvModule, "trainer", SimpleNamespace(world_size=ranks, global_rank=rank))
+        return module._reconstruct_without_some_features(code[list(range(rank, 8, ranks))], part=0)
+
+    alone = kept(1, 0)
+    assert alone.sum() == 4
+    assert torch.equal(torch.stack([kept(2, 0), kept(2, 1)], dim=1).flatten(), alone)
+
+
 def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     build: Any, picture_folder: Path, tmp_path: Path
 ) -> None:
-    options = {"encoder": partial(ENCODER, feature_resolutions=[16]), "cycle": 0.5, "lambda_feat": 0.1}
+    """With all that the best design has: features left out of some, rings from resized maps, and two passes."""
+    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True, passes=2)
+    options = {"encoder": encoder, "cycle": 0.5, "lambda_feat": 0.1, "feature_dropout": 0.5}
     straight = build(**options)
     _, uninterrupted = fit(straight, picture_folder, steps=4)
     assert all(metrics["loss/cycle"] > 0 for metrics in uninterrupted.metrics)
@@ -322,7 +340,7 @@ def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     assert before.metrics + after.metrics == uninterrupted.metrics
     assert same(weights(straight), weights(again))
     counts = {int(v) for k, v in straight.encoder.state_dict().items() if k.endswith("num_batches_tracked")}
-    assert counts == {4}  # statistics are those of photographs
+    assert counts == {8}  # two passes of each step: statistics are those of photographs
     without = build(**{**options, "cycle": 0.0})
     _, recorder = fit(without, picture_folder, steps=4)
     assert "loss/cycle" not in recorder.metrics[-1]

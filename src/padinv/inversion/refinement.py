@@ -3,7 +3,8 @@
 Each image is optimized by itself, with its own loss, its own state of Adam (Kingma & Ba 2015) and its own end. A batch
 only lets them go through the generator together. The step size rises over the first 5 % of the steps and falls over the
 last 25 %, as in StyleGAN2's projection (Karras et al. 2019, appendix D). An image whose loss no longer falls enters
-this last phase at once.
+this last phase at once. The fewer the steps, the smaller they are: Adam's first steps have one size whatever the
+gradient, and what large ones spoil takes many others to mend (docs/refinement.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from padinv.networks import Generator
 
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 
+RATE, RATE_STEPS = 0.1, 200
+"""The step size, and how many steps it is for."""
+
 
 def refine(
     code: InversionCode,
@@ -33,7 +37,7 @@ def refine(
     losses: Sequence[tuple[float, ReconstructionLoss]] | None = None,
     regularization: float = 0.0,
     features: Sequence[int] | None = None,
-    rate: float = 0.1,
+    rate: float | None = None,
     tolerance: float = 0.01,
     patience: int = 25,
     on_step: Callable[[int, Tensor], None] | None = None,
@@ -54,7 +58,7 @@ def refine(
         regularization: how strongly latents and features are kept near the encoder's, which keeps them editable.
         features: resolutions whose features are optimized; those that the code lacks start at zero, and the others
             that it has stay as they are. All that it has if not given; an empty list for none.
-        rate: step size.
+        rate: step size; :func:`rate_for` the number of steps if not given.
         tolerance: an image whose loss falls by less than this, relatively, ...
         patience: ... in this many steps has only the last phase before it, and costs nothing from its end on.
         on_step: called after each step with its number, from 1 up, and the lowest loss (B,) of each image so far.
@@ -74,6 +78,7 @@ def refine(
         code, targets = code.detach().clone(), targets.detach().clone()
         code = _with_zeros(code, generator, features or ())
         layout = _Layout(code, set(code.feature_resolutions if features is None else features))
+        rate = rate_for(steps) if rate is None else rate
         search = _Search(layout.flatten(code), steps, rate, tolerance, patience)
         for step in range(steps + 1):
             given = code[search.going]
@@ -92,6 +97,15 @@ def refine(
             # Not backward(), which would write gradients into a generator that is perhaps being trained.
             search.move(step, *torch.autograd.grad(values.sum(), points))
         return layout.unflatten(search.best, code)
+
+
+def rate_for(steps: int) -> float:
+    """The step size for a number of steps: 0.1 · √(steps / 200), and 0.1 from 200 on.
+
+    >>> [round(rate_for(steps), 3) for steps in (5, 20, 50, 200, 1000)]
+    [0.016, 0.032, 0.05, 0.1, 0.1]
+    """
+    return RATE * min(1.0, math.sqrt(steps / RATE_STEPS))
 
 
 def _distance(one: InversionCode, other: InversionCode) -> Tensor:

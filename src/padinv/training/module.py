@@ -301,11 +301,13 @@ class PadInvModule(AlternatingModule):
         """Reconstructs a batch, some of its codes without their features; the step's number draws which."""
         if self.feature_dropout == 0 or not code.features:
             return self.reconstruct(code)
-        step = int(self.steps) * self.trainer.world_size + self.trainer.global_rank  # the same in a resumed run
-        random = torch.Generator().manual_seed(step * self.accumulate + part)
-        count = len(code.w_plus)
+        # Drawn for the whole batch, dealt out as its images are: the same on any number of processes, and resumed.
+        ranks, rank = self.trainer.world_size, self.trainer.global_rank
+        random = torch.Generator().manual_seed(int(self.steps) * self.accumulate + part)
+        count = len(code) * ranks
         kept = torch.ones(count, 1, 1, 1)
         kept[torch.randperm(count, generator=random)[: round(self.feature_dropout * count)]] = 0
+        kept = kept[rank::ranks]
         return self.reconstruct(replace(code, features={r: x * kept.to(x) for r, x in code.features.items()}))
 
     def _encode_again(self, images: Tensor) -> InversionCode:
