@@ -327,8 +327,8 @@ def test_what_is_left_out_is_dealt_out_to_processes_as_images_are(build: Any, mo
 def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     build: Any, picture_folder: Path, tmp_path: Path
 ) -> None:
-    """With all that the best design has: features left out of some, rings from resized maps, and two passes."""
-    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True, passes=2)
+    """With all that the best design has: features left out of some, rings from resized maps, two passes, and fusion."""
+    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True, passes=2, feature_fusion=True)
     options = {"encoder": encoder, "cycle": 0.5, "lambda_feat": 0.1, "feature_dropout": 0.5}
     straight = build(**options)
     _, uninterrupted = fit(straight, picture_folder, steps=4)

@@ -18,7 +18,7 @@ from padinv.exceptions import ConfigError
 from padinv.export.session import Description
 from padinv.networks import Generator
 from padinv.networks.encoder import PADDED_RESOLUTIONS
-from padinv.networks.passes import count_passes, encode, pooled
+from padinv.networks.passes import count_passes, encode, has_fusion, pooled
 
 Named: TypeAlias = dict[str, Tensor]
 Inputs: TypeAlias = Tensor | Named
@@ -55,6 +55,11 @@ class _Encode(nn.Module):
                 f"An encoder of {passes} passes needs the generator in between: export both, --part both "
                 "(padinv.export.joined_part)."
             )
+        if has_fusion(encoder):
+            raise ConfigError(
+                "An encoder with feature_fusion looks into the generator: export both, --part both "
+                "(padinv.export.joined_part)."
+            )
         self.encoder = fold(encoder)
 
     def forward(self, images: Tensor) -> Named:
@@ -78,7 +83,7 @@ class _Reconstruct(nn.Module):
         self.synthesis = fold(generator.synthesis)
 
     def forward(self, images: Tensor) -> Named:
-        code = encode(self.encoder, images, self._picture)
+        code = encode(self.encoder, images, self._picture, self.synthesis)
         return {"reconstructions": self.synthesis(*code.parts), **code.named_tensors()}
 
     def _picture(self, code: InversionCode) -> Tensor:

@@ -308,7 +308,7 @@ class Inverter:
             images = images.to(self.device).contiguous(memory_format=torch.channels_last)
             parts = torch.split(images, self.batch_size)
             if self._exported is None:
-                codes = [encode(self._encode, part, self._picture) for part in parts]
+                codes = [encode(self._encode, part, self._picture, self._synthesize) for part in parts]
             else:
                 codes = [self._exported.encode(part) for part in parts]
         # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
-from padinv.networks.generator import check_resolution
+from padinv.networks.generator import SynthesisNetwork, check_resolution
 from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead, resized
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
@@ -106,6 +106,8 @@ class PadInvEncoder(nn.Module):
         feature_resolutions: where a residual is predicted that the synthesis adds to its features, each by three
             convolutions on the level of the pyramid of that size or the nearest; nowhere, as published, if not given.
         feature_width: channels between these convolutions, fpn_channels if not given.
+        feature_fusion: whether these convolutions also see the generator's own features of that size, made of the
+            latents and the padding just predicted, as SFE's and StyleRes's do. It then needs the generator in between.
         passes: how often the encoder looks, 1 as published. With more it sees the image and its reconstruction so far,
             and predicts a step (:mod:`padinv.networks.passes`); it then needs the generator in between.
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
@@ -145,6 +147,7 @@ class PadInvEncoder(nn.Module):
         first_for_all: bool = False,
         feature_resolutions: Sequence[int] = (),
         feature_width: int | None = None,
+        feature_fusion: bool = False,
         passes: int = 1,
         w_avg: Tensor | None = None,
         const_avg: Tensor | None = None,
@@ -162,6 +165,8 @@ class PadInvEncoder(nn.Module):
                 )
         if feature_width is not None and feature_width < 1:
             raise ConfigError(f"feature_width must be 1 or more, not {feature_width}.")
+        if feature_fusion and not feature_resolutions:
+            raise ConfigError("feature_fusion is for features: name some feature_resolutions, or leave it out.")
         latents_per_level = list(latents_per_level or split_latents(code.num_layers))
         if len(latents_per_level) != 3 or sum(latents_per_level) != code.num_layers or min(latents_per_level) < 0:
             raise ConfigError(
@@ -205,10 +210,11 @@ class PadInvEncoder(nn.Module):
         self.feature_resolutions = sorted(set(feature_resolutions))
         self.feature_heads = nn.ModuleDict(
             {
-                str(r): FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r)
+                str(r): FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r, feature_fusion)
                 for r in self.feature_resolutions
             }
         )
+        self.feature_fusion = feature_fusion
         self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
@@ -238,6 +244,7 @@ class PadInvEncoder(nn.Module):
             "first_for_all": first_for_all,
             "feature_resolutions": self.feature_resolutions,
             "feature_width": feature_width,
+            "feature_fusion": feature_fusion,
             "passes": passes,
         }
 
@@ -247,7 +254,12 @@ class PadInvEncoder(nn.Module):
         return cls(**{**config, "code": CodeShape(**config["code"])})
 
     def forward(
-        self, images: Tensor, reconstruction: Tensor | None = None, code: InversionCode | None = None
+        self,
+        images: Tensor,
+        reconstruction: Tensor | None = None,
+        code: InversionCode | None = None,
+        *,
+        synthesis: SynthesisNetwork | None = None,
     ) -> InversionCode:
         """Encodes images, or takes one of several passes.
 
@@ -255,12 +267,14 @@ class PadInvEncoder(nn.Module):
             images: (B, 3, resolution, resolution) in [-1, 1].
             reconstruction: what became of them so far, of the same shape; for an encoder of several passes alone.
             code: that it was made of, to which a step is added; in the first pass not given.
+            synthesis: the generator's, for an encoder with feature_fusion alone. It passes no gradient on.
 
         Returns:
             Latents (B, L, w_dim), the padding code, or None without a padding head, and features if it predicts any.
 
         Raises:
-            ConfigError: if the images have another size, or an encoder of several passes is given no reconstruction.
+            ConfigError: if the images have another size, or an encoder of several passes is given no reconstruction,
+                or one with feature_fusion no generator.
         """
         seen = [images] if reconstruction is None else [images, reconstruction]
         if any(each.shape[1:] != (3, self.resolution, self.resolution) for each in seen):
@@ -278,7 +292,15 @@ class PadInvEncoder(nn.Module):
                     else "with the generator in between: use an Inverter, or padinv.networks.encode."
                 )
             )
-        step = self._step(torch.cat(seen, dim=1) if len(seen) > 1 else images)
+        if self.feature_fusion and synthesis is None:
+            raise ConfigError(
+                "This encoder's feature_fusion needs the generator: use an Inverter, or padinv.networks.encode."
+            )
+        step = self._step(torch.cat(seen, dim=1) if len(seen) > 1 else images, code, synthesis)
+        return self._moved(step, code)
+
+    def _moved(self, step: InversionCode, code: InversionCode | None) -> InversionCode:
+        """Adds a step to the code so far, or to the mean latent and constant."""
         if code is not None:
             return code.map(torch.add, step)
         padding = step.padding
@@ -286,7 +308,9 @@ class PadInvEncoder(nn.Module):
             padding = replace(padding, const=self.const_avg + padding.const)
         return InversionCode(self.w_avg + step.w_plus, padding, step.features)
 
-    def _step(self, images: Tensor) -> InversionCode:
+    def _step(
+        self, images: Tensor, code: InversionCode | None = None, synthesis: SynthesisNetwork | None = None
+    ) -> InversionCode:
         """What the heads predict: the distance from the mean latent and constant, or from the code so far."""
         levels = self.fpn(self.backbone(images)[:0:-1])
         sources = [level for level, count in zip(levels, self.latents_per_level, strict=True) for _ in range(count)]
@@ -300,10 +324,18 @@ class PadInvEncoder(nn.Module):
                 source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
             const, rings, up_rings = self.padding_head.predict(source)
             padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
-        features = {
-            int(r): head(levels[feature_level(self.resolution, int(r))]) for r, head in self.feature_heads.items()
+        seen: dict[int, Tensor] = {}
+        if self.feature_fusion and synthesis is not None:
+            with torch.no_grad():
+                known = None if code is None else replace(code, features=None)
+                moved = self._moved(InversionCode(offsets, padding), known)
+                features = None if code is None else code.features
+                seen = synthesis.maps(self.feature_resolutions, moved.w_plus, moved.padding, features)
+        residuals = {
+            r: self.feature_heads[str(r)](levels[feature_level(self.resolution, r)], *([seen[r]] if seen else []))
+            for r in self.feature_resolutions
         }
-        return InversionCode(offsets, padding, features)
+        return InversionCode(offsets, padding, residuals)
 
     @torch.no_grad()
     def _shrink_heads(self) -> None:

@@ -9,7 +9,7 @@ residual that is added to what a block makes; edited latents then move both the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -277,9 +277,51 @@ class SynthesisNetwork(nn.Module):
         Raises:
             ConfigError: if the latents, or resolutions or channels of padding or features, are not this generator's.
         """
+        image, _ = self._run(w_plus, padding, features, noise)
+        return image.contiguous()  # view(-1) and writers of files need this layout
+
+    def maps(
+        self,
+        resolutions: Collection[int],
+        w_plus: Tensor,
+        padding: PaddingCode | None = None,
+        features: Mapping[int, Tensor] | None = None,
+    ) -> dict[int, Tensor]:
+        """The network's own features, {R: (B, C_R, R, R)}: what ``features`` are added to, with these added.
+
+        Args:
+            resolutions: which; blocks above the largest are not computed.
+            w_plus: as for the images.
+            padding: as for the images.
+            features: as for the images.
+
+        Raises:
+            ConfigError: as for the images, or if there is no such resolution.
+
+        >>> synthesis = SynthesisNetwork(16, 8, {4: 8, 8: 6, 16: 4})
+        >>> {r: tuple(x.shape) for r, x in synthesis.maps([8], torch.zeros(2, 6, 8)).items()}
+        {8: (2, 6, 8, 8)}
+        """
+        if unknown := sorted(set(resolutions) - set(self.channels)):
+            there = sorted(self.channels)
+            raise ConfigError(
+                f"The generator is asked for maps of {unknown} px, but this generator has layers at {there} px."
+            )
+        return self._run(w_plus, padding, features, "const", resolutions)[1]
+
+    def _run(
+        self,
+        w_plus: Tensor,
+        padding: PaddingCode | None,
+        features: Mapping[int, Tensor] | None,
+        noise: Noise,
+        wanted: Collection[int] = (),
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The image, and the maps of the wanted resolutions, after the last of which it stops if there are any."""
         self.check(w_plus, padding, features)
         padding = PaddingCode(self.const) if padding is None else padding
         residuals = features or {}
+        found: dict[int, Tensor] = {}
         x = self.const if padding.const is None else padding.const
         x = x.to(w_plus.dtype).expand(w_plus.shape[0], *self.const.shape[1:])
         latents = w_plus.unbind(dim=1)
@@ -297,7 +339,11 @@ class SynthesisNetwork(nn.Module):
                 features=residuals.get(r),
                 noise=noise,
             )
-        return cast(Tensor, image).contiguous()  # view(-1) and writers of files need this layout
+            if r in wanted:
+                found[r] = x
+                if len(found) == len(wanted):
+                    break
+        return cast(Tensor, image), found
 
     def check(
         self, w_plus: Tensor, padding: PaddingCode | None = None, features: Mapping[int, Tensor] | None = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -180,11 +181,13 @@ class FeatureHead(Recomputable):
         hidden: channels between the convolutions.
         channels: of the generator at this resolution.
         resolution: of the features in pixels.
+        fused: whether it also sees the generator's features.
     """
 
-    def __init__(self, in_channels: int, hidden: int, channels: int, resolution: int) -> None:
+    def __init__(self, in_channels: int, hidden: int, channels: int, resolution: int, fused: bool = False) -> None:
         super().__init__()
         self.resolution = resolution
+        in_channels += channels if fused else 0
         convs = [Conv3x3(width, hidden, bias=True) for width in (in_channels, hidden)]
         for conv in convs:
             nn.init.kaiming_normal_(conv.weight, a=SLOPE)
@@ -193,9 +196,15 @@ class FeatureHead(Recomputable):
         for parameter in self.output.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, level: Tensor) -> Tensor:
-        """Maps a level (B, in_channels, H, W) to a residual (B, channels, resolution, resolution)."""
+    def forward(self, level: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Maps a level (B, in_channels, H, W) to a residual (B, channels, resolution, resolution).
+
+        Args:
+            level: of the pyramid.
+            seen: what the generator has there so far, of the residual's shape; for a fused head alone.
+        """
         x = resized(level, self.resolution)
+        x = x if seen is None else torch.cat([x, seen.to(x.dtype)], dim=1)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE, inplace=True)
         residual: Tensor = self.output(x)

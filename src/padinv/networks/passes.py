@@ -5,7 +5,8 @@ With x the photograph, y_t the reconstruction after pass t, and c_t its code, c_
 pass does. Each pass costs the time of the encoder, and all but the last that of the generator.
 
 An encoder's attribute ``passes`` says how many passes it was made for. Without it, or with 1, the encoder is called
-with images alone.
+with images alone. If its attribute ``feature_fusion`` is true, it gets the synthesis network, too, and looks at
+features in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.codes import InversionCode
+from padinv.networks.generator import SynthesisNetwork
 
 Reconstruct: TypeAlias = Callable[[InversionCode], Tensor]
 """Makes images (B, 3, R, R) of codes, at the size R that the encoder reads."""
@@ -28,34 +30,49 @@ def count_passes(encoder: nn.Module) -> int:
     >>> count_passes(nn.Identity())
     1
     """
+    return int(getattr(_unwrapped(encoder), "passes", 1))
+
+
+def has_fusion(encoder: nn.Module) -> bool:
+    """Whether an encoder looks at the generator's features (``feature_fusion``); wrappers are looked into."""
+    return bool(getattr(_unwrapped(encoder), "feature_fusion", False))
+
+
+def _unwrapped(encoder: nn.Module) -> Any:
     inner: Any = encoder
     while not hasattr(inner, "passes") and isinstance(getattr(inner, "module", None), nn.Module):
         inner = inner.module
-    return int(getattr(inner, "passes", 1))
+    return inner
 
 
-def encode(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> InversionCode:
+def encode(
+    encoder: nn.Module, images: Tensor, reconstruct: Reconstruct, synthesis: SynthesisNetwork | None = None
+) -> InversionCode:
     """Encodes images by all passes of an encoder.
 
     Args:
         encoder: of any number of passes.
         images: (B, 3, R, R) in [-1, 1].
         reconstruct: the generator, which is only called between passes.
+        synthesis: its network, for an encoder with ``feature_fusion``.
 
     Returns:
         The code after the last pass.
     """
     passes = count_passes(encoder)
+    looks: dict[str, Any] = {"synthesis": synthesis} if has_fusion(encoder) else {}
     if passes == 1:
-        code: InversionCode = encoder(images)
+        code: InversionCode = encoder(images, **looks)
         return code
-    code = encoder(images, mean_image(encoder, images, reconstruct))
+    code = encoder(images, mean_image(encoder, images, reconstruct), **looks)
     for _ in range(passes - 1):
-        code = encoder(images, reconstruct(code), code)
+        code = encoder(images, reconstruct(code), code, **looks)
     return code
 
 
-def take_passes(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Iterator[tuple[InversionCode, Tensor]]:
+def take_passes(
+    encoder: nn.Module, images: Tensor, reconstruct: Reconstruct, synthesis: SynthesisNetwork | None = None
+) -> Iterator[tuple[InversionCode, Tensor]]:
     """The code after each pass, and its reconstruction, for training.
 
     As in ReStyle, gradients do not flow from one pass into the one before.
@@ -64,14 +81,16 @@ def take_passes(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) ->
         encoder: of any number of passes.
         images: (B, 3, R, R) in [-1, 1].
         reconstruct: the generator.
+        synthesis: its network, for an encoder with ``feature_fusion``.
 
     Yields:
         Code and reconstruction (B, 3, R, R), as many pairs as there are passes.
     """
     passes = count_passes(encoder)
     arguments: tuple[Any, ...] = () if passes == 1 else (mean_image(encoder, images, reconstruct),)
+    looks: dict[str, Any] = {"synthesis": synthesis} if has_fusion(encoder) else {}
     for _ in range(passes):
-        code: InversionCode = encoder(images, *arguments)
+        code: InversionCode = encoder(images, *arguments, **looks)
         reconstruction = reconstruct(code)
         yield code, reconstruction
         arguments = (reconstruction.detach(), code.detach())

@@ -273,7 +273,8 @@ class PadInvModule(AlternatingModule):
         return self._encode(images)
 
     def _encode(self, images: Tensor) -> InversionCode:
-        return encode(self.inference_encoder, self.in_memory_format(images), self.reconstruct)
+        synthesis = self.generator.synthesis
+        return encode(self.inference_encoder, self.in_memory_format(images), self.reconstruct, synthesis)
 
     def reconstruct(self, code: InversionCode) -> Tensor:
         """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
@@ -313,7 +314,7 @@ class PadInvModule(AlternatingModule):
     def _encode_again(self, images: Tensor) -> InversionCode:
         """Encodes what the generator made, and keeps BatchNorm's statistics, which are those of photographs."""
         with buffers_kept(self.encoder):
-            return encode(self.encoder, self.in_memory_format(images), self.reconstruct)
+            return encode(self.encoder, self.in_memory_format(images), self.reconstruct, self.generator.synthesis)
 
     def discriminator_losses(self, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Both terms of the discriminator's loss: {"d": …, "r1": …}."""
@@ -332,7 +333,7 @@ class PadInvModule(AlternatingModule):
         def encoder_step(i: int) -> dict[str, Tensor]:
             terms: list[dict[str, Tensor]] = []
             trained = partial(self._reconstruct_without_some_features, part=i)
-            for code, reconstruction in take_passes(self.encoder, parts[i], trained):
+            for code, reconstruction in take_passes(self.encoder, parts[i], trained, self.generator.synthesis):
                 terms.append(self.encoder_losses(code, reconstruction, parts[i]))
             reconstructions.append(reconstruction.detach())
             return {name: torch.stack([part[name] for part in terms]).mean(dim=0) for name in terms[0]}
