@@ -39,7 +39,7 @@ R, T = 16, 8
 """Size of the features, and steps: eight through the upper blocks take the time of five through all."""
 
 SCALE = 2e-5
-"""Root mean square of the gradient at the encoder's code, on training portraits: steps are of order 1 after dividing."""
+"""Root mean square of the gradient at the encoder's code: divided by it, gradients are of order 1."""
 
 
 @dataclass
