@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,18 @@ def test_a_blend_is_that_of_the_library(studio: Studio, photograph: Image.Image)
     expected = blend(contour.code, details.code, rings=[4])
     for name, tensor in expected.named_tensors().items():
         assert torch.equal(shown.code.named_tensors()[name], tensor)
+
+
+def test_a_blend_takes_features_by_name(studio: Studio, photograph: Image.Image) -> None:
+    channels = studio.inverter.generator.code_shape.channels[8]
+    sittings = [named(studio, photograph, name, angle) for name, angle in (("contour", 0), ("details", 180))]
+    for value, sitting in enumerate(sittings):
+        code = replace(sitting.code, features={8: torch.full((1, channels, 8, 8), float(value))})
+        sittings[value] = replace(sitting, inversion=replace(sitting.inversion, code=code))
+    codes = [blend_photographs(studio, *sittings, [4], features=which).code for which in ((), [8])]
+    assert [float(code.features[8].mean()) for code in codes if code.features] == [1.0, 0.0]
+    script = blend_photographs(studio, *sittings, [4], True, "", [8]).script
+    assert "code = blend(contour, details, rings=[4], const=True, features=[8])" in script
 
 
 def test_a_seed_is_a_face_of_its_own(studio: Studio) -> None:

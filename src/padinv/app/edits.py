@@ -234,6 +234,7 @@ def blend_photographs(
     rings: Sequence[int],
     const: bool = True,
     layers: str = "",
+    features: Sequence[int] = (),
 ) -> Shown:
     """Takes the padding of one photograph and the latents of another.
 
@@ -244,6 +245,7 @@ def blend_photographs(
         rings: resolutions whose ring is the contour's.
         const: whether the constant is the contour's.
         layers: which latents are the details'; all if empty.
+        features: resolutions whose features are the contour's.
     """
     chosen = layers.strip() or None
     details_code, lines = details.code, []
@@ -251,8 +253,9 @@ def blend_photographs(
         w_plus = mix(contour.code, details.code, chosen).w_plus
         details_code = replace(details.code, w_plus=w_plus)
         lines.append(f'details = replace(details, w_plus=mix(contour, details, "{chosen}").w_plus)')
-    code = blend(contour.code, details_code, rings=rings, const=const)
-    lines.append(f"code = blend(contour, details, rings={sorted(rings)}, const={const})")
+    code = blend(contour.code, details_code, rings=rings, const=const, features=features)
+    more = f", features={sorted(features)}" if features else ""
+    lines.append(f"code = blend(contour, details, rings={sorted(rings)}, const={const}{more})")
     return _show(studio, code, lines, [contour, details])
 
 

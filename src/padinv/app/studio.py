@@ -150,6 +150,12 @@ class Studio:
         return [] if code.padding is None else code.padding.padded_resolutions
 
     @property
+    def features(self) -> list[int]:
+        """The resolutions at which the model's codes have features."""
+        code = self.inverter.encode(torch.zeros(1, 3, self.inverter.resolution, self.inverter.resolution))
+        return code.feature_resolutions
+
+    @property
     def preamble(self) -> list[str]:
         """The first lines of every script."""
         return [f"inverter = Inverter.from_pretrained({json.dumps(self.model)})"]
