@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import pkgutil
 import re
 import shlex
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from padinv import ImageDataModule, PadInvEncoder, PadInvModule
 from padinv.cli import COMMANDS, main
+from padinv.gan import AdaptiveAugmentation, StyleGAN2Module
+from padinv.losses import AdversarialLoss, PerceptualLoss
+from padinv.sources.opening import bundled_path
+from padinv.training import ImageSchedule, LastCheckpoint
 from padinv.training.configs import presets
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [*ROOT.glob("examples/*.yaml"), *presets().values()]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md")]
+MARKDOWN = [*PAGES, ROOT / "CHANGELOG.md", *ROOT.glob("docs/tables/*.md"), *ROOT.glob("examples/**/*.md")]
+MARKDOWN += ROOT.glob("benchmarks/results/*.md")
 LIGHTNING = ("fit", "fit-gan", "validate", "test")
 
 
@@ -88,3 +102,177 @@ def test_documented_name_exists(name: str) -> None:
 def test_documented_files_exist() -> None:
     named = mentions(r"\b((?:tests|benchmarks|examples|tools|docs)/[\w/-]+\.\w+)")
     assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+def text_of(page: Path) -> str:
+    """A page without its code, in which brackets and # mean other things."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "`code`", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    found = set()
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ +(.*)", text, flags=re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*]", r"\1", heading)
+        ascii_only = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
+        found.add(re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_only).strip().lower()))
+    return found
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative ones to a file and a heading that are there; external ones, which are not fetched, are well formed."""
+    for target in re.findall(r"\]\(([^)\s]+)\)|<(https?:[^>]*)>", text_of(page)):
+        link = "".join(target)
+        if "://" in link:
+            assert re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[\w./%@~+-]*)?(#[\w.-]+)?", link), link
+            continue
+        path, _, anchor = link.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), link
+        assert file.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_is_as_wide_as_the_page(page: Path) -> None:
+    """88 characters are what a page shows of a line in a window of 1280 px."""
+    for block in re.findall(r"^```\w+\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        assert [line for line in block.splitlines() if len(line) > 88] == []
+
+
+def test_pictures_are_described_and_used() -> None:
+    """Each picture of the documentation has a text for who does not see it, and is on a page."""
+    shown = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", "".join(map(text_of, PAGES)))
+    assert [file for text, file in shown if len(text) < 10] == []
+    there = {path.name for path in (ROOT / "docs" / "figures").iterdir() if path.suffix not in (".py", "")}
+    assert there == {Path(file).name for _, file in shown}
+
+
+def said(node: ast.AST) -> str:
+    """The text that a node of the code makes, with … for what is put in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(said, node.values))
+    if isinstance(node, ast.BinOp):
+        return said(node.left) + said(node.right)
+    return "…"
+
+
+@cache
+def sentences() -> str:
+    """All texts in the code, one on a line."""
+
+    def found() -> Iterator[str]:
+        for file in (ROOT / "src").rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp):
+                    yield said(node).replace("\n", " ")
+
+    return "\n".join(dict.fromkeys(found()))
+
+
+def messages() -> list[str]:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    return re.findall(r"\*\*`([^`]+)`\*\*", text)
+
+
+@pytest.mark.parametrize("message", messages())
+def test_quoted_messages_are_in_the_code(message: str) -> None:
+    assert re.search(".*".join(map(re.escape, message.split("…"))), sentences())
+
+
+def test_every_message_is_quoted_once() -> None:
+    assert len(messages()) > 100
+    assert len(set(messages())) == len(messages())
+
+
+OPTIONS = {
+    "model": (PadInvModule, StyleGAN2Module),
+    "data": (ImageDataModule,),
+    "schedule": (ImageSchedule,),
+    "last_checkpoint": (LastCheckpoint,),
+}
+CLASSES = (PadInvEncoder, AdversarialLoss, PerceptualLoss, AdaptiveAugmentation)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`(\w+)\.(\w+)", text := (ROOT / "docs/coming.md").read_text())))
+)
+def test_options_for_those_of_other_code_exist(name: tuple[str, str]) -> None:
+    part, option = name
+    if part in OPTIONS:
+        assert any(option in signature(cls).parameters for cls in OPTIONS[part])
+    else:
+        assert part in ("trainer", "padinv", "torch", "Inverter", "models", "configs", "scripts") or option in (
+            "py",
+            "pt",
+            "sh",
+        )
+
+
+SHORTER = {
+    "refine=200": "refine=1",
+    "align=True": "align=False",
+    "count=5": "count=1",
+    "targets, losses": "targets, 1, losses",
+}
+"""What is changed so that Python runs in seconds, and without a face detector."""
+OF_THE_READER = (
+    "Trainer",
+    "MODEL",
+    "onnxruntime",
+    "both.pt2",
+    "encoder.pt2",
+    "hf://",
+    "runs/",
+    "encoder.pth",
+    "sys.argv",
+)
+"""Blocks with one of these need something that the reader has: a run, a file, hours."""
+BEFORE = """
+import numpy as np
+import torch
+from padinv import Inverter, PadInvEncoder, load_encoder, load_generator
+from padinv.editing import blend, drag, drag_steps, interpolate, load_directions, mix, transfer, transport, truncate
+generator, mask = load_generator("congress64"), torch.ones(64, 64)
+inverter = Inverter.from_pretrained("congress64")
+images = inverter.invert("photographs").targets
+codes = inverter.invert("congress64-val").code
+code, a, b = codes[0], codes[0], codes[1]
+contour, details, before, after, target, targets = codes[2], codes[3], codes[4], codes[5], codes[6], codes[7:9]
+coarse, fine = a, b
+smiles, people = [0.0, 1.0] * 16, list(range(32))
+"""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What a reader has before the first line of a page: photographs, and what earlier pages have made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("reader"))
+        patch.setattr("padinv.inversion.inverter.keep_freed_memory", bool)  # for good, and other tests measure memory
+        Path("photographs").mkdir()
+        with zipfile.ZipFile(bundled_path("congress64-val")) as portraits:
+            pictures = [name for name in portraits.namelist() if name.endswith(".png")]
+            for name in ("one", "another", "other", "portrait", "photographs/1", "photographs/2"):
+                Image.open(io.BytesIO(portraits.read(pictures.pop()))).save(f"{name}.jpg")
+        names: dict[str, Any] = {}
+        exec(BEFORE, names)
+        yield names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")], ids=lambda page: page.stem
+)
+def test_documented_python_runs(page: Path, reader: dict[str, Any]) -> None:
+    names = {**reader, "__name__": page.stem}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        if not any(word in block for word in OF_THE_READER):
+            for long, short in SHORTER.items():
+                block = block.replace(long, short)
+            exec(compile(block, page.name, "exec"), names)
