@@ -137,7 +137,7 @@ def main() -> None:
                 **about,
             }
             used.append(row | {"results, MB": f"{measured['disk']:.1f}"})
-    parts = [table(counted()), f"With {options.threads} thread(s):", table(trained), table(used)]
+    parts = [table(counted()), f"Threads: {options.threads}.", table(trained), table(used)]
     write("sizing", f"python benchmarks/sizing.py --threads {options.threads}", "\n\n".join(parts))
 
 
