@@ -252,15 +252,7 @@ class PhotographProgressBar(TQDMProgressBar):
         if step % 10 == 0:
             self.predict_progress_bar.set_postfix_str(f"step {step} of {steps}")
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Moves the bar, as if all processes were as far as this one."""
         self.done = min(self.total, self.done + len(batch) * trainer.world_size)
         bar = self.predict_progress_bar

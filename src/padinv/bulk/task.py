@@ -195,17 +195,7 @@ class Task(Command):
 
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
-        """Does the task to the photographs that a command line names.
-
-        Args:
-            args: the words behind the command.
-
-        Returns:
-            0, or 1 if a photograph failed.
-
-        Raises:
-            PadInvError: if nothing could be done at all.
-        """
+        """Does the task to the photographs that a command line names; returns 1 if one of them failed."""
         namespace = cls.parser().parse_args(args)
         task, options = from_namespace(cls, namespace), from_namespace(BulkOptions, namespace)
 

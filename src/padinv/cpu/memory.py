@@ -1,7 +1,8 @@
 """Less traffic with memory, on CPUs: freed blocks are kept, and an optimizer's step goes over the weights once.
 
 glibc maps each large block by itself and unmaps it when it is freed. The kernel then has to fault in and clear every
-page of the next activation: on a CPU, at 1024 px, that takes longer than the arithmetic.
+page of the next activation: on a CPU, at 1024 px, that takes longer than the arithmetic. Nothing inside torch helps:
+its convolutions take no buffer for their result, and huge pages have to be cleared, too.
 
 A step of Adam (Kingma & Ba 2015) is a dozen operations. PyTorch does each with a pass of its own over weights,
 gradients and moments, many times what a cache holds, unless it is told to fuse them.

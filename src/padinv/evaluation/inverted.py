@@ -14,8 +14,7 @@ from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.evaluation.groups import groups_of
-from padinv.evaluation.pairs import Batch, Sample, collate, short_names
-from padinv.evaluation.protocols import Protocol
+from padinv.evaluation.pairs import Batch, Reading, Sample, collate, short_names
 from padinv.evaluation.results import Number, Sampling
 from padinv.exceptions import DataError, PadInvError
 from padinv.feature_maps import draw_code
@@ -66,18 +65,10 @@ class Inverted:
         """The encoder's."""
         return self.inverter.resolution
 
-    def batches(
-        self,
-        protocol: Protocol,
-        resolution: int,
-        batch_size: int,
-        workers: int,
-        groups: bool = False,
-        mse_only: bool = False,
-    ) -> Iterator[Batch]:
+    def batches(self, reading: Reading) -> Iterator[Batch]:
         """All photographs and what the model makes of them, in their order."""
-        for start in range(0, len(self.photographs), batch_size):
-            indices = range(start, min(start + batch_size, len(self.photographs)))
+        for start in range(0, len(self.photographs), reading.batch_size):
+            indices = range(start, min(start + reading.batch_size, len(self.photographs)))
             samples: dict[int, Sample] = {}
             read: dict[int, Image.Image] = {}
             for index in indices:
@@ -88,12 +79,12 @@ class Inverted:
             for index, photograph, made, problem in self._invert(read):
                 if not problem:
                     try:
-                        views = [protocol.prepare(photograph, made, resolution)]
+                        views = [reading.protocol.prepare(photograph, made, reading.resolution)]
                     except DataError as error:
                         problem = f"{self.photographs.name(index)} is left out: {error}."
                 samples[index] = Sample(index, [], {}, problem)
                 if not problem:
-                    samples[index] = Sample(index, views, groups_of(photograph) if groups else {})
+                    samples[index] = Sample(index, views, groups_of(photograph) if reading.groups else {})
             yield collate([samples[index] for index in indices])
 
     def _read(self, index: int) -> Image.Image:

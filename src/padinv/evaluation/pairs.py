@@ -173,25 +173,38 @@ class Batch:
 Images: TypeAlias = Tensor | list[Tensor]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How pairs are read.
+
+    Args:
+        protocol: prepares them.
+        resolution: for protocols that have none of their own.
+        batch_size: pairs in a batch.
+        workers: processes that decode files; 0 for this one.
+        groups: whether photographs are divided into groups.
+        mse_only: whether nothing else is asked for: pairs may then come as numbers instead of pictures.
+    """
+
+    protocol: Protocol
+    resolution: int
+    batch_size: int = 16
+    workers: int = 0
+    groups: bool = False
+    mse_only: bool = False
+
+
 class PairDataset(Dataset[Sample]):
     """Decodes pairs, and prepares them as a protocol has it.
 
     Args:
         pairs: all of them.
-        protocol: how they are prepared.
-        resolution: for protocols that have none of their own.
-        groups: whether photographs are divided into groups.
-        mse_only: whether nothing else is asked for.
+        reading: how.
     """
 
-    def __init__(
-        self, pairs: Pairs, protocol: Protocol, resolution: int, groups: bool = False, mse_only: bool = False
-    ) -> None:
+    def __init__(self, pairs: Pairs, reading: Reading) -> None:
         self.pairs = pairs
-        self.protocol = protocol
-        self.resolution = resolution
-        self.groups = groups
-        self.mse_only = mse_only
+        self.reading = reading
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -200,12 +213,12 @@ class PairDataset(Dataset[Sample]):
         """A pair; one that cannot be compared says why."""
         try:
             photograph, made = self.pairs.read(index)
-            views = [self.protocol.prepare(photograph, one, self.resolution) for one in made]
+            views = [self.reading.protocol.prepare(photograph, one, self.reading.resolution) for one in made]
         except DataError as error:
             return Sample(index, [], {}, f"{self.pairs.names[index]} is left out: {error}.")
-        groups = groups_of(photograph) if self.groups else {}
-        if self.mse_only:
-            sides = [view[self.protocol.pixels] for view in views]
+        groups = groups_of(photograph) if self.reading.groups else {}
+        if self.reading.mse_only:
+            sides = [view[self.reading.protocol.pixels] for view in views]
             return Sample(index, [], groups, mse=[mean_square(made[None], target[None])[0] for made, target in sides])
         return Sample(index, views, groups)
 
@@ -251,16 +264,8 @@ class Subject(Interface):
     def resolution(self) -> int:
         """The side at which pictures are compared, unless another is asked for."""
 
-    def batches(
-        self,
-        protocol: Protocol,
-        resolution: int,
-        batch_size: int,
-        workers: int,
-        groups: bool = False,
-        mse_only: bool = False,
-    ) -> Iterator[Batch]:
-        """All pairs, in their order; with ``mse_only`` they may come as numbers instead of pictures."""
+    def batches(self, reading: Reading) -> Iterator[Batch]:
+        """All pairs, in their order."""
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
@@ -292,18 +297,10 @@ class Files:
                 return min(LARGEST, *photograph.size, *(side for one in made for side in one.size))
         raise DataError(f"{problem}, nor can others.")
 
-    def batches(
-        self,
-        protocol: Protocol,
-        resolution: int,
-        batch_size: int,
-        workers: int,
-        groups: bool = False,
-        mse_only: bool = False,
-    ) -> Iterator[Batch]:
+    def batches(self, reading: Reading) -> Iterator[Batch]:
         """All pairs, in their order, decoded by processes of their own if there are any."""
-        dataset = PairDataset(self.pairs, protocol, resolution, groups, mse_only)
-        yield from DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+        dataset = PairDataset(self.pairs, reading)
+        yield from DataLoader(dataset, batch_size=reading.batch_size, num_workers=reading.workers, collate_fn=collate)
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph and its reconstructions."""

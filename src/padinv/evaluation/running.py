@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
-from padinv.evaluation.pairs import Subject
+from padinv.evaluation.pairs import Reading, Subject
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
 from padinv.evaluation.results import Evaluation, Number, Sampling, finish, means_of, set_distances, width_remark
 from padinv.exceptions import DataError
@@ -67,9 +67,9 @@ def evaluate(
     problems: list[str] = []
     groups: dict[str, list[str]] = {}
     mse_only = set(measures.per_image) <= set(CHEAP) and measures.features is None
-    batches = subject.batches(protocol, resolution, settings.batch_size, settings.workers, settings.groups, mse_only)
+    reading = Reading(protocol, resolution, settings.batch_size, settings.workers, settings.groups, mse_only)
     with tqdm(total=len(subject.names), unit="pair", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for batch in batches:
+        for batch in subject.batches(reading):
             for evaluator, views in zip(evaluators, batch.views, strict=False):
                 evaluator.update(views)
             for evaluator, mse in zip(evaluators, batch.mse or (), strict=False):

@@ -38,15 +38,7 @@ class ReconstructionPictures(Callback):
         """Forgets the last validation's images."""
         self._batches = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Keeps the first images."""
         missing = self.images - sum(map(len, self._batches))
         if trainer.is_global_zero and missing > 0:
