@@ -73,6 +73,7 @@ def names_of_faces(name: str, faces: int) -> list[str]:
 
 def is_name(text: str) -> bool:
     """Whether a text can be a name of results, which only leads to a file in the folder."""
+    # File systems take 255 bytes, endings included.
     return bool(text) and not text.startswith(".") and not UNFIT.search(text) and len(os.fsencode(text)) < 240
 
 

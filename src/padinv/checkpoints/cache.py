@@ -20,11 +20,11 @@ from padinv.checkpoints.pickles.first_bytes import LOOKED_AT, kind_of
 from padinv.checkpoints.weights import reason
 from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFoundError
 
-BLOCK = 2**20
+BLOCK = 2**20  # bytes that are read at once
 TIMEOUT = 30
 """Seconds without a byte, or until a download must have become fast."""
-MOST_BYTES = 2**34
-MOST_SECONDS = 6 * 3600
+MOST_BYTES = 2**34  # 16 GiB, several times the largest published checkpoint
+MOST_SECONDS = 6 * 3600  # of a whole download, before a slow server is given up
 SLOWEST = 1_000
 """Bytes a second, on average."""
 

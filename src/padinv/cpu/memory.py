@@ -20,7 +20,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # <m
 LARGEST = 2**31 - 1  # mallopt takes an int
 STEP = 1 << 28
 """How much more than asked for the heap grows at once: 256 MiB."""
-SMALLEST_APART = 1 << 16
+SMALLEST_APART = 1 << 16  # 64 KiB: smaller blocks are too many for pages of their own
 
 
 def keep_freed_memory() -> bool:

@@ -175,7 +175,7 @@ class Direction:
             return self
         ours, theirs = _comparable(self, others)
         vector = residual(ours, theirs)
-        if vector.norm() < 1e-6 * ours.norm():
+        if vector.norm() < 1e-6 * ours.norm():  # what rounding leaves
             names = ", ".join(repr(other.name) for other in others)
             raise ConfigError(f"Nothing of {self.name!r} is left when {names} may not change.")
         paddings = [other.padding for other in others if other.padding is not None]

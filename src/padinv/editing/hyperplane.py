@@ -102,6 +102,7 @@ def _fit(x: Array, target: Array, side: Array, groups: Array, folds: int, seed: 
     results = []
     for inverse_penalty in INVERSE_PENALTIES:
         if classes:
+            # The default of 100 iterations is too few for weak penalties.
             model = LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=10_000)
         else:
             model = Ridge(alpha=1 / inverse_penalty)

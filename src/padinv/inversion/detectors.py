@@ -201,7 +201,7 @@ class Glance:
 
 
 def _quick_detectors() -> list[Detector]:
-    """Detectors of large faces. MTCNN misses some at one series of scales that it finds at another."""
+    """Detectors of large faces. MTCNN misses some faces at one series of scales that it finds at the other."""
     if (pack := face_pack()).folder.joinpath(pack.filename).exists():
         with suppress(PadInvError):  # a damaged pack matters only where faces are asked for
             return [FaceDetector(sizes=(GLANCE,))]

@@ -17,7 +17,7 @@ from padinv.metrics.mean_loss import MeanLoss
 MS_SSIM_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang et al. 2003)."""
 
-_WINDOW = 11
+_WINDOW = 11  # pixels a side of the Gaussian window, as published
 
 LPIPS_SMALLEST = 31
 """Pixels a side from which AlexNet has a last feature map."""

@@ -98,7 +98,7 @@ class LPIPS(nn.Module):
 
     def unit_features(self, images: Tensor) -> list[Tensor]:
         """The same with each position of length 1."""
-        return [F.normalize(x, dim=1, eps=1e-10) for x in self.maps(images)]
+        return [F.normalize(x, dim=1, eps=1e-10) for x in self.maps(images)]  # ε as in the lpips package
 
     def compare(self, features: list[Tensor], others: list[Tensor]) -> Tensor:
         """The distances (B,) between two lists of feature maps, as :meth:`unit_features` makes them."""

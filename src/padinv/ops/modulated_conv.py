@@ -20,7 +20,7 @@ from padinv.cpu import FrozenWeight, conv3x3, transposed_conv3x3
 from padinv.ops.resampling import blur
 from padinv.ops.ring import pad_with_ring, upsampled_ring
 
-EPSILON = 1e-8
+EPSILON = 1e-8  # as published
 
 
 def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON, energy: Tensor | None = None) -> Tensor:

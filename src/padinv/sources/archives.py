@@ -104,14 +104,14 @@ def _directory(path: Path) -> Iterator[Member]:
     """
     with path.open("rb") as file:
         length = file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - 22 - 0xFFFF))
+        file.seek(max(0, length - 22 - 0xFFFF))  # the end's record, and the longest comment
         tail = file.read()
         at = tail.rfind(b"PK\5\6")  # the end, which a comment may follow
         if at < 0 or len(tail) < at + 22:
             raise DataError("it is none, or it ends early")
         size, start = struct.unpack_from("<2L", tail, at + 12)
         end = length - len(tail) + at
-        if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":
+        if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":  # zip64 has two more records before the end
             end -= 20 + 56
             file.seek(max(0, end))
             size, start = struct.unpack_from("<2Q", file.read(56), 40)
@@ -130,6 +130,7 @@ def _directory(path: Path) -> Iterator[Member]:
         at += 46 + sum(lengths)
         large = _large_numbers(extra)
         _, packed, start = (next(large) if number == IN_EXTRA else number for number in (unpacked, packed, start))
+        # Bit 11 says that the name is UTF-8.
         text = name.decode("utf-8", "surrogateescape") if flags & 0x800 else name.decode("cp437")
         yield Member(text.partition("\0")[0], before + start, packed, ENCRYPTED if flags & 1 else min(method, 127), crc)
 

@@ -22,7 +22,7 @@ Options = dict[str, Any]
 
 logger = logging.getLogger("padinv")
 
-FILTER = ([1, 3, 3, 1], (1, 3, 3, 1))
+FILTER = ([1, 3, 3, 1], (1, 3, 3, 1))  # StyleGAN2's, as a list or a tuple, however it was saved
 
 FIXED: dict[Kind, dict[str, tuple[Any, ...]]] = {
     Generator: {

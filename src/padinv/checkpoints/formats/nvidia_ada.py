@@ -41,7 +41,7 @@ from padinv.ops.equalized import scaled_leaky_relu
 
 FORMAT = "NVIDIA stylegan2-ada-pytorch (.pkl)"
 
-LR_MUL = 0.01
+LR_MUL = 0.01  # of our mapping network, to which files are scaled
 
 LEAKY = re.compile(r"mapping\.fc\d+|(synthesis\.)?b\d+\.(conv[01]?|fromrgb|fc)")
 """Modules with the activation lrelu; others that have one at all are linear."""

@@ -25,8 +25,8 @@ KINDS: tuple[Kind, ...] = (Generator, Discriminator, PadInvEncoder)
 Readers = dict[Kind, Reader]
 """For each network that a file holds, what reads it."""
 
-MOST_KEYS = 10_000
-MOST_LAYERS = 100
+MOST_KEYS = 10_000  # more than any known network has
+MOST_LAYERS = 100  # of one kind: a longer row of numbers is no network of ours
 MOST_MATCHES = 2_000_000  # a second; the largest network, an encoder of 152 layers, needs 200,000
 
 Rules = Sequence[tuple[str, str | None]]

@@ -39,6 +39,7 @@ Facts = dict[str, dict[Any, Any]]
 PERSISTENT = "torch_utils.persistence._reconstruct_persistent_obj"
 """NVIDIA's modules are pickled as a call of this function with one dict, of which ``state`` is the ``__dict__``."""
 
+# A file may nest without end: these bound the number of parts, the length of lists that hold networks, and depth.
 MOST_VIEWS = 200
 MOST_TOGETHER = 10
 DEEPEST = 4

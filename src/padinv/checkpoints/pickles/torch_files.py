@@ -30,7 +30,7 @@ OTHER_MAGIC = re.compile(  # the same in the other protocols, from the fourth on
     rb"(\x80[\x03-\x05](\x95.{8})?" + re.escape(STREAM_MAGIC[2:-1]) + rb"|[IL]119547037146038801333356L?\n)\.",
     re.DOTALL,
 )
-ENTRY_MAGIC = b"PK\x01\x02"
+ENTRY_MAGIC = b"PK\x01\x02"  # before each entry of an archive's directory
 
 FILE_INSIDE = "torch.storage._load_from_bytes"
 """The name that pickle.dumps writes for a tensor's memory: a function that is called with a torch.save file."""
