@@ -151,6 +151,18 @@ def test_pictures_are_described_and_used() -> None:
     assert there == {Path(file).name for _, file in shown}
 
 
+def test_the_lowest_versions_are_those_of_the_package() -> None:
+    text = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| ([\w-]+) \| ([\d.]+) \| [\d.]+ \|$", text, flags=re.MULTILINE))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    bounds = dict(re.findall(r'^  "([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)', project, flags=re.MULTILINE))
+    python = re.search(r'requires-python = ">=([\d.]+)"', project)
+    assert python is not None
+    assert table.pop("Python") == python[1]
+    assert table == {name: bounds[name] for name in table}
+    assert len(table) >= 6
+
+
 def said(node: ast.AST) -> str:
     """The text that a node of the code makes, with … for what is put in."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
