@@ -1,4 +1,4 @@
-"""What the tabs of the studio do: each a function from what a visitor has and asks for to what is shown."""
+"""The tabs of the studio as functions: each takes what a visitor has and asks for, and returns what is shown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The page of the studio: gradio's widgets around the functions of this package.
 
-Whatever is a visitor's is in a ``gr.State``, which is of one browser window; the page itself keeps nothing.
+A visitor's things are in a ``gr.State``, which belongs to one browser window; the page itself keeps nothing.
 """
 
 from __future__ import annotations

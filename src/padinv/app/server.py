@@ -34,8 +34,8 @@ def serve(
 ) -> None:
     """Serves the page until Ctrl+C or SIGTERM.
 
-    What visitors send, and what is made of it, is in one temporary folder, in which files older than an hour are
-    deleted, and which goes away in the end.
+    All that visitors send or make is in one temporary folder. Files older than an hour are deleted, and the folder at
+    the end.
 
     Args:
         studio: to show.
@@ -99,7 +99,7 @@ def free_port(host: str, port: int) -> int:
 
 @contextmanager
 def _environment(folder: str) -> Iterator[None]:
-    """Tells gradio by the environment its folder, to send nothing home, and to ask this machine without a proxy."""
+    """Sets gradio's environment: its folder, no reports to its makers, and no proxy to this machine."""
     wanted = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     for name in ("NO_PROXY", "no_proxy"):
         wanted[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
@@ -117,7 +117,7 @@ def _environment(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl+C and SIGTERM set; in other threads than the first, which get no signals, whoever has it."""
+    """An event that Ctrl+C and SIGTERM set. Threads other than the first get no signals; there the caller sets it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

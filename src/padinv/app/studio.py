@@ -1,6 +1,6 @@
-"""What all visitors of a studio share, a model, and what one of them has: a photograph and its inversion.
+"""What all visitors of a studio share, a model; and what each of them has, a photograph and its inversion.
 
-Nothing here is of one visitor: whoever calls keeps the :class:`Sitting` that it gets, and gives it back with the next
+The studio keeps nothing of a visitor: the caller keeps the :class:`Sitting` that it gets, and passes it to the next
 call.
 """
 

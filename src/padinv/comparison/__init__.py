@@ -1,4 +1,4 @@
-"""Encoders side by side: trained alike, measured image by image, and told apart only where the images tell."""
+"""Compares encoders: trains them alike, measures them image by image, and says where a difference is sure."""
 
 from padinv.comparison.measuring import Measured, Ruler
 from padinv.comparison.report import Report, summarize

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: the figure of its metrics, and a sheet of twelve faces with a row for each encoder."""
+"""Draws a comparison: a figure of its metrics, and a sheet of twelve faces with a row for each encoder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ DARK, MIDDLE, LIGHT, BLUE = (40, 40, 40), (120, 120, 120), (225, 225, 225), (31,
 
 
 def draw_figure(report: Report) -> Image.Image:
-    """Draws a panel for each metric: of each row the mean as a dot, that of each seed as a ring.
+    """Draws a panel for each metric: a dot is the mean of a row, and a ring that of one seed.
 
-    The bar is the interval of the difference, laid from the baseline's mean, a dashed line: where it crosses that line,
-    the images at hand do not tell the two apart.
+    A bar is the interval of the difference, drawn from the baseline's mean, a dashed line. Where it crosses that line,
+    these images do not tell the two apart.
     """
     lines, metrics = report.lines, report.metrics
     font = ImageFont.load_default(TEXT * SCALE)
@@ -166,7 +166,7 @@ def draw_faces(titles: Sequence[str], rows: Sequence[Tensor], tile: int = 96, ga
 
 
 def read_strips(path: Path) -> tuple[Tensor, Tensor]:
-    """Reads two rows of square images: photographs, and what became of them, (N, 3, R, R) in [0, 1] each.
+    """Reads two rows of square images: photographs, and their reconstructions, (N, 3, R, R) in [0, 1] each.
 
     Raises:
         ConfigError: if the file cannot be read.

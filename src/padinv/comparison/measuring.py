@@ -1,4 +1,4 @@
-"""Measures a trained encoder on held-out images, image by image: what a comparison's tables are made of."""
+"""Measures a trained encoder on held-out images, image by image, for the tables of a comparison."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ class Ruler:
     def measure(self, run: Run) -> Measured:
         """Measures a finished run, or reads what was measured of it before.
 
-        Beside the run it writes ``measured.json``, and ``faces.png``: photographs, and below them what became of them.
+        It writes ``measured.json`` beside the run, and ``faces.png``: photographs, and below them their
+        reconstructions.
 
         Raises:
             DataError: if there are no images to measure on.

@@ -1,4 +1,4 @@
-"""What a comparison found: means over images and seeds, their spread, and how sure the differences are."""
+"""The results of a comparison: means over images and seeds, their spread, and intervals of the differences."""
 
 from __future__ import annotations
 

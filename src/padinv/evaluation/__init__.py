@@ -1,4 +1,4 @@
-"""The reference evaluation of inversion: any method's pictures, under a protocol that has a name, with intervals.
+"""The reference evaluation of inversion: any method's pictures, under a named protocol, with intervals.
 
 Names are loaded when first used, since the help of a command needs none of them.
 """

@@ -1,4 +1,4 @@
-"""How well a code can be edited: a reconstruction is worth little if the next edit tears it.
+"""Measures how well a code can be edited: a reconstruction is worth little if the next edit tears it.
 
 - Consistency (LEC, Tov et al. 2021): invert, edit, invert the edited picture, undo; how far is the picture from the
   first reconstruction?

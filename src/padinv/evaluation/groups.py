@@ -1,7 +1,7 @@
 """Divides photographs of faces by skin tone, and by grey and colour, so that no group's error hides in a mean.
 
 Skin tone is the individual typology angle (Chardon et al. 1991), ITA = arctan((L* - 50) / b*) · 180/π, of the skin
-between eyes and mouth. It is one of the photograph, not of the person: light and camera are in it. Photographs without
+between eyes and mouth. It belongs to the photograph, not to the person: light and camera change it. Photographs without
 colour have none.
 """
 
@@ -36,7 +36,7 @@ SIDE = 128
 def typology_angle(portrait: Tensor) -> float:
     """The individual typology angle of an aligned portrait in degrees: large for light skin, negative for dark.
 
-    The cheeks' median L* and b* are taken, which glasses, beards and highlights move little.
+    It takes the cheeks' median L* and b*, which glasses, beards and highlights change little.
 
     Args:
         portrait: (3, H, W) in [-1, 1], cropped by the recipe of ``padinv invert --align``.

@@ -1,4 +1,4 @@
-"""Pairs that a model makes: each photograph is inverted, and compared with what the generator makes of its code."""
+"""Makes pairs by a model: inverts each photograph, and compares it with what the generator makes of its code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a number is measured on: how two pictures are made comparable, and how an average is taken.
+"""Protocols: how two pictures are made comparable, and how an average over images is taken.
 
 The same pictures give numbers that differ by up to a third under the procedures of published projects. Each procedure
 has a name here, as its code has it, and the name stands beside every number.
@@ -103,7 +103,7 @@ def as_float(pixels: Tensor) -> Tensor:
 
 
 def pooled(image: Image.Image, resolution: int) -> Tensor:
-    """The largest square in the middle, averaged down by areas to (3, R, R): what aliases nothing and rounds nothing.
+    """The largest square in the middle, averaged by areas to (3, R, R), without aliasing or rounding.
 
     Raises:
         DataError: if the image is smaller; gives the reason only.

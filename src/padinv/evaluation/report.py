@@ -1,4 +1,4 @@
-"""One page of an evaluation, which holds its pictures and asks for nothing: numbers, distributions, best and worst."""
+"""Writes an evaluation as one page, which holds its pictures and loads nothing: numbers, distributions, best, worst."""
 
 from __future__ import annotations
 

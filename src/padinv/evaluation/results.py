@@ -314,7 +314,7 @@ def _by_group(values: Mapping[str, Values], groups: Sequence[str], sampling: Sam
 
 
 def _gap(numbers: Sequence[Number]) -> Number:
-    """The largest mean less the smallest; other people are in each group, so that the widths add as squares."""
+    """The largest mean less the smallest. Groups hold different people, so the widths of intervals add as squares."""
     low, high = min(numbers), max(numbers)
     reach = math.hypot((low.high - low.low) / 2, (high.high - high.low) / 2)
     value = high.value - low.value
