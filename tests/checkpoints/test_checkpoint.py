@@ -69,6 +69,20 @@ def test_our_own_files(tmp_path: Path, generator: Generator, encoder: PadInvEnco
         load_discriminator(tmp_path / "g.safetensors")
 
 
+def test_half_precision_keeps_numbers_that_are_too_large_for_it(tmp_path: Path, encoder: PadInvEncoder) -> None:
+    """The variances of BatchNorm grow with the weights before them."""
+    state = encoder.state_dict()
+    name = next(key for key in state if key.endswith("running_var"))
+    before = state[name].clone()
+    try:
+        state[name].fill_(2e5)
+        loaded = load_encoder(save_network(encoder, tmp_path / "e.safetensors", dtype=torch.float16)).state_dict()
+    finally:
+        state[name].copy_(before)
+    assert (loaded[name] == 2e5).all()
+    torch.testing.assert_close(loaded["style_heads.0.linear.weight"], state["style_heads.0.linear.weight"], rtol=1e-3, atol=1e-6)
+
+
 NEW_OPTIONS = ("first_for_all", "padding_level", "padding_depth", "padding_heads")
 
 

@@ -76,7 +76,8 @@ def save_network(
         network: what to write.
         path: the file, usually ending in .safetensors.
         dtype: of the stored floating-point numbers, for instance ``torch.float16`` for half the size; unchanged if not
-            given. Loading always gives float32.
+            given. Tensors with numbers too large for it, such as variances, stay as they are. Loading always gives
+            float32.
         generator: for an encoder, the :func:`fingerprint` of the generator that it was trained for.
 
     Returns:
@@ -86,11 +87,16 @@ def save_network(
         CheckpointError: if it cannot be written.
     """
     description = {"network": type(network).__name__, "config": network.config, "generator": generator}
-    state = {
-        key: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
-        for key, tensor in network.state_dict().items()
-    }
+    state = {key: _narrowed(tensor.detach().cpu(), dtype) for key, tensor in network.state_dict().items()}
     return save_tensors(state, path, description)
+
+
+def _narrowed(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Floating-point numbers in another type, or as they are if that would make infinities of them."""
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    narrow = tensor.to(dtype)
+    return narrow if torch.equal(narrow.isinf(), tensor.isinf()) else tensor
 
 
 def save_tensors(
