@@ -109,7 +109,7 @@ def editing() -> str:
     for space, kind in (("code", Inverter), ("latents", LatentsAlone)):
         curve, fidelity = curves[space], measured("default", data, kind)
         numbers = [*(fidelity.metrics[name] for name in ("mse", "lpips")), curve.consistency, curve.area]
-        whole = {"code": "latents and padding", "latents": "the same latents alone"}[space]
+        whole = {"code": "latents, padding and features", "latents": "the same latents alone"}[space]
         rows.append([whole, *map(cell, numbers), shown(curve.reach), cell(curve.set_distance)])
     head = ["", "`mse`", "`lpips`", "LEC", "likeness at equal change", "up to a change of", "editing `fd_alexnet`"]
     return table(head, rows)

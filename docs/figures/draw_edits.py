@@ -21,8 +21,8 @@ from padinv.cli import main
 
 RUNS = Path("runs/edits")
 TILE, GAP, HEAD, INK, SOFT = 112, 4, 32, "#222222", "#777777"
-STEPS, STRENGTH = 30, 8
-"""Of refinement, and of directions: chosen by eye for the bundled model. More steps are harder to edit."""
+STRENGTH = 3
+"""Of directions: chosen by eye for the bundled model."""
 RESULTS = ("reconstruction", "blend", "mixed", "transferred")
 
 EDITED = ["color-A000378", "color-G000594", "color-J000305", "gray-I000024"]
@@ -124,7 +124,7 @@ if __name__ == "__main__":
     data = ImageDataModule(val="congress64-val", resolution=64, batch_size=32, num_workers=0)
     batch = next(iter(data.val_dataloader()))
     portraits = {Path(name).stem: image / 2 + 0.5 for name, image in zip(batch["name"], batch["image"], strict=True)}
-    padinv("invert", "congress64-val", "--refine", STEPS, "-o", RUNS / "portraits")
+    padinv("invert", "congress64-val", "-o", RUNS / "portraits")
     rows = directions(portraits)
     rows.append(blends(portraits, BLENDED, ("contour", "details", "blend")))
     rows.append(blends(portraits, MIXED, ("coarse", "fine", "mixed"), "--layers", "5-"))
