@@ -80,7 +80,9 @@ def test_half_precision_keeps_numbers_that_are_too_large_for_it(tmp_path: Path, 
     finally:
         state[name].copy_(before)
     assert (loaded[name] == 2e5).all()
-    torch.testing.assert_close(loaded["style_heads.0.linear.weight"], state["style_heads.0.linear.weight"], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        loaded["style_heads.0.linear.weight"], state["style_heads.0.linear.weight"], rtol=1e-3, atol=1e-6
+    )
 
 
 NEW_OPTIONS = ("first_for_all", "padding_level", "padding_depth", "padding_heads")
