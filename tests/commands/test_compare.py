@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, picture_folder: Path) -> Any:
+@pytest.fixture(scope="module")
+def command(generator_file: str, picture_folder: Path) -> Any:
     """``padinv compare rows.yaml -o out`` with a small GAN and one seed; the file has ROWS unless others are given."""
-    monkeypatch.chdir(tmp_path)
     small = {
         "model.generator": generator_file,
         "model.encoder.resolution": 32,
@@ -57,6 +57,29 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str
         return main(["compare", "rows.yaml", "-o", "out", f"--seeds={seeds}", "--device=cpu", *words])
 
     return command
+
+
+@pytest.fixture
+def compare(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """It in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return command
+
+
+@pytest.fixture(scope="module")
+def trained(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``--only published`` writes, to be copied."""
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert command("--only", "published") == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def published(compare: Any, trained: Path) -> Path:
+    """The trained row, in the folder that ``compare`` goes on writing to."""
+    return shutil.copytree(trained, Path("out"))
 
 
 def table(path: str) -> list[dict[str, str]]:
@@ -95,8 +118,7 @@ def test_rows_are_trained_measured_and_written(compare: Any, capsys: pytest.Capt
         assert sheet.width > 12 * 100
 
 
-def test_what_is_measured_is_what_padinv_test_measures(compare: Any) -> None:
-    assert compare("--only", "published") == 0
+def test_what_is_measured_is_what_padinv_test_measures(published: Path) -> None:
     run = "out/runs/published/seed-0/version_0"
     assert main(["test", "--config", f"{run}/config.yaml", "--ckpt_path", run]) == 0
     [tested] = table(f"{run}/test/metrics.csv")
@@ -106,18 +128,18 @@ def test_what_is_measured_is_what_padinv_test_measures(compare: Any) -> None:
     assert float(row["ms_ssim"]) == pytest.approx(float(tested["test/ms_ssim"]), rel=1e-4)
 
 
-def test_what_is_finished_is_not_trained_again(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare("--only", "w-plus") == 0
-    assert "Not finished: published." in Path("out/comparison.md").read_text()
-    before = stored(Path("out/runs/w-plus/seed-0/version_0"))
-    measured = Path("out/runs/w-plus/seed-0/measured.json")
-    time = measured.stat().st_mtime_ns
-    capsys.readouterr()
+def test_what_is_finished_is_not_trained_again(
+    compare: Any, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "Not finished: w-plus." in (published / "comparison.md").read_text()
+    run = published / "runs" / "published" / "seed-0"
+    before = stored(run / "version_0")
+    time = (run / "measured.json").stat().st_mtime_ns
     assert compare() == 0
-    assert "2 of 2" not in capsys.readouterr().err
-    assert [path.name for path in Path("out/runs/w-plus/seed-0").glob("version_*")] == ["version_0"]
-    assert measured.stat().st_mtime_ns == time
-    after = stored(Path("out/runs/w-plus/seed-0/version_0"))
+    assert capsys.readouterr().err == "2 of 2: W+ only, seed 0\n"
+    assert [path.name for path in run.glob("version_*")] == ["version_0"]
+    assert (run / "measured.json").stat().st_mtime_ns == time
+    after = stored(run / "version_0")
     assert all(torch.equal(after["state_dict"][key], tensor) for key, tensor in before["state_dict"].items())
 
 
@@ -194,8 +216,9 @@ def test_images_that_are_not_there_are_told_before(compare: Any, capsys: pytest.
     assert "nowhere" in printed
 
 
-def test_a_folder_of_other_options_is_refused(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare("--only", "published") == 0
+def test_a_folder_of_other_options_is_refused(
+    compare: Any, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert compare("--only", "published", "--schedule.images=16") == 1
     assert (
         "was trained with other options (schedule.images 8, now 16): give another --output" in capsys.readouterr().err
