@@ -266,7 +266,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     """What a reader has before the first line of a page: photographs, and what earlier pages have made."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("reader"))
-        patch.setattr("padinv.inversion.inverter.keep_freed_memory", bool)  # for good, and other tests measure memory
         Path("photographs").mkdir()
         with zipfile.ZipFile(bundled_path("congress64-val")) as portraits:
             pictures = [name for name in portraits.namelist() if name.endswith(".png")]

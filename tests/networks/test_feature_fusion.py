@@ -114,7 +114,7 @@ def test_the_inverter_files_and_exports_know_it(generator: Generator, images: Te
     assert fingerprint(loaded) == fingerprint(encoder) != fingerprint(build(generator))
     with torch.no_grad():
         expected = encoded(encoder, generator, images)
-        inverter = Inverter(loaded, generator, device="cpu", keep_memory=False)
+        inverter = Inverter(loaded, generator, device="cpu")
         exported = joined_part(encoder, generator).module(images)
     for name, tensor in expected.named_tensors().items():
         torch.testing.assert_close(inverter.encode(images).named_tensors()[name], tensor, rtol=1e-4, atol=1e-4)
