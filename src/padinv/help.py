@@ -77,15 +77,12 @@ class TrainingHelp:
         return "\n".join(
             [
                 f"usage: {cls.program(command)} --config PRESET|FILE [--OPTION VALUE …]",
-                "",
                 f"{cls.abouts[command]} Options override the config.",
                 f"Presets: {', '.join(presets(cls.presets_folder))}.",
                 "",
                 *[f"  {example}" for example in cls.examples],
                 "",
-                *listed(texts),
-                "",
-                *listed(more),
+                *listed({**texts, **more}),
                 "",
             ]
         )

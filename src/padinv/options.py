@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TextIO, TypeVar
 
-from padinv.exceptions import ConfigError, nearest
+from padinv.exceptions import ConfigError, nearest, printable
 
 Options = TypeVar("Options")
 
+SCREEN = (80, 23)
+"""Columns and lines of the smallest terminal, less the line of the prompt: a short help fits."""
 
-def option(default: Any = MISSING, read: Any = str, *, group: str | None = None, **keywords: Any) -> Any:
+
+def option(
+    default: Any = MISSING, read: Any = str, *, group: str | None = None, rare: bool = False, **keywords: Any
+) -> Any:
     """Makes a field of a dataclass an option: ``padding_strength`` is ``--padding-strength``.
 
     Args:
@@ -25,9 +33,10 @@ def option(default: Any = MISSING, read: Any = str, *, group: str | None = None,
             list is an option that may be repeated, unless it has ``nargs``; False and True are switches.
         read: turns a word into a value, or raises argparse.ArgumentTypeError; its ``check``, if any, checks a value.
         group: its heading in the help.
+        rare: leave it to ``--help-all``, where a short help would be longer than a screen.
         **keywords: of argparse's ``add_argument``, and ``flags``, which replace the flag made of the field's name.
     """
-    metadata = {"option": {"read": read, "group": group, **keywords}}
+    metadata = {"option": {"read": read, "group": group, "rare": rare, **keywords}}
     if isinstance(default, list):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -56,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser, cls: type, **changed: Mapping[s
     for each in options_of(cls):
         given = {**each.metadata["option"], **changed.get(each.name, {})}
         read, group, flags = given.pop("read"), given.pop("group"), given.pop("flags", None)
+        rare = given.pop("rare")
         default = each.default if each.default_factory is MISSING else each.default_factory()
         if is_positional(each):
             flags = [each.name]
@@ -78,6 +88,8 @@ def add_options(parser: argparse.ArgumentParser, cls: type, **changed: Mapping[s
         if group is not None and group not in groups:
             groups[group] = parser.add_argument_group(group)
         (parser if group is None else groups[group]).add_argument(*flags, help=text.strip(), **given)
+        if rare and isinstance(parser, OptionParser):
+            parser.rare.add(each.name)
 
 
 def _arguments(cls: type) -> dict[str, str]:
@@ -165,18 +177,60 @@ def resolutions(text: str) -> list[int]:
 
 
 class OptionParser(argparse.ArgumentParser):
-    """A parser of the options of a dataclass, whose errors are one sentence.
+    """A parser of the options of a dataclass, whose errors are one sentence, and whose ``--help`` is a screen long.
 
     It takes every number for a value: argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt option.
 
     Args:
         cls: the dataclass; the first paragraph of its docstring is the description.
         **keywords: of argparse's parser.
+
+    Attributes:
+        rare: names of options that only ``--help-all`` tells of, if all of them take more than a screen.
     """
 
     def __init__(self, cls: type, **keywords: Any) -> None:
         description = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
-        super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, **keywords)
+        super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, add_help=False, **keywords)
+        self.rare: set[str] = set()
+        self.add_argument("-h", "--help", action=_Help, help="show this help message and exit")
+        self.add_argument("--help-all", action=_Help, help=argparse.SUPPRESS)
+
+    def short_help(self) -> str:
+        """The help, or, if that is longer than a screen, a line for each option that is not rare."""
+        columns, most = SCREEN
+        whole = self.format_help()
+        if whole.count("\n") <= most:
+            return whole
+        shown = [each for each in self._actions if each.dest not in self.rare and not isinstance(each, _Help)]
+        shown.sort(key=lambda each: (bool(each.option_strings), each.dest == "json"))  # what has no name comes first
+        names = [self._name(each) for each in shown]
+        width = min(max(map(len, names)), 30)
+        needed = [name for each, name in zip(shown, names, strict=True) if each.required and each.option_strings]
+        places = [
+            f"[{name}]" if each.nargs in ("?", "*") else name
+            for each, name in zip(shown, names, strict=True)
+            if not each.option_strings
+        ]
+        usage = " ".join(["usage:", self.prog, *places, *(name.split(", ")[0] for name in needed)])
+        described = textwrap.wrap(self.description or "", columns)
+        lines = [f"{usage} [--OPTION VALUE …]", "", *described, ""]
+        for each, name in zip(shown, names, strict=True):
+            lines.append(f"  {name:<{width}}  {brief(each.help or '', columns - max(width, len(name)) - 4)}".rstrip())
+        lines.append(f"  {'--help-all':<{width}}  every option")
+        return "\n".join(lines) + "\n"
+
+    def _name(self, action: argparse.Action) -> str:
+        """An option and what it takes, as short as it is clear."""
+        if not action.option_strings:
+            name = str(action.metavar or action.dest) if action.choices is None else "|".join(map(str, action.choices))
+            return name + ("…" if action.nargs in ("+", "*") else "")
+        flag = next((name for name in action.option_strings if len(name) == 2), action.option_strings[0])
+        if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[-1]
+        takes = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+        takes = " ".join(takes) if isinstance(takes, tuple) else takes
+        return f"{flag} {takes}" + ("…" if action.nargs == "+" else "")
 
     def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -203,6 +257,50 @@ class OptionParser(argparse.ArgumentParser):
         raise ConfigError(f"{sentence}; {self.prog} --help lists the options.")
 
 
+class _Help(argparse.Action):
+    """``--help`` prints the short help, ``--help-all`` the whole one."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **keywords: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=keywords["help"])
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, __: Any, option_string: str | None = None) -> None:
+        assert isinstance(parser, OptionParser)
+        print(parser.format_help() if option_string == "--help-all" else parser.short_help(), end="")
+        parser.exit()
+
+
+def brief(text: str, room: int) -> str:
+    """Shortens a help to a line: at the end of a clause, or else of a word, with dots.
+
+    >>> brief("how much, one for each direction; negative for the contrary (default: 1)", 40)
+    'how much, one for each direction'
+    >>> brief("file, saved code (.pt, .npy), folder or zip file", 35)
+    'file, saved code (.pt, .npy) …'
+    """
+    if len(text) <= room:
+        return text
+    bare = re.sub(r" \(default: [^()]*\)$", "", text)
+    if len(bare) <= room:
+        return bare
+    flat = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), bare)  # nothing ends within brackets
+    for mark, dots in (("; |: | _", ""), (", ", " …"), (" ", " …")):
+        ends = [found.start() for found in re.finditer(mark, flat) if found.start() + len(dots) <= room]
+        if ends and ends[-1] >= room // 4:
+            return bare[: ends[-1]] + dots
+    return bare[: room - 1] + "…"
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them: paths as text, and None for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
 def _is_negative(word: str) -> bool:
     try:
         float(word)
@@ -212,13 +310,27 @@ def _is_negative(word: str) -> bool:
 
 
 class Command:
-    """A command: a subclass is a dataclass whose fields are its options, and whose docstring is its help."""
+    """A command: a subclass is a dataclass whose fields are its options, and whose docstring is its help.
+
+    Attributes:
+        reports: whether it has ``--json``, and tells what it did or found by :meth:`tell`.
+    """
+
+    reports: ClassVar[bool] = True
+    _objects: TextIO | None = None
 
     @classmethod
     def parser(cls) -> OptionParser:
         """Reads the words behind the command."""
         parser = OptionParser(cls)
         add_options(parser, cls)
+        if cls.reports:
+            parser.add_argument(
+                "--json",
+                action="store_true",
+                default=argparse.SUPPRESS,
+                help="print JSON, an object or one a line; all else goes to stderr",
+            )
         return parser
 
     @classmethod
@@ -234,8 +346,37 @@ class Command:
         Raises:
             PadInvError: if the command cannot be done.
         """
-        return from_namespace(cls, cls.parser().parse_args(args)).run()
+        namespace = cls.parser().parse_args(args)
+        command = from_namespace(cls, namespace)
+        with command.telling(namespace):
+            return command.run()
 
     def run(self) -> int:
         """Does the command's work, and returns the exit code."""
         raise NotImplementedError
+
+    @contextmanager
+    def telling(self, namespace: argparse.Namespace) -> Iterator[None]:
+        """With ``--json`` stdout is for what :meth:`tell` is given; what is printed for people goes to stderr."""
+        if not getattr(namespace, "json", False):
+            yield
+            return
+        self._objects = sys.stdout
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            self._objects = None
+
+    def tell(self, facts: Mapping[str, Any] | Sequence[Mapping[str, Any]], *lines: str) -> None:
+        """Tells what was done or found: lines to a person, and with ``--json`` facts to a program.
+
+        Args:
+            facts: one object, or several, which are a line each; :func:`plain` says of what.
+            *lines: of text; names of files in it are made :func:`padinv.exceptions.printable`.
+        """
+        if lines:
+            print(*map(printable, lines), sep="\n", flush=self._objects is not None)
+        if self._objects is not None:  # in ASCII, as any encoding of a terminal can be written and read
+            for each in [facts] if isinstance(facts, Mapping) else facts:
+                print(json.dumps(plain(each), allow_nan=False), file=self._objects, flush=True)

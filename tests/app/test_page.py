@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
+import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from image_files import png_header
+from studio_client import Client, fetch, status, visit
 from studio_server import Visitor, need_browser, need_gradio, studio_server
 
 pytestmark = pytest.mark.slow
@@ -200,66 +203,93 @@ def test_two_visitors_have_their_own_pictures(chromium: Any, address: str) -> No
         context.close()
 
 
-def fetch(url: str, call: dict[str, Any] | None = None) -> bytes:
-    """What is at an address, or the answer to a call."""
-    data = None if call is None else json.dumps(call).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return bytes(answer.read())
-
-
-class Client:
-    """A visitor without a browser: the requests that the page makes."""
-
-    def __init__(self, address: str) -> None:
-        self.base = f"{address}/gradio_api"
-        self.config = json.loads(fetch(f"{address}/config"))
-
-    def function(self, label: str) -> int:
-        """The number of what happens when a button is pressed."""
-        button = next(each["id"] for each in self.config["components"] if each["props"].get("value") == label)
-        calls = (each for each in self.config["dependencies"] if [button, "click"] in map(list, each["targets"]))
-        return int(next(calls)["id"])
-
-    def sample(self, seed: int) -> str:
-        """The address of the image of a seed."""
-        after = self.function("The next one")
-        then = next(each for each in self.config["dependencies"] if [after, "then"] in self._triggers(each))
-        session = f"session{seed}"
-        call = {"data": [seed, 0.7, False, 2, "4-"], "fn_index": then["id"], "session_hash": session}
-        fetch(f"{self.base}/queue/join", call)
-        with urllib.request.urlopen(f"{self.base}/queue/data?session_hash={session}", timeout=120) as events:
-            for line in events:
-                message = json.loads(line[5:]) if line.startswith(b"data:") else {}
-                if message.get("msg") == "process_completed":
-                    assert message["success"], message
-                    return str(message["output"]["data"][0]["url"])
-        raise AssertionError("the server hung up")
-
-    @staticmethod
-    def _triggers(call: dict[str, Any]) -> list[list[Any]]:
-        return [[call.get("trigger_after"), "then"]]
-
-
 def test_eight_clients_at_once_lose_no_request(address: str) -> None:
-    client = Client(address)
-
-    def visit(number: int) -> list[str]:
-        return [client.sample(100 * number + i) for i in range(3)]
-
+    """For five minutes ``python benchmarks/studio.py`` does it."""
     with ThreadPoolExecutor(8) as pool:
-        seen = [url for urls in pool.map(visit, range(8)) for url in urls]
-    assert len(seen) == 24
-    assert all(fetch(url)[1:4] == b"PNG" for url in seen[:3])
+        visits = [pool.submit(visit, Client(address), png((64, 64)), time.monotonic()) for _ in range(8)]
+        requests = [request for each in visits for request in each.result()]
+    assert len(requests) == 8 * 6
+    assert [request for request in requests if request.lost] == []
+    assert fetch(Client(address).sample(1))[1:4] == b"PNG"
 
 
 def test_only_this_machine_and_only_its_own_files(address: str, home: Path) -> None:
     assert address.startswith("http://127.0.0.1:")
-    for path in ("/etc/hostname", str(Path(__file__))):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            fetch(f"{address}/gradio_api/file={path}")
-        assert refused.value.code == 403
-        refused.value.close()
+    folder = next((home / "tmp").glob("padinv-studio-*"))
+    outside = ["/etc/hostname", str(Path(__file__)), f"{folder}/../../../../etc/hostname", "/proc/self/environ"]
+    outside += [f"{folder}/%2e%2e/%2e%2e/%2e%2e/etc/hostname", f"{folder}/..%2f..%2f..%2fetc/hostname"]
+    for path in [*outside, str(folder), "http://127.0.0.1:1/", "file:///etc/hostname"]:
+        assert status(f"{address}/gradio_api/file={path}") in (403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "../../../etc/hostname", "http://127.0.0.1:1/a.png", "{folder}"])
+def test_a_path_is_not_taken_for_an_upload(address: str, home: Path, path: str) -> None:
+    folder = next((home / "tmp").glob("padinv-studio-*"))
+    given = {"path": path.format(folder=folder), "meta": {"_type": "gradio.FileData"}}
+    said = Client(address).invert(given)
+    assert not said["success"]
+    assert "root:" not in json.dumps(said)
+    assert Client(address).sample(1)
+
+
+def test_names_of_uploads_lead_nowhere(address: str, home: Path) -> None:
+    given = Client(address).upload("../../../../escaped.png", png((40, 40)))
+    assert "/tmp/padinv-studio-" in given["path"]
+    assert ".." not in given["path"]
+    assert [path for path in home.rglob("escaped.png") if "padinv-studio-" not in path.as_posix()] == []
+
+
+def png(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_bomb_and_too_many_bytes_are_refused_and_the_server_goes_on(address: str) -> None:
+    client = Client(address)
+    said = client.invert(client.upload("bomb.png", png_header(50_000, 50_000)))
+    assert not said["success"]
+    assert "bomb.png has 2500 megapixels, and 40 are the most" in json.dumps(said)
+    with pytest.raises((urllib.error.HTTPError, urllib.error.URLError, ConnectionError)):
+        client.upload("large.png", bytes(21_000_000))
+    assert client.invert(client.upload("good.png", png((40, 40))))["success"]
+
+
+def test_a_window_that_closes_while_it_refines_leaves_the_others_their_turn(address: str) -> None:
+    leavers = [Client(address) for _ in range(3)]
+    for client in leavers:
+        assert client.invert(client.upload("mine.png", png((64, 64))))["success"]
+        client.begin(client.number("Refine", "click"), None, 200)
+        events = client.events()
+        next(event for event in events if event.get("msg") == "process_generating")
+        events.close()  # type: ignore[attr-defined]  # a generator
+    start = time.monotonic()
+    client = Client(address)
+    assert client.invert(client.upload("mine.png", png((64, 64))))["success"]
+    client.begin(client.number("Refine", "click"), None, 20)
+    done = next(event for event in client.events() if event.get("msg") == "process_completed")
+    assert done["success"]
+    assert time.monotonic() - start < 60
+
+
+def test_a_slow_visitor_keeps_nobody_waiting(address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as slow:
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: {}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        slow.sendall((head + "Content-Length: 1000000\r\n\r\n--b\r\n").format(host).encode())  # and no more
+        assert Client(address).sample(5)
+
+
+def test_a_picture_is_known_to_its_window_alone(address: str) -> None:
+    """Nothing tells one visitor where another's files are, and where they are cannot be guessed."""
+    owner, other = Client(address), Client(address)
+    given = owner.upload("mine.png", png((48, 48)))
+    assert owner.invert(given)["success"]
+    assert len(Path(given["path"]).parent.name) == 64, "the folder is named by a SHA-256"
+    assert status(f"{address}/gradio_api/file={Path(given['path']).parent}") in (403, 404)
+    said = other.call(other.number("Compare", "click"), None, 20)
+    assert not said["success"]
+    assert "There is no photograph yet" in json.dumps(said)
 
 
 def test_everything_is_written_into_the_temporary_folder(home: Path, address: str) -> None:

@@ -82,7 +82,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{hash_file(path)} {path.name}" in told
     assert 'Inverter.from_pretrained("congress64")' in told
     assert Models.main(["--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [entry["name"] for entry in listed] == [model.name for model in models()]
     assert Models.main(["vgg16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["input_range"] == [-1.0, 1.0]

@@ -222,7 +222,7 @@ def test_short_help_and_all(command: str, cls: type[cli.PadInvCLI], capsys: pyte
         main([command, "--help"])
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 27
+    assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert all(name in text for name in (*presets(cls.presets_folder), "--help-all", "--print_config", "--ckpt_path"))

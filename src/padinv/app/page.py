@@ -145,9 +145,9 @@ class Page:
         page.queue(max_size=self.studio.limits.waiting, api_open=False, default_concurrency_limit=2)
         return page
 
-    def outputs(self, label: str = "Result") -> list[Any]:
+    def outputs(self, label: str = "Result", **options: Any) -> list[Any]:
         """The picture, remarks, and what to take along."""
-        image = gr.Image(label=label, alt_text=label, **STILL)
+        image = gr.Image(label=label, alt_text=label, elem_classes=["fill"] if options else None, **STILL, **options)
         said = gr.Markdown()
         return [image, said, *self.take_along()]
 
@@ -361,65 +361,73 @@ class Page:
     def pick(self, names: Sequence[str]) -> tuple[list[gr.State], list[Any]]:
         """A place for each of several photographs; returns their sittings, and the events that bring new ones."""
         states, arrivals = [], []
-        with gr.Row():
-            for name in names:
-                with gr.Column(min_width=180):
-                    image = upload(name.capitalize(), height=220)
-                    self.example_gallery(image)
-                    state = gr.State(None)
+        for name in names:
+            with gr.Column(min_width=220):
+                image = upload(name.capitalize(), height=260)
+                self.example_gallery(image)
+                state = gr.State(None)
 
-                    def arrive(path: str | None, name: str = name) -> Sitting | None:
-                        return None if path is None else self.studio.invert(self.studio.read(path), name=name)
+                def arrive(path: str | None, name: str = name) -> Sitting | None:
+                    return None if path is None else self.studio.invert(self.studio.read(path), name=name)
 
-                    arrivals.append(image.change(told(arrive), image, state))
-                    states.append(state)
+                arrivals.append(image.change(told(arrive), image, state))
+                states.append(state)
         return states, arrivals
 
     def several(
-        self,
-        names: Sequence[str],
-        picked: tuple[list[gr.State], list[Any]],
-        function: Callable[..., Shown],
-        options: Sequence[Any],
+        self, names: Sequence[str], function: Callable[..., Shown], options: Callable[[], Sequence[Any]]
     ) -> None:
-        """What a tab with several photographs does whenever one of them, or an option, changes."""
-        states, arrivals = picked
-        outputs = self.outputs()
+        """A tab with several photographs: they and the result side by side, below them what can be chosen.
+
+        Whenever a photograph or an option changes, the result does.
+        """
+        with gr.Row():
+            states, arrivals = self.pick(names)
+            with gr.Column(min_width=220):
+                outputs = self.outputs(height=260)
+        chosen = options()
 
         def show(*given: Any) -> Any:
             sittings, values = given[: len(names)], given[len(names) :]
-            if None in sittings:
-                return None, f"Give {' and '.join(names)}.", None, ""
+            missing = [name for name, sitting in zip(names, sittings, strict=True) if sitting is None]
+            if missing:
+                return None, f"Still to give: {' and '.join(missing)}.", None, ""
             return present(function(self.studio, *sittings, *values))
 
-        inputs = [*states, *options]
+        inputs = [*states, *chosen]
         live: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
         for event in arrivals:
             event.then(told(show), inputs, outputs, **live)
-        changes = [option.blur if isinstance(option, gr.Textbox) else option.input for option in options]
+        changes = [option.blur if isinstance(option, gr.Textbox) else option.input for option in chosen]
         gr.on(changes, told(show), inputs, outputs, **live)
 
     def blend(self) -> None:
         """The padding of one photograph, ring by ring, and the latents of another."""
-        names = ("contour", "details")
-        picked = self.pick(names)
+        gr.Markdown("The padding of the first photograph, which carries layout, and the latents of the second.")
         rings = self.studio.rings
-        with gr.Row():
-            chosen = gr.CheckboxGroup(
-                [(f"{ring} px", ring) for ring in rings], value=rings, label="Rings that are the contour's"
-            )
-            const = gr.Checkbox(True, label="The constant is the contour's, too")
-            layers = gr.Textbox("", label="Latents that are the details', such as 4- (empty: all)", max_lines=1)
-        self.several(names, picked, blend_photographs, [chosen, const, layers])
+
+        def options() -> list[Any]:
+            with gr.Row():
+                chosen = gr.CheckboxGroup(
+                    [(f"{ring} px", ring) for ring in rings], value=rings, label="Rings that are the contour's"
+                )
+                const = gr.Checkbox(True, label="The constant is the contour's, too")
+                layers = gr.Textbox("", label="Latents that are the details', such as 4- (empty: all)", max_lines=1)
+            return [chosen, const, layers]
+
+        self.several(("contour", "details"), blend_photographs, options)
 
     def transfer(self) -> None:
         """What was done between two photographs, done to a third."""
-        names = ("before", "after", "target")
-        picked = self.pick(names)
-        with gr.Row():
-            strength = gr.Slider(-2, 3, 1, step=0.1, label="Strength")
-            padding = gr.Slider(-2, 3, 1, step=0.1, label="Strength of the padding")
-        self.several(names, picked, transfer_edit, [strength, padding])
+        gr.Markdown("What was done between the first two photographs is done to the third.")
+
+        def options() -> list[Any]:
+            with gr.Row():
+                strength = gr.Slider(-2, 3, 1, step=0.1, label="Strength")
+                padding = gr.Slider(-2, 3, 1, step=0.1, label="Strength of the padding")
+            return [strength, padding]
+
+        self.several(("before", "after", "target"), transfer_edit, options)
 
     def sample(self) -> Renewal:
         """An image out of a number; returns what makes the first one."""
@@ -447,9 +455,13 @@ class Page:
 
     def compare(self) -> None:
         """What padding is for."""
+        gr.Markdown(
+            "The photograph of the tab Invert from latents alone, with padding, and as well as it can be had. "
+            "The last one takes a while."
+        )
         steps = gr.Slider(ROUND, 100, 60, step=ROUND, label="Steps of refinement of the first two")
         start = gr.Button("Compare", variant="primary")
-        gallery = gr.Gallery(label="The photograph of the tab Invert", columns=4, elem_classes=["compared"])
+        gallery = gr.Gallery(label="Side by side", columns=4, elem_classes=["compared"])
         table = gr.Markdown()
 
         def show(sitting: Sitting | None, steps: float) -> Iterator[Any]:

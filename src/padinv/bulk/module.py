@@ -10,8 +10,7 @@ from typing import Any
 
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.callbacks import ProgressBar
 from torch import Tensor
 
 from padinv.bulk.photographs import Photograph, PhotographDataset, Result
@@ -24,6 +23,7 @@ from padinv.inversion.detectors import GLANCE, Glance
 from padinv.inversion.landmarks import Faces, Points
 from padinv.inversion.matching import resolution_remark
 from padinv.metrics import reconstruction_metrics
+from padinv.progress import Progress
 
 SMALL = 2
 """Squares up to this many times the size of the networks' images are taken for crops."""
@@ -210,10 +210,8 @@ class BulkInversion(LightningModule):
         return {name: float(value) for name, value in values.items()}
 
 
-class PhotographProgressBar(TQDMProgressBar):
-    """Lightning's bar, counting photographs over all processes.
-
-    Without a terminal, as in a log file, it prints a line from time to time.
+class PhotographProgressBar(ProgressBar):
+    """Counts photographs over all processes: a bar on a terminal, or a line from time to time, as in a log file.
 
     Args:
         every: seconds from one line to the next.
@@ -221,45 +219,44 @@ class PhotographProgressBar(TQDMProgressBar):
 
     def __init__(self, every: float = 30.0) -> None:
         super().__init__()
-        self.every = every
-        self.done = 0
-        self.told = time.monotonic()
+        self.every, self.enabled = every, True
+        self.progress: Progress | None = None
 
-    @property
-    def total(self) -> int:
-        """How many photographs there are."""
-        loader: Any = self.trainer.predict_dataloaders
+    def disable(self) -> None:
+        """Shows nothing: Lightning calls it in all processes but the first."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        """Shows something again."""
+        self.enabled = True
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins the bar."""
+        loader: Any = trainer.predict_dataloaders
         dataset: PhotographDataset = loader.dataset
-        return len(dataset.photographs)
-
-    def init_predict_tqdm(self) -> Tqdm:
-        """Makes the bar."""
-        return Tqdm(
-            desc="Photographs",
-            total=self.total,
-            unit="photograph",
-            disable=self.is_disabled or not sys.stdout.isatty(),
-            dynamic_ncols=True,
-            file=sys.stdout,
-            bar_format=self.BAR_FORMAT,
-        )
-
-    def on_predict_batch_start(self, *_: Any) -> None:
-        """Leaves the bar as it is."""
+        self.progress = Progress(len(dataset.photographs), "photographs", every=self.every, show=self.enabled)
+        self.progress.__enter__()
 
     def show_step(self, step: int, steps: int) -> None:
         """Shows every ten steps how far the refinement of a batch is, as that may take minutes."""
-        if step % 10 == 0:
-            self.predict_progress_bar.set_postfix_str(f"step {step} of {steps}")
+        if step % 10 == 0 and self.progress is not None:
+            self.progress.note(f"step {step} of {steps}")
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Moves the bar, as if all processes were as far as this one."""
-        self.done = min(self.total, self.done + len(batch) * trainer.world_size)
-        bar = self.predict_progress_bar
-        bar.set_postfix_str("", refresh=False)
-        bar.n = self.done
-        bar.refresh()
-        now = time.monotonic()
-        if bar.disable and trainer.is_global_zero and now - self.told >= self.every:
-            print(f"{self.done} of {self.total} photographs", flush=True)
-            self.told = now
+        if self.progress is not None:
+            self.progress.to(self.progress.done + len(batch) * trainer.world_size)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ends the bar, also after an error."""
+        self.end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Ends the bar, so that the terminal is as it was."""
+        self.end()
+
+    def end(self) -> None:
+        """Leaves the bar as it is."""
+        if self.progress is not None:
+            self.progress.__exit__()
+            self.progress = None

@@ -71,10 +71,38 @@ class Report:
         done = [record for record in self.records if "name" in record]
         failed = len(self.records) - len(done)
         parts = [f"{printable(str(self.folder.path))}: {len(done)} photograph{'s' * (len(done) != 1)}"]
-        for key in ("mse", "psnr", "ms_ssim", "lpips"):
-            values = [record[key] for record in done if isinstance(record.get(key), int | float)]
-            parts += [f"{key} {mean(values):.4f}"] if values else []
+        parts += [f"{key} {value:.4f}" for key, value in self.means.items()]
         return ", ".join(parts) + (f"; {failed} failed, see the errors in metrics.jsonl" if failed else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """The same and more, for a program: the means, and each photograph with its files."""
+        done = [record for record in self.records if "name" in record]
+        photographs = []
+        for record in self.records:
+            facts = {key: value for key, value in record.items() if key != "settings"}
+            if "name" in record:
+                names = names_of_faces(record["name"], record["faces"])
+                facts |= {
+                    kind: [str(self.folder.file(kind, name)) for name in ([record["name"]] if alone else names)]
+                    for kind, alone in ((kind, kind == "photographs") for kind in self.folder.kinds)
+                }
+            photographs.append(facts)
+        return {
+            "output": str(self.folder.path),
+            "done": len(done),
+            "failed": len(self.records) - len(done),
+            "metrics": self.means,
+            "photographs": photographs,
+        }
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over the photographs that have it."""
+        found = {}
+        for key in ("mse", "psnr", "ms_ssim", "lpips"):
+            values = [record[key] for record in self.records if isinstance(record.get(key), int | float)]
+            found |= {key: mean(values)} if values else {}
+        return found
 
     @property
     def exit_code(self) -> int:

@@ -81,29 +81,30 @@ class BulkOptions:
 
     output: Path = option(read=folder, flags=("-o", "--output"), metavar="OUT", group="results")
     model: str = option("congress64", group="model")
-    generator: str | None = option(None, metavar="FILE", group="model")
-    sha256: str | None = option(None, metavar="HEX", group="model")
+    generator: str | None = option(None, metavar="FILE", rare=True, group="model")
+    sha256: str | None = option(None, metavar="HEX", rare=True, group="model")
     align: bool = option(False, group="faces")
-    landmarks: Path | None = option(None, Path, metavar="JSON", group="faces")
-    detector: str = option("auto", metavar="PACK", group="faces")
-    faces: Faces = option("largest", read_faces, metavar="largest|all|N", group="faces")
+    landmarks: Path | None = option(None, Path, metavar="JSON", rare=True, group="faces")
+    detector: str = option("auto", metavar="PACK", rare=True, group="faces")
+    faces: Faces = option("largest", read_faces, metavar="largest|all|N", rare=True, group="faces")
     refine: int = option(0, whole_number(0), metavar="N", group="model")
-    refine_features: list[int] | None = option(None, resolutions, metavar="16|none", group="model")
+    refine_features: list[int] | None = option(None, resolutions, metavar="16|none", rare=True, group="model")
     device: str = option("auto", group="speed")
-    devices: int = option(1, whole_number(1), metavar="N", group="speed")
-    num_nodes: int = option(1, whole_number(1), metavar="N", group="speed")
+    devices: int = option(1, whole_number(1), metavar="N", rare=True, group="speed")
+    num_nodes: int = option(1, whole_number(1), metavar="N", rare=True, group="speed")
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
-    precision: Precision = option("32", choices=get_args(Precision), group="speed")
-    workers: int | None = option(None, whole_number(0), metavar="N", group="speed")
+    precision: Precision = option("32", choices=get_args(Precision), rare=True, group="speed")
+    workers: int | None = option(None, whole_number(0), metavar="N", rare=True, group="speed")
     keep_memory: bool = option(
         True,
         flags=("--no-keep-memory",),
+        rare=True,
         help="on a CPU, give freed memory back at once, which is slower",
         group="speed",
     )
     overwrite: bool = option(False, group="results")
     lpips: bool = option(
-        True, flags=("--no-lpips",), help="leave the LPIPS distance out of metrics.jsonl", group="results"
+        True, flags=("--no-lpips",), rare=True, help="leave the LPIPS distance out of metrics.jsonl", group="results"
     )
 
     def __post_init__(self) -> None:
@@ -199,9 +200,17 @@ class Task(Command):
         namespace = cls.parser().parse_args(args)
         task, options = from_namespace(cls, namespace), from_namespace(BulkOptions, namespace)
 
+        with task.telling(namespace):
+            return task.run_on(namespace.photographs, options)
+
+    def run_on(self, photographs: Sequence[str], options: BulkOptions) -> int:
+        """Does the task to photographs, tells what came of it, and returns the exit code."""
         from padinv.bulk.running import run  # imports torch and Lightning, so that misspelt options are told first
 
-        return run(task, namespace.photographs, options).exit_code
+        report = run(self, photographs, options)
+        if report.is_first:
+            self.tell({"command": self.name, **report.as_json(), **self.outcome(report)})
+        return report.exit_code
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -264,6 +273,10 @@ class Task(Command):
         from padinv.pictures import contact_sheet
 
         return contact_sheet([torch.stack(list(row))])
+
+    def outcome(self, report: Report) -> dict[str, Any]:
+        """What ``--json`` tells of the task, apart from the photographs."""
+        return {}
 
     def finish(self, report: Report) -> None:
         """Called in the first process when everything is done, before another command may write into the folder."""

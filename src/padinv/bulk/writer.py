@@ -16,7 +16,6 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
-from tqdm import tqdm
 
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record
@@ -66,7 +65,7 @@ class ResultWriter(BasePredictionWriter):
         photograph: Photograph
         for photograph in prediction:
             for sentence in [*filter(None, [photograph.problem]), *photograph.remarks]:
-                tqdm.write(f"padinv: {sentence}", file=sys.stderr)  # beside the progress bar, not into it
+                print(f"padinv: {sentence}", file=sys.stderr)
             try:
                 self.folder.add(self._write(photograph), trainer.global_rank)
             except PadInvError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import ClassVar
 
 from padinv.exceptions import ConfigError
 from padinv.options import Command, check_options, option, whole_number
@@ -24,6 +25,7 @@ class App(Command):
         waiting: requests that may wait.
     """
 
+    reports: ClassVar = False  # it serves until it is stopped
     model: str = option("congress64")
     host: str = option("127.0.0.1")
     port: int = option(7860, whole_number(0, 65535), metavar="N")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.exceptions import CheckpointError, PadInvError, printable
+from padinv.exceptions import CheckpointError, PadInvError
 from padinv.files import writing
 from padinv.options import Command, option
 
@@ -41,7 +41,9 @@ class Inspect(Command):
         from padinv.checkpoints.sources import resolve_all
 
         for number, path in enumerate(resolve_all(self.source, self.sha256)):
-            print(*([""] if number else []), *map(printable, describe(path, self.source)), sep="\n")
+            lines = list(describe(path, self.source))
+            facts = {name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+            self.tell({**facts, "file": path, "bytes": path.stat().st_size}, *([""] if number else []), *lines)
         return 0
 
 
@@ -146,5 +148,6 @@ class Convert(Command):
         with writing(self.target, parents=True) as part:
             save_network(network, part, generator=trained_for)
         told = f"{self.target}: {type(network).__name__}, {self.target.stat().st_size / 1e6:.1f} MB"
-        print(printable(told))
+        facts = {"file": self.target, "bytes": self.target.stat().st_size, "network": self.network}
+        self.tell({**facts, "config": network.config}, told)
         return 0

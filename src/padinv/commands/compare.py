@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from padinv.exceptions import NonFiniteLossError, printable
+from padinv.exceptions import NonFiniteLossError
 from padinv.options import Command, check_options, folder, from_namespace, option, whole_number
 
 if TYPE_CHECKING:
@@ -53,14 +54,16 @@ class Compare(Command):
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
         """Runs the command: options with dots are those of ``padinv fit``."""
-        if {"-h", "--help"}.intersection(args):  # at once: what follows imports torch
-            cls.parser().parse_args(["--help"])
+        if asked := {"-h", "--help", "--help-all"}.intersection(args):  # at once: what follows imports torch
+            cls.parser().parse_args([max(asked, key=len)])
         from padinv.comparison.rows import options_in
 
         words, options = options_in(args)
-        self = from_namespace(cls, cls.parser().parse_args(words))
+        namespace = cls.parser().parse_args(words)
+        self = from_namespace(cls, namespace)
         self.options = options
-        return self.run()
+        with self.telling(namespace):
+            return self.run()
 
     def run(self) -> int:
         """Checks all rows, trains and measures what is missing, and writes the tables after each."""
@@ -94,8 +97,9 @@ class Compare(Command):
             elif run.is_done:
                 measured[run.row.name, run.seed] = ruler.measure(run)
         report = self.write(comparison, runs, measured, notes)
+        files = [path for path in sorted(self.output.glob("*.*")) if path.is_file()]
         print(report.markdown())
-        print("\n".join(printable(str(path)) for path in sorted(self.output.glob("*.*")) if path.is_file()))
+        self.tell({**json.loads(report.json()), "files": files}, *map(str, files))
         if failed:
             raise NonFiniteLossError(f"{len(failed)} of {len(runs)} runs diverged: {' '.join(failed)}")
         return 0

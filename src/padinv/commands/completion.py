@@ -14,6 +14,7 @@ from importlib.resources import files
 from inspect import signature
 from io import StringIO
 from pkgutil import resolve_name
+from typing import ClassVar
 
 from padinv.options import Command, option
 
@@ -36,6 +37,7 @@ class Completion(Command):
             ~/.bashrc; for zsh in ~/.zshrc, below compinit.
     """
 
+    reports: ClassVar = False  # it prints a script
     shell: str = option(choices=("bash", "zsh"))
 
     def run(self) -> int:
@@ -49,10 +51,10 @@ class Completion(Command):
 
 
 def help_of(command: str, main: Callable[[list[str]], int]) -> str:
-    """The help of a command; where ``--help`` is short, that of ``--help-all`` and of the classes."""
+    """The whole help of a command, with that of the classes."""
     printed = StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
-        main(["--help-all" if command in PRESETS else "--help"])
+        main(["--help-all"])
     return printed.getvalue() + "".join(f"\n  {option}" for option in class_options(command))
 
 

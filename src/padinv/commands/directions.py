@@ -70,17 +70,32 @@ class Directions(Task):
             if self.find or photographs:
                 raise ConfigError("--output must be given: the folder for the results.")
             self.known = list(load_directions(self.directions or namespace.model).values())
-            print("\n".join(map(describe, self.known)))
+            with self.telling(namespace):
+                self.tell(self.facts_of_all(), *map(describe, self.known))
             return 0
 
         from padinv.bulk.outputs import OutputFolder
-        from padinv.bulk.running import run
 
         options = from_namespace(BulkOptions, namespace)
-        if photographs:
-            return run(Fit(self) if self.find == "linear" else self, photographs, options).exit_code
-        self.write(OutputFolder(options.output, ()), self.load(options))
+        task = Fit(self) if self.find == "linear" else self
+        with task.telling(namespace):
+            if photographs:
+                return task.run_on(photographs, options)
+            self.write(OutputFolder(options.output, ()), self.load(options))
+            self.tell({"command": self.name, "output": options.output, **self.facts_of_all()})
         return 0
+
+    def facts_of_all(self) -> dict[str, Any]:
+        """The directions, as ``--json`` tells of them."""
+        return {
+            "directions": [
+                {"name": each.name, "kind": each.kind, "layers": each.layers, **each.metadata} for each in self.known
+            ]
+        }
+
+    def outcome(self, report: Report) -> dict[str, Any]:
+        """The directions."""
+        return self.facts_of_all()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -251,6 +266,10 @@ class Fit(Invert):
         metadata = {**direction.metadata, **poles(labels, column)}
         self.directions.known = [replace(direction, metadata=metadata)]
         self.directions.finish(report)
+
+    def outcome(self, report: Report) -> dict[str, Any]:
+        """The direction."""
+        return self.directions.outcome(report)
 
 
 def describe(direction: Direction) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import ArgumentTypeError
@@ -62,37 +61,35 @@ class Evaluate(Command):
         device: cpu, cuda, cuda:N or mps (default: cuda if there is one).
         batch_size: pictures that are measured at once.
         workers: processes that decode (default: as many as are of use).
-        json: print JSON instead of the table.
     """
 
     photographs: str | None = option(nargs="?", metavar="PHOTOGRAPHS")
     reconstructions: str | None = option(nargs="?", metavar="RECONSTRUCTIONS")
     output: Path | None = option(None, folder, flags=("-o", "--output"), metavar="OUT", group="results")
-    json: bool = option(False, group="results")
     compare: list[str] | None = option(None, nargs=2, metavar=("A", "B"))
     model: str | None = option(None, metavar="MODEL", group="model")
     data: str | None = option(None, metavar="PHOTOGRAPHS", group="model")
-    generator: str | None = option(None, metavar="FILE", group="model")
+    generator: str | None = option(None, metavar="FILE", rare=True, group="model")
     align: bool = option(False, group="model")
-    refine: int = option(0, whole_number(0), metavar="N", group="model")
+    refine: int = option(0, whole_number(0), metavar="N", rare=True, group="model")
     protocol: str = option("default", choices=NAMED, group="measures")
-    resolution: int | None = option(None, whole_number(8), metavar="PX", group="measures")
+    resolution: int | None = option(None, whole_number(8), metavar="PX", rare=True, group="measures")
     metrics: list[str] | None = option(None, read_metrics, metavar="NAMES", group="measures")
-    features: str = option("alexnet", metavar="NETWORK", group="measures")
-    identity: str | None = option(None, metavar="FILE", group="measures")
-    discriminator: str | None = option(None, metavar="FILE", group="measures")
-    vgg: str | None = option(None, metavar="FILE", group="measures")
+    features: str = option("alexnet", metavar="NETWORK", rare=True, group="measures")
+    identity: str | None = option(None, metavar="FILE", rare=True, group="measures")
+    discriminator: str | None = option(None, metavar="FILE", rare=True, group="measures")
+    vgg: str | None = option(None, metavar="FILE", rare=True, group="measures")
     groups: bool = option(False, group="measures")
     edit: str | None = option(None, metavar="DIRECTION", group="editing")
-    labels: Path | None = option(None, Path, metavar="CSV", group="editing")
-    column: str | None = option(None, metavar="NAME", group="editing")
-    directions: str | None = option(None, metavar="FILE", group="editing")
-    resamples: int = option(10_000, whole_number(1), metavar="N", group="intervals")
-    level: float = option(0.95, number(0.5, 0.9999), group="intervals")
-    seed: int = option(0, whole_number(0), metavar="N", group="intervals")
+    labels: Path | None = option(None, Path, metavar="CSV", rare=True, group="editing")
+    column: str | None = option(None, metavar="NAME", rare=True, group="editing")
+    directions: str | None = option(None, metavar="FILE", rare=True, group="editing")
+    resamples: int = option(10_000, whole_number(1), metavar="N", rare=True, group="intervals")
+    level: float = option(0.95, number(0.5, 0.9999), rare=True, group="intervals")
+    seed: int = option(0, whole_number(0), metavar="N", rare=True, group="intervals")
     device: str | None = option(None, group="speed")
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
-    workers: int | None = option(None, whole_number(0), metavar="N", group="speed")
+    workers: int | None = option(None, whole_number(0), metavar="N", rare=True, group="speed")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -227,14 +224,11 @@ class Evaluate(Command):
         result.facts |= {"edit": self.edit, "labels": str(self.labels), "likeness": self.identity or "1 - LPIPS"}
 
     def _tell(self, results: list[Evaluation]) -> None:
-        if self.json:
-            print(json.dumps(results[-1].as_json(), indent=2, ensure_ascii=False, allow_nan=False))
-            return
-        for place, result in enumerate(results):
-            print(*([""] if place else []), *map(printable, result.lines()), sep="\n")
+        lines = [line for result in results for line in ["", *result.lines()]]
         for remark in results[-1].remarks:
             if " few" in remark:
-                print(f"\n{printable(remark)}")
+                lines += ["", remark]
+        self.tell(results[-1].as_json(), *lines[1:])
 
     def _write(self, results: list[Evaluation], subject: Subject, indices: list[int]) -> None:
         from padinv.evaluation.report import write_report
@@ -243,8 +237,7 @@ class Evaluate(Command):
         results[-1].write_json(self.output / "evaluation.json")
         results[-1].write_csv(self.output / "images.csv")
         write_report(results, subject, indices, self.output / "report.html")
-        if not self.json:
-            print(f"\n{printable(str(self.output))}: evaluation.json, images.csv, report.html")
+        print(f"\n{printable(str(self.output))}: evaluation.json, images.csv, report.html")
 
 
 def images_in(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Export(Command):
     target: Path = option(read=Path, metavar="OUT")
     format: str = option("onnx", choices=("onnx", "torch"))
     part: str = option("both", choices=("encoder", "generator", "both"))
-    generator: str | None = option(None, metavar="FILE")
+    generator: str | None = option(None, metavar="FILE", rare=True)
     rings: list[int] | None = option(None, resolutions, metavar="4,8")
     features: list[int] | None = option(None, resolutions, metavar="16")
     plain_convolutions: bool = option(False)
@@ -57,9 +57,10 @@ class Export(Command):
         else:
             description = export_onnx(part, self.target, plain_convolutions=self.plain_convolutions, int8=self.int8)
         size = sum(file.stat().st_size for file in self.target.parent.glob(f"{self.target.name}*"))
-        print(f"{self.target}: {description.part}, {size / 1e6:.1f} MB")
+        lines = [f"{self.target}: {description.part}, {size / 1e6:.1f} MB"]
         if description.int8 is not None:
-            print("int8 against float32: mse {mse:.2e}, psnr {psnr:.1f} dB".format(**description.int8))
+            lines.append("int8 against float32: mse {mse:.2e}, psnr {psnr:.1f} dB".format(**description.int8))
+        self.tell({"file": self.target, "bytes": size, "format": self.format, **asdict(description)}, *lines)
         return 0
 
     def load(self) -> Part:

@@ -134,7 +134,12 @@ class Interpolate(Invert):
             report.folder.path / f"interpolation.{self.format}",
             lambda path: WRITERS[self.format](pictures, path, self.fps),
         )
+        self.path = path
         print(printable(str(path)))
+
+    def outcome(self, report: Report) -> dict[str, Any]:
+        """Where the moving picture is."""
+        return {"moving_picture": str(self.path)}
 
 
 def frames(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from padinv.exceptions import printable
 from padinv.options import Command, option
 
 if TYPE_CHECKING:
@@ -20,22 +18,17 @@ class Models(Command):
 
     Args:
         name: of a model.
-        json: print JSON.
     """
 
     name: str | None = option(nargs="?", metavar="NAME")
-    json: bool = option(False)
 
     def run(self) -> int:
         """Prints them."""
         from padinv.checkpoints.registry import find_model, models  # not for --help: it imports torch
 
         found = models() if self.name is None else [find_model(self.name)]
-        if self.json:
-            told = [model.as_json() for model in found]
-            print(json.dumps(told[0] if self.name else told, indent=2, ensure_ascii=False))
-            return 0
-        print(*map(printable, table(found) if self.name is None else details(found[0])), sep="\n")
+        lines = table(found) if self.name is None else details(found[0])
+        self.tell([model.as_json() for model in found], *lines)
         return 0
 
 

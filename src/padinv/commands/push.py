@@ -61,7 +61,7 @@ class Push(Command):
     repository: str | None = option(read=repository, nargs="?", metavar="OWNER/NAME")
     output: Path | None = option(None, folder, flags=("-o", "--output"), metavar="OUT", group="model")
     generator: str | None = option(None, metavar="FILE", group="model")
-    directions: str | None = option(None, metavar="FILE", group="model")
+    directions: str | None = option(None, metavar="FILE", group="model", rare=True)
     images: list[str] = option([], metavar="PHOTOS", group="card")
     data: str | None = option(None, metavar="TEXT", group="card")
     licence: str | None = option(None, metavar="ID", group="card")
@@ -81,9 +81,13 @@ class Push(Command):
         else:
             written = self._write(given)
             print(f"{printable(str(written))}: {', '.join(sorted(file.name for file in written.iterdir()))}")
-        if self.repository is not None:
-            url = upload(written, self.repository, private=self.private, message=self.message)
-            print(f'{url}: padinv.Inverter.from_pretrained("hf://{self.repository}") loads it.')
+        facts = {"folder": written, "files": sorted(file.name for file in written.iterdir())}
+        if self.repository is None:
+            self.tell(facts)
+            return 0
+        url = upload(written, self.repository, private=self.private, message=self.message)
+        loads = f'{url}: padinv.Inverter.from_pretrained("hf://{self.repository}") loads it.'
+        self.tell({**facts, "url": url, "repository": self.repository}, loads)
         return 0
 
     def _write(self, given: Path) -> Path:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Reading, Subject
@@ -16,6 +15,7 @@ from padinv.evaluation.protocols import PROTOCOLS, Protocol
 from padinv.evaluation.results import Evaluation, Number, Sampling, finish, means_of, set_distances, width_remark
 from padinv.exceptions import DataError
 from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
+from padinv.progress import Progress
 from padinv.sources.folders import Names
 
 
@@ -68,7 +68,7 @@ def evaluate(
     groups: dict[str, list[str]] = {}
     mse_only = set(measures.per_image) <= set(CHEAP) and measures.features is None
     reading = Reading(protocol, resolution, settings.batch_size, settings.workers, settings.groups, mse_only)
-    with tqdm(total=len(subject.names), unit="pair", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with Progress(len(subject.names), "pairs", file=sys.stderr, every=None, stays=False) as progress:
         for batch in subject.batches(reading):
             for evaluator, views in zip(evaluators, batch.views, strict=False):
                 evaluator.update(views)
@@ -79,7 +79,7 @@ def evaluate(
                     groups.setdefault(division, []).append(group)
             indices += batch.indices
             problems += batch.problems
-            bar.update(len(batch.indices) + len(batch.problems))
+            progress.to(progress.done + len(batch.indices) + len(batch.problems))
             for problem in batch.problems if remark else ():
                 remark(problem)  # type: ignore[misc]  # mypy does not see the line above
     if not indices:

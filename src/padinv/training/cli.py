@@ -31,7 +31,7 @@ from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.configs import RunConfigCallback, resolve_presets
 from padinv.training.distributed import check_processes, launched_processes
 from padinv.training.module import PadInvModule
-from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer
+from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
 from padinv.training.run import NoLogger, check_writable, claim_run, discard_run
 
@@ -138,7 +138,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             self.words = resolve_presets(sys.argv[1:] if args is None else args, self.presets_folder)
             for name, each in {"": parser, **getattr(self, "_subcommand_parsers", {})}.items():
                 each.words, each.prog = self.words, self.program(name)
-            self._ask_for_config()
+            self._ask_for_config(parser)
             try:
                 self.config = parser.parse_args(self.words)
             except ConfigError as error:
@@ -154,18 +154,25 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             folder = str(trainer["default_root_dir"] or ".")
             trainer["logger"] = named("padinv.training.run.NoLogger", save_dir=folder)
 
-    def _ask_for_config(self) -> None:
+    def _ask_for_config(self, parser: LightningArgumentParser) -> None:
         """Raises ConfigError if nothing says what to train."""
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
             for word in self.words:
-                if word.startswith("--") and (near := nearest(word.partition("=")[0], asks)):
-                    raise ConfigError(f"There is no option {word.partition('=')[0]}; the nearest is {near}.")
+                option = word.partition("=")[0]
+                near = nearest(option, asks, cutoff=0.7)
+                own = f"; the nearest is {near}" if near else nearest_option(option, self._parser_of_command(parser))
+                if option.startswith("--") and own:
+                    raise ConfigError(f"There is no option {option}{own}.")
             raise ConfigError(
                 f"{self._command} has to be told what to do: give --config and a preset "
                 f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "
                 f"{self._command} --help tells more."
             )
+
+    def _parser_of_command(self, parser: LightningArgumentParser) -> LightningArgumentParser:
+        parsers: dict[str, LightningArgumentParser] = getattr(self, "_subcommand_parsers", {})
+        return next((parsers[word] for word in self.words[:1] if word in parsers), parser)
 
     def _hinted(self, error: PadInvError) -> PadInvError:
         """Adds a hint to the error if no config was named, as the user may have forgotten it."""

@@ -156,7 +156,7 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     wrote = list(given(args))
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         option = match[1].partition("=")[0]
-        return f"There is no option {option}{_nearest_option(option, parser)} ({parser.prog} --help-all lists them)."
+        return f"There is no option {option}{nearest_option(option, parser)} ({parser.prog} --help-all lists them)."
     if match := re.search(REFUSED, message):
         name = match[1] or match[2]
         commands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
@@ -307,13 +307,14 @@ def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
     return found.place if found else name
 
 
-def _nearest_option(option: str, parser: ArgumentParser) -> str:
+def nearest_option(option: str, parser: ArgumentParser) -> str:
+    """The nearest option, or group of options, as the end of a sentence; "" if none is near, or it is there."""
     known = [string for action in parser._actions for string in action.option_strings]
     if near := nearest(option, known, cutoff=0.8):
         return f"; the nearest is {near}"
     first, dot, rest = option.lstrip("-").partition(".")
     groups = {string.lstrip("-").partition(".")[0] for string in known}
-    near = nearest(first, groups)
+    near = None if first in groups else nearest(first, groups)
     return f"; the nearest is --{near}{dot}{rest}" if near else ""
 
 
