@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from padinv.commands.app import App
+from studio_server import need_gradio, studio_server
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "examples" / "space"
@@ -53,6 +56,22 @@ def test_the_container_starts_the_studio_and_is_asked_whether_it_lives() -> None
     assert (interpreter, flag) == ("python", "-c")
     compile(code, "probe", "exec")
     assert f":{given['EXPOSE']}/" in code
+
+
+@pytest.mark.slow
+def test_what_the_container_starts_answers_its_health_check(tmp_path: Path) -> None:
+    """CMD and HEALTHCHECK as they stand, but at a port that is free here, and for this machine alone."""
+    need_gradio()
+    given = dict(instructions())
+    _, _, *words = json.loads(given["CMD"])
+    words[words.index("--host") + 1] = "127.0.0.1"
+    interpreter, flag, probe = json.loads(given["HEALTHCHECK"].partition("CMD ")[2])
+    assert (interpreter, flag) == ("python", "-c")
+    with studio_server(tmp_path / "home", *words, "--port", "0") as (address, _):
+        here = probe.replace("127.0.0.1:7860", address.removeprefix("http://"))
+        assert here != probe
+        assert subprocess.run([sys.executable, "-c", here], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", here], timeout=60, capture_output=True).returncode == 1, "it has ended"
 
 
 def test_the_space_says_what_it_is() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from image_files import BROKEN, encode
 from padinv import Inverter
 from padinv.app import Limits, Studio, drag_points, edit
 from padinv.app.studio import LONGEST, SHOWN, error_map, located, picture
@@ -73,6 +74,69 @@ def test_a_bad_upload_is_one_sentence(studio: Studio, tmp_path: Path, content: b
         studio.read(None)
     with pytest.raises(DataError, match=r"gone\.png cannot be read"):
         studio.read(tmp_path / "gone.png")
+
+
+def photographed(kind: str) -> bytes:
+    """A photograph as people have them: upper half red, lower half blue, when it is upright."""
+    upright = Image.new("RGB", (90, 60), "red")
+    upright.paste("blue", (0, 30, 90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    transparent = upright.convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize((90, 60)))
+    return {
+        "landscape.jpg": lambda: encode(upright, "JPEG", quality=95),
+        "portrait.jpg": lambda: encode(upright.resize((60, 90)), "JPEG", quality=95),
+        "turned.jpg": lambda: encode(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95),
+        "tiny.png": lambda: encode(upright.resize((2, 2))),
+        "wide.png": lambda: encode(upright.resize((10_000, 60))),
+        "grey.jpg": lambda: encode(upright.convert("L"), "JPEG"),
+        "cmyk.jpg": lambda: encode(upright.convert("CMYK"), "JPEG", quality=95),
+        "alpha.png": lambda: encode(transparent),
+        "palette.png": lambda: encode(upright.convert("P")),
+        "moving.gif": lambda: encode(upright, "GIF", save_all=True, append_images=[upright.rotate(180)]),
+        "deep.png": lambda: encode(Image.new("I;16", (20, 20), 40_000)),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("landscape.jpg", "portrait.jpg", "turned.jpg", "tiny.png", "wide.png", "grey.jpg", "cmyk.jpg", "alpha.png"),
+        *("palette.png", "moving.gif", "deep.png"),
+    ],
+)
+def test_photographs_of_every_kind_give_a_picture(studio: Studio, tmp_path: Path, kind: str) -> None:
+    (tmp_path / kind).write_bytes(photographed(kind))
+    photograph = studio.read(tmp_path / kind)
+    assert photograph.mode == "RGB"
+    sitting = studio.invert(photograph)
+    assert sitting.inversion.images.shape == (1, 3, 32, 32)
+    assert located(sitting).size[0] > 0
+    if kind in ("landscape.jpg", "portrait.jpg", "turned.jpg", "cmyk.jpg", "moving.gif"):
+        red, _, blue = sitting.target[0, :, 4, 16].tolist()
+        assert red > blue + 1, "it stands upright"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("text.jpg", b"not a picture" * 20, "cannot be read"),
+        ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC"),
+        ("cut.jpg", BROKEN["cut.jpg"], "cannot be read"),
+        ("bomb.png", BROKEN["bomb.png"], "has 2500 megapixels, and 2 are the most: resize it"),
+    ],
+)
+def test_what_is_no_photograph_is_one_clear_sentence(
+    studio: Studio, tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=sentence) as refused:
+        studio.read(tmp_path / name)
+    text = str(refused.value)
+    assert name in text
+    assert "\n" not in text
+    assert str(tmp_path) not in text, "a visitor is not told where files lie"
 
 
 def test_a_photograph_without_a_face(studio: Studio, photograph: Image.Image) -> None:

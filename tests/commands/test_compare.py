@@ -137,6 +137,10 @@ def test_what_is_finished_is_not_trained_again(
     time = (run / "measured.json").stat().st_mtime_ns
     assert compare() == 0
     assert capsys.readouterr().err == "2 of 2: W+ only, seed 0\n"
+    assert compare("--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in told["rows"]] == ["published", "w-plus"]
+    assert "out/comparison.md" in told["files"]
     assert [path.name for path in run.glob("version_*")] == ["version_0"]
     assert (run / "measured.json").stat().st_mtime_ns == time
     after = stored(run / "version_0")

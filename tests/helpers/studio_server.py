@@ -38,7 +38,7 @@ def need_browser() -> str:
 def studio_server(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address of a studio that was started in an empty folder, which is also its home, and its process."""
     places = {"HOME": str(folder), "TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache")}
-    (folder / "tmp").mkdir()
+    (folder / "tmp").mkdir(parents=True)
     log = folder.with_name(f"{folder.name}.log")
     command = [sys.executable, "-m", "padinv", "app", "--port", "0", "--device", "cpu", *options]
     with log.open("w") as errors:

@@ -82,15 +82,16 @@ class Directions(Task):
             if photographs:
                 return task.run_on(photographs, options)
             self.write(OutputFolder(options.output, ()), self.load(options))
-            self.tell({"command": self.name, "output": options.output, **self.facts_of_all()})
+            self.tell({"output": options.output, **self.facts_of_all()})
         return 0
 
     def facts_of_all(self) -> dict[str, Any]:
         """The directions, as ``--json`` tells of them."""
         return {
+            "command": "directions",
             "directions": [
                 {"name": each.name, "kind": each.kind, "layers": each.layers, **each.metadata} for each in self.known
-            ]
+            ],
         }
 
     def outcome(self, report: Report) -> dict[str, Any]:

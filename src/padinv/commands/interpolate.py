@@ -139,7 +139,7 @@ class Interpolate(Invert):
 
     def outcome(self, report: Report) -> dict[str, Any]:
         """Where the moving picture is."""
-        return {"moving_picture": str(self.path)}
+        return {"command": "interpolate", "moving_picture": str(self.path)}
 
 
 def frames(
