@@ -98,7 +98,7 @@ class Report:
     @property
     def means(self) -> dict[str, float]:
         """The mean of each metric over the photographs that have it."""
-        found = {}
+        found: dict[str, float] = {}
         for key in ("mse", "psnr", "ms_ssim", "lpips"):
             values = [record[key] for record in self.records if isinstance(record.get(key), int | float)]
             found |= {key: mean(values)} if values else {}

@@ -52,9 +52,9 @@ class App(Command):
         studio = Studio.open(self.model, self.device, limits)
         if self.share or self.host not in LOOPBACK:
             print("padinv: others can open this page, which asks for no password.", file=sys.stderr)
-        serve(studio, self.host, self.port, self.share, ready=self.tell)
+        serve(studio, self.host, self.port, self.share, ready=self.announce)
         return 0
 
-    def tell(self, address: str) -> None:
+    def announce(self, address: str) -> None:
         """Says where the page is."""
         print(f"The studio is at {address} (Ctrl+C ends it).", flush=True)
