@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_a_short_help_fits_a_screen(name: str) -> None:
     assert f"usage: padinv {name}" in lines[0]
     whole = parser.format_help()
     for action in parser._actions:
-        if action.option_strings and action.dest not in ("help", "help_all"):
+        if action.option_strings and action.help != argparse.SUPPRESS:
             assert action.option_strings[-1] in whole
 
 
@@ -53,7 +54,7 @@ def test_help_and_help_all(asked: str, capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("name", OWN)
 def test_an_unknown_option_names_the_near_one(name: str) -> None:
     parser = OWN[name].parser()
-    known = next(each for each in parser._actions[::-1] if each.option_strings and each.dest != "help_all")
+    known = next(each for each in parser._actions[::-1] if each.option_strings and each.help != argparse.SUPPRESS)
     option = next(each for each in known.option_strings if each.startswith("--"))
     misspelt = option[:-2] + option[-1] + option[-2] + "q"
     with pytest.raises(ConfigError, match=rf"there is no option {misspelt}: did you mean {option}"):
