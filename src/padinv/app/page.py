@@ -46,9 +46,12 @@ THEME = gr.themes.Default(
     button_cancel_text_color="white",
 )
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1280px !important; width: 100%; margin: 0 auto !important; }
 .fill img { width: 100%; height: 100%; object-fit: contain; }
 .examples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
+.examples .thumbnail-item { aspect-ratio: 1; height: auto !important; }
+[data-testid="status-tracker"]:has(.error) { display: none !important; } /* a sentence says it, once */
+.label-wrap > span:first-child { text-align: start; }
 .compared .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 .seen-box { background: var(--block-background-fill) !important; }
 .seen { position: relative; height: 6px; border-radius: 3px; background: var(--border-color-primary); }
@@ -58,6 +61,8 @@ CSS = """
 STILL: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"], "format": "png"}
 """A picture that is only looked at."""
 
+FIRST = "Drop a photograph of a face, paste one, or click on one of the portraits."
+NOTHING = "Nothing here yet: the tab Invert takes a photograph."
 NO_PHOTOGRAPH = "There is no photograph yet: open the tab Invert, and drop one or take an example."
 
 
@@ -145,10 +150,10 @@ class Page:
         page.queue(max_size=self.studio.limits.waiting, api_open=False, default_concurrency_limit=2)
         return page
 
-    def outputs(self, label: str = "Result", **options: Any) -> list[Any]:
-        """The picture, remarks, and what to take along."""
+    def outputs(self, label: str = "Result", hint: str = "", **options: Any) -> list[Any]:
+        """The picture, remarks, at first a hint, and what to take along."""
         image = gr.Image(label=label, alt_text=label, elem_classes=["fill"] if options else None, **STILL, **options)
-        said = gr.Markdown()
+        said = gr.Markdown(hint)
         return [image, said, *self.take_along()]
 
     def take_along(self) -> list[Any]:
@@ -188,6 +193,14 @@ class Page:
 
         gallery.select(choose, None, image, show_progress="hidden")
 
+    def readable(self, path: str | None) -> Any:
+        """Leaves a photograph where it is, and takes away what is none, which a browser shows as a broken picture."""
+        try:
+            self.studio.read(path)
+        except DataError:
+            return None
+        return gr.skip()
+
     def invert(self) -> list[Any]:
         """A photograph, its reconstruction, and how they differ; returns the events that bring a new one."""
         with gr.Row():
@@ -202,7 +215,7 @@ class Page:
                         stop = gr.Button("Stop", variant="stop")
             with gr.Column(scale=3):
                 slider = gr.ImageSlider(label="Photograph and reconstruction", type="pil", interactive=False)
-                said = gr.Markdown()
+                said = gr.Markdown(FIRST)
                 with gr.Row():
                     place = gr.Image(label="What was taken", alt_text="The photograph with a frame", **STILL)
                     errors = gr.Image(label="Error", alt_text="Error map", **STILL)
@@ -220,7 +233,7 @@ class Page:
 
         def begin(path: str | None, align: bool) -> list[Any]:
             if path is None:
-                return [None] * len(outputs)
+                return [FIRST if output is said else None for output in outputs]
             return show(self.studio.invert(self.studio.read(path), align))
 
         def go_on(sitting: Sitting | None, steps: float) -> Iterator[list[Any]]:
@@ -229,7 +242,9 @@ class Page:
             for done, each in enumerate(self.studio.refined(sitting, int(steps)), start=1):
                 yield show(each, f"Step {done * ROUND} of {int(steps)}:")
 
-        arrived = gr.on([photograph.change, align.change], told(begin), [photograph, align], outputs)
+        photographs = [photograph.change, align.change]
+        arrived = gr.on(photographs, told(begin), [photograph, align], outputs)
+        arrived.failure(self.readable, photograph, photograph, show_progress="hidden")
         refined = refine.click(told(go_on), [self.sitting, steps], outputs, show_progress="minimal")
         stopped = stop.click(lambda: None, cancels=[refined], queue=False)
         return [arrived, refined, stopped]
@@ -246,9 +261,9 @@ class Page:
                 padding = gr.Checkbox(True, label="The padding moves, too")
                 reset = gr.Button("Back to 0")
             with gr.Column(scale=3):
-                outputs = self.outputs("Edited")
+                outputs = self.outputs("Edited", NOTHING)
                 paste = gr.Button("Paste back into the photograph")
-                pasted = gr.Image(label="Photograph", alt_text="The photograph with the edit", **STILL)
+                pasted = gr.Image(label="Pasted back", alt_text="The photograph with the edit", **STILL)
 
         def change(sitting: Sitting | None, layers: str, padding: bool, *strengths: float) -> Any:
             if sitting is None:
@@ -268,7 +283,7 @@ class Page:
         paste.click(told(paste_back), [self.sitting, outputs[2]], pasted)
 
         def renew(sitting: Sitting | None, *given: Any) -> Any:
-            return (None, "", None, "") if sitting is None else change(sitting, *given)
+            return (None, NOTHING, None, "") if sitting is None else change(sitting, *given)
 
         return renew, inputs, outputs
 
@@ -313,9 +328,9 @@ class Page:
                 with gr.Row():
                     start = gr.Button("Drag", variant="primary")
                     stop = gr.Button("Stop", variant="stop")
-                    clear = gr.Button("No points")
+                    clear = gr.Button("Clear the points")
             with gr.Column(scale=3):
-                outputs = self.outputs("Dragged")
+                outputs = self.outputs("Dragged", NOTHING)
 
         def draw(sitting: Sitting | None, text: str) -> Image.Image | None:
             if sitting is None:
@@ -354,7 +369,14 @@ class Page:
 
         def renew(sitting: Sitting | None, text: str) -> Any:
             now = None if sitting is None else picture(sitting.inversion.images)
-            return draw(sitting, text), now, "", None, "", {"background": now, "layers": [], "composite": None}
+            return (
+                draw(sitting, text),
+                now,
+                NOTHING if sitting is None else "",
+                None,
+                "",
+                {"background": now, "layers": [], "composite": None},
+            )
 
         return renew, [self.sitting, points], [click_on, *outputs, painting]
 
@@ -371,6 +393,7 @@ class Page:
                     return None if path is None else self.studio.invert(self.studio.read(path), name=name)
 
                 arrivals.append(image.change(told(arrive), image, state))
+                arrivals[-1].failure(self.readable, image, image, show_progress="hidden")
                 states.append(state)
         return states, arrivals
 

@@ -203,7 +203,9 @@ class Studio:
         try:
             photograph = decode(data)
         except DataError as error:
-            raise DataError(f"{file.name} cannot be read: {error}") from error
+            raise DataError(
+                f"{file.name} cannot be read: {str(error).rstrip('.')}; give a JPEG, PNG or WebP."
+            ) from error
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
         return photograph
 
