@@ -160,10 +160,9 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         if not any(word.startswith(asks) for word in self.words):
             for word in self.words:
                 option = word.partition("=")[0]
-                near = nearest(option, asks, cutoff=0.7)
-                own = f"; the nearest is {near}" if near else nearest_option(option, self._parser_of_command(parser))
-                if option.startswith("--") and own:
-                    raise ConfigError(f"There is no option {option}{own}.")
+                near = nearest(option, asks, cutoff=0.7) or nearest_option(option, self._parser_of_command(parser))
+                if option.startswith("--") and near not in (None, option):
+                    raise ConfigError(f"There is no option {option}; the nearest is {near}.")
             raise ConfigError(
                 f"{self._command} has to be told what to do: give --config and a preset "
                 f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "

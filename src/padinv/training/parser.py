@@ -156,7 +156,8 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     wrote = list(given(args))
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         option = match[1].partition("=")[0]
-        return f"There is no option {option}{nearest_option(option, parser)} ({parser.prog} --help-all lists them)."
+        near = f"; the nearest is {found}" if (found := nearest_option(option, parser)) else ""
+        return f"There is no option {option}{near} ({parser.prog} --help-all lists them)."
     if match := re.search(REFUSED, message):
         name = match[1] or match[2]
         commands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
@@ -307,15 +308,15 @@ def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
     return found.place if found else name
 
 
-def nearest_option(option: str, parser: ArgumentParser) -> str:
-    """The nearest option, or group of options, as the end of a sentence; "" if none is near, or it is there."""
+def nearest_option(option: str, parser: ArgumentParser) -> str | None:
+    """The option, or the group with the same ending, that is nearest; None if none is near, or the group is there."""
     known = [string for action in parser._actions for string in action.option_strings]
     if near := nearest(option, known, cutoff=0.8):
-        return f"; the nearest is {near}"
+        return near
     first, dot, rest = option.lstrip("-").partition(".")
     groups = {string.lstrip("-").partition(".")[0] for string in known}
     near = None if first in groups else nearest(first, groups)
-    return f"; the nearest is --{near}{dot}{rest}" if near else ""
+    return f"--{near}{dot}{rest}" if near else None
 
 
 def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentParser:
