@@ -158,10 +158,11 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         """Raises ConfigError if nothing says what to train."""
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
-            for word in self.words:
-                option = word.partition("=")[0]
-                near = nearest(option, asks, cutoff=0.7) or nearest_option(option, self._parser_of_command(parser))
-                if option.startswith("--") and near not in (None, option):
+            command = self._parser_of_command(parser)
+            for option in (word.partition("=")[0] for word in self.words if word.startswith("--")):
+                if option.partition(".")[0] in command._option_string_actions:
+                    continue
+                if near := nearest(option, asks, cutoff=0.7) or nearest_option(option, command):
                     raise ConfigError(f"There is no option {option}; the nearest is {near}.")
             raise ConfigError(
                 f"{self._command} has to be told what to do: give --config and a preset "
