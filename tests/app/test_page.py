@@ -249,7 +249,7 @@ def test_a_bomb_and_too_many_bytes_are_refused_and_the_server_goes_on(address: s
     client = Client(address)
     said = client.invert(client.upload("bomb.png", png_header(50_000, 50_000)))
     assert not said["success"]
-    assert "bomb.png has 2500 megapixels, and 40 are the most" in json.dumps(said)
+    assert "bomb.png has far more than 40 megapixels, which are the most" in json.dumps(said)
     with pytest.raises((urllib.error.HTTPError, urllib.error.URLError, ConnectionError)):
         client.upload("large.png", bytes(21_000_000))
     assert client.invert(client.upload("good.png", png((40, 40))))["success"]

@@ -194,6 +194,9 @@ class Studio:
         try:
             with Image.open(io.BytesIO(data)) as opened:
                 pixels = opened.width * opened.height
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of Pillow itself
+            many = f"{file.name} has far more than {self.limits.megapixels} megapixels, which are the most: resize it."
+            raise DataError(many) from error
         except Exception:  # of many kinds; decode tells which, in a sentence
             pixels = 0
         if pixels > self.limits.megapixels * 1e6:
