@@ -88,7 +88,7 @@ def photographed(kind: str) -> bytes:
         "landscape.jpg": lambda: encode(upright, "JPEG", quality=95),
         "portrait.jpg": lambda: encode(upright.resize((60, 90)), "JPEG", quality=95),
         "turned.jpg": lambda: encode(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95),
-        "tiny.png": lambda: encode(upright.resize((2, 2))),
+        "tiny.png": lambda: encode(upright.resize((8, 8))),
         "wide.png": lambda: encode(upright.resize((10_000, 60))),
         "grey.jpg": lambda: encode(upright.convert("L"), "JPEG"),
         "cmyk.jpg": lambda: encode(upright.convert("CMYK"), "JPEG", quality=95),
@@ -137,6 +137,11 @@ def test_what_is_no_photograph_is_one_clear_sentence(
     assert name in text
     assert "\n" not in text
     assert str(tmp_path) not in text, "a visitor is not told where files lie"
+
+
+def test_a_picture_of_four_pixels_is_told(studio: Studio) -> None:
+    with pytest.raises(DataError, match="it has 2×2 pixels, and the smallest photograph 8×8"):
+        studio.invert(Image.new("RGB", (2, 2)))
 
 
 def test_a_photograph_without_a_face(studio: Studio, photograph: Image.Image) -> None:

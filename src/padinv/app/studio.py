@@ -206,9 +206,9 @@ class Studio:
         try:
             photograph = decode(data)
         except DataError as error:
-            raise DataError(
-                f"{file.name} cannot be read: {str(error).rstrip('.')}; give a JPEG, PNG or WebP."
-            ) from error
+            why = str(error).rstrip(".")
+            mend = "" if ";" in why else "; give a JPEG, PNG or WebP"  # it may have one
+            raise DataError(f"{file.name} cannot be read: {why}{mend}.") from error
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
         return photograph
 
