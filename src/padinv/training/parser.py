@@ -156,8 +156,9 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     wrote = list(given(args))
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         option = match[1].partition("=")[0]
-        near = f"; the nearest is {found}" if (found := nearest_option(option, parser)) else ""
-        return f"There is no option {option}{near} ({parser.prog} --help-all lists them)."
+        found = nearest_option(option, parser)
+        after = f"; the nearest is {found}" if found else ""
+        return f"There is no option {option}{after} ({parser.prog} --help-all lists them)."
     if match := re.search(REFUSED, message):
         name = match[1] or match[2]
         commands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
