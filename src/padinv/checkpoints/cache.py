@@ -23,7 +23,7 @@ from padinv.exceptions import CheckpointError, MissingPackageError, WeightsNotFo
 BLOCK = 2**20  # bytes that are read at once
 TIMEOUT = 30
 """Seconds without a byte, or until a download must have become fast."""
-MOST_BYTES = 2**34  # 16 GiB, several times the largest published checkpoint
+MOST_BYTES = 2**34  # 16 GiB, far more than a network and its discriminator have
 MOST_SECONDS = 6 * 3600  # of a whole download, before a slow server is given up
 SLOWEST = 1_000
 """Bytes a second, on average."""
