@@ -1,6 +1,7 @@
 """Refinement that is learned, against Adam: what small networks reach in the time of five of its steps.
 
-    python benchmarks/refinement.py --train PORTRAITS/train --test PORTRAITS/test -o out
+    python benchmarks/refinement.py --train PORTRAITS/train --test PORTRAITS/test
+    python benchmarks/refinement.py --draw docs/figures/refinement.png
 
 A network is trained to predict the steps of the features at 16 px of the bundled model, while latents and rings stay as
 the encoder gives them, so that only the generator's blocks above have to be run. Three designs:
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -205,6 +207,35 @@ def batches(problem: Problem, images: Tensor, size: int = 8) -> Iterator[Upper]:
             yield problem.upper(images[chosen])
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Error against time, and the error after the last step against the batches of training."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    start = next(row["mse"] for row in rows if row["name"] == "encoder")
+    for fixed, label, style in ((False, "Adam", "o-"), (True, "Adam, steps of 0.1", "o:")):
+        adam = [row for row in rows if row["name"].startswith("Adam") and ("of" in row["name"]) == fixed]
+        points = sorted((row["ms"], row["mse"]) for row in adam)
+        if points:
+            left.plot(*zip((0, start), *points, strict=True), style, color="0.35", label=label, markersize=4)
+    for row, colour in zip((row for row in rows if "curve" in row), ("C1", "C2", "C0"), strict=False):
+        steps = len(row["losses"]) - 1
+        times = [row["ms"] * i / steps for i in range(steps + 1)]
+        left.plot(times, row["losses"], ".-", color=colour, label=f"learned: {row['name']}")
+        shown = [(point["batches"], point["losses"][-1]) for point in row["curve"]]
+        right.plot(*zip(*shown, strict=True), ".-", color=colour, label=row["name"])
+    left.set(xlabel="milliseconds of processor time an image", ylabel="mean square error", yscale="log")
+    right.set(xlabel="batches of eight portraits in training", ylabel="error after the last step", yscale="log")
+    for axis in (left, right):
+        axis.grid(alpha=0.25, which="both")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", default="congress64-train")
@@ -215,8 +246,12 @@ def main() -> None:
     parser.add_argument(
         "--adam", nargs="*", default=["5", "20", "50", "5:0.1", "20:0.1", "50:0.1"], metavar="STEPS[:RATE]"
     )
+    parser.add_argument("--draw", type=Path, metavar="PNG", help="draw what is in the output, and measure nothing")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "refinement.json")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads(options.output.read_text()), options.draw)
+        return
     torch.set_num_threads(1)
     keep_freed_memory()
     problem, lpips = Problem(), PerceptualLoss("alex")

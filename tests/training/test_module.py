@@ -347,6 +347,19 @@ def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     assert not same(weights(straight), weights(without))
 
 
+def test_the_best_design_trains_in_half_precision(build: Any, picture_folder: Path) -> None:
+    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True)
+    module = build(encoder=encoder, cycle=0.5, lambda_feat=0.1, feature_dropout=0.5)
+    _, recorder = fit(module, picture_folder, steps=2, precision="bf16-mixed")
+    assert recorder.metrics[-1]["loss/feat"] > 0
+    assert all(torch.tensor(value).isfinite() for metrics in recorder.metrics for value in metrics.values())
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = module.eval().reconstruct(module(images))
+    whole = module.reconstruct(module(images))
+    assert (half - whole).abs().max() < 0.05 * whole.abs().max()
+
+
 @pytest.mark.parametrize("name", ["pix", "id", "adv", "reg", "feat"])
 def test_every_lambda_counts(build: Any, picture_folder: Path, name: str) -> None:
     options: dict[str, Any] = {"identity_loss": PixelLoss(squared=False)} if name == "id" else {}
