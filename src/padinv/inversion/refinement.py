@@ -4,7 +4,7 @@ Each image is optimized by itself, with its own loss, its own state of Adam (Kin
 only lets them go through the generator together. The step size rises over the first 5 % of the steps and falls over the
 last 25 %, as in StyleGAN2's projection (Karras et al. 2019, appendix D). An image whose loss no longer falls enters
 this last phase at once. The fewer the steps, the smaller they are: Adam's first steps have one size whatever the
-gradient, and what large ones spoil takes many others to mend (docs/refinement.md).
+gradient, and what large ones spoil takes many others to mend (docs/refinement.md has figures).
 """
 
 from __future__ import annotations
