@@ -111,6 +111,27 @@ def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (encode(noise((64, 64)))[:30], "it is damaged, or ends early; copy or download it again"),
+        (encode(noise((64, 64)), "JPEG")[:40], "it is damaged, or ends early"),
+        (encode(noise((64, 64)), "GIF")[:8], "it is damaged, or ends early"),
+        (encode(noise((64, 64)), "WEBP")[:-500], r"it is damaged, or ends early \(.*\); copy or download it again"),
+        (encode(noise((64, 64)), "BMP")[:-500], r"ends early \(image file is truncated\); copy"),
+        (b"\0\0\0\x18ftypmp42", "it is a video"),
+        (b"v/1\1\2\0\0\0", "it is an OpenEXR image"),
+        (b"/annex/objects/SHA256E-s1--a.jpg\n", "git annex get"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "give the file without ._"),
+        (b"PK\3\4", "an archive; unpack it"),
+        (b"data:image/png;base64,iVBORw0KGgo=", "decode it first"),
+    ],
+)
+def test_what_is_damaged_or_something_else_says_so(data: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        decode(data)
+
+
 def test_the_limit_holds_where_pillows_was_lifted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(DataError, match="50000x50000"):

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from padinv.exceptions import DataError
+from padinv.exceptions import ConfigError, DataError
 
 REACH = 8.0
 """The largest magnitude of a value: a generator may overshoot for odd codes, but bytes are larger."""
@@ -52,6 +53,32 @@ def batch_images(batch: Any, values: bool = True) -> Tensor:
     return images
 
 
+def check_numbers(value: Any, what: str, like: Tensor) -> None:
+    """Checks that a network can compute with something, whatever its values.
+
+    Args:
+        value: to check.
+        what: its name in the message.
+        like: a tensor of the network.
+
+    Raises:
+        ConfigError: if it is no tensor of floating-point numbers, or on another device or, without autocast, of another
+            precision than the network.
+
+    >>> check_numbers(torch.zeros(2, 3).double(), "The latents", torch.zeros(1))
+    Traceback (most recent call last):
+    padinv.exceptions.ConfigError: The latents are torch.float64, and the network torch.float32: cast one of them ...
+    """
+    if not isinstance(value, Tensor):
+        raise ConfigError(f"{what} must be a tensor, not {_describe(value)}.")
+    if not value.is_floating_point():
+        raise ConfigError(f"{what} must be floating-point numbers, not {value.dtype}.")
+    if value.device != like.device:
+        raise ConfigError(f"{what} are on {value.device}, and the network on {like.device}: move one of them by .to().")
+    if value.dtype != like.dtype and not torch.is_autocast_enabled(value.device.type):
+        raise ConfigError(f"{what} are {value.dtype}, and the network {like.dtype}: cast one of them by .to().")
+
+
 def check_images(images: Any, what: str = "The images", values: bool = True) -> None:
     """Checks that these are images (B, 3, H, W) of floating-point numbers in [-1, 1], where some may overshoot.
 
@@ -77,6 +104,8 @@ def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bo
     for tensor in tensors:
         if not tensor.is_floating_point():
             raise DataError(f"{what} must be floating-point numbers in [-1, 1], not {tensor.dtype}: x / 127.5 - 1.")
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise DataError(f"{what} must be dense and have numbers, not be {tensor.layout} on {tensor.device}.")
     if not (values and tensors and all(tensor.numel() for tensor in tensors)):
         return
     limits = [[float(limit) for limit in tensor.detach().aminmax()] for tensor in tensors]

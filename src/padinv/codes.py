@@ -101,6 +101,18 @@ class _Code(ABC):
         return codes[0].map(lambda *tensors: torch.cat(tensors), *codes[1:])
 
 
+def _check_parts(*groups: Any) -> None:
+    """Raises ConfigError unless all are mappings to tensors, the later ones by resolution."""
+    for place, group in enumerate(groups):
+        if not isinstance(group, Mapping):
+            raise ConfigError(f"Rings and features are tensors by resolution, {{R: …}}, not {group!r:.100}.")
+        for name, part in group.items():
+            if place and not isinstance(name, int):
+                raise ConfigError(f"Rings and features are tensors by resolution, a whole number, not {name!r:.100}.")
+            if not isinstance(part, Tensor):
+                raise ConfigError(f"The part {name} of a code must be a tensor, not a {type(part).__name__}.")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class PaddingCode(_Code):
     """A point in padding space (PadInv, Bai et al. 2022): what the encoder predicts and the synthesis network consumes.
@@ -131,6 +143,9 @@ class PaddingCode(_Code):
     def __post_init__(self) -> None:
         if self.const is None and not self.rings and not self.up_rings:
             raise ConfigError("A PaddingCode needs a constant, a ring, or both; for no padding use None instead.")
+        _check_parts({} if self.const is None else {"const": self.const}, self.rings, self.up_rings)
+        if self.const is not None and (self.const.ndim != 4 or tuple(self.const.shape[2:]) != (4, 4)):
+            raise ConfigError(f"The constant has shape (B, C, 4, 4), not {tuple(self.const.shape)}.")
         for resolution, ring in (*self.rings.items(), *self.up_rings.items()):
             if ring.ndim != 3 or ring.shape[-1] != ring_positions(resolution):
                 raise ConfigError(
@@ -239,6 +254,9 @@ class InversionCode(_Code):
     def __post_init__(self) -> None:
         if not self.features:
             object.__setattr__(self, "features", None)  # no features have one form
+        _check_parts({"w_plus": self.w_plus}, self.features or {})
+        if not isinstance(self.padding, PaddingCode | None):
+            raise ConfigError(f"The padding is a PaddingCode, or None, not a {type(self.padding).__name__}.")
         if self.w_plus.ndim != 3:
             raise ConfigError(f"Style latents have shape (B, L, 512), not {tuple(self.w_plus.shape)}.")
         if self.padding is not None and next(self.padding.tensors()).shape[0] != self.w_plus.shape[0]:

@@ -1,4 +1,7 @@
-"""Writes files that are whole or absent: each is written beside its place, and moved there once it is on the disk."""
+"""Paths that users give, and files that are whole or absent.
+
+Each file is written beside its place, and moved there once it is on the disk.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,54 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from padinv.exceptions import CheckpointError, PadInvError
+from padinv.exceptions import CheckpointError, ConfigError, PadInvError
 from padinv.typing import PathLike
 
 UNFINISHED = ".part-"
 """Prefix of the folders in which files are being written; a killed process leaves one behind."""
+
+
+def path_text(path: Any, error: type[PadInvError] = ConfigError) -> str:
+    """The text of a path, or of a name or address that stands for one.
+
+    Args:
+        path: what was given for one.
+        error: what to raise.
+
+    Raises:
+        PadInvError: the ``error``, if it is none, or empty, as from a variable of the shell that is not set.
+
+    >>> path_text(Path("a"))
+    'a'
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise error(f"A path or a name must be text, not a {type(path).__name__}.")
+    if not text:
+        raise error("A path is empty; a dot is the current folder.")
+    return text
+
+
+def local_path(path: Any, error: type[PadInvError] = ConfigError) -> Path:
+    """The path that a user has given, with its ``~``.
+
+    Args:
+        path: what was given for one.
+        error: what to raise.
+
+    Raises:
+        PadInvError: the ``error``, if it is none, or empty, or names a user whom this machine does not have.
+    """
+    text = path_text(path, error)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as reason:
+        raise error(f"{text} begins with the name of a user whom this machine does not have.") from reason
 
 
 @contextmanager
@@ -50,7 +95,7 @@ def writing(
     Raises:
         PadInvError: the ``error``, if the file cannot be written; an OSError of the block is taken for that.
     """
-    target = Path(path).expanduser()
+    target = local_path(path, error)
     if target.parent.name.startswith(UNFINISHED):  # a block inside of another, which tells the file's real name
         yield target
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from padinv.colour import MAX_PROFILE_BYTES
 
@@ -25,13 +25,35 @@ OTHER_FORMATS = {
     b"\0\0\1\0": "an icon",
     b"qoif": "a QOI image",
     b"<svg": "an SVG drawing",
+    b"v/1\x01": "an OpenEXR image",
+    b"#?RADIANCE": "an image of Radiance",
+    b"gimp xcf": "a GIMP image",
+    b"icns": "an icon",
+    b"II\xbc\x01": "a JPEG XR image",
+    b"FLIF": "a FLIF image",
+    b"BPG\xfb": "a BPG image",
+    b"FUJIFILMCCD-RAW": "a raw photograph",
+    b"\x1aE\xdf\xa3": "a video",
 }
 """How pictures begin that are not read."""
+
+STARTS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "AVIF": rb".{4}ftypavi[fs]",
+}
+"""How pictures begin that are read, by Pillow's names: one that Pillow takes for no image is damaged."""
 
 NO_PICTURES = {
     rb"\s*<(!doctype html|html|head|body)\b": "a web page, not the image itself; open the link in a browser, "
     "and save the image there",
     rb"version https://git-lfs\.": "a Git LFS pointer, not the file itself; run git lfs pull",
+    rb"(\.\./|\./)*(\.git/)?/?annex/objects/": "a git-annex pointer, not the file itself; run git annex get",
+    rb"\x00\x05\x16[\x00\x07]": "what macOS keeps beside a file, not the image itself; give the file without ._",
+    rb"\x1f\x8b|PK\x03\x04|7z\xbc\xaf|Rar!": "an archive; unpack it, and give the image inside",
+    rb"data:image/|iVBORw0KGgo|/9j/4AA": "text that encodes an image (Base64); decode it first",
     rb"\s*(<\?xml|[{\[])": "text, such as the error of a server, not the image itself; download it again",
 }
 """How files begin that come in place of an image."""
@@ -44,14 +66,24 @@ MEANING_OF_PNG = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": None}
 """The chunks that change how it looks, and how long they are."""
 
 
-def kind_of(data: bytes) -> str:
-    """What a file is that Pillow takes for no image, and what to do about it."""
+def kind_of(data: bytes, formats: Collection[str]) -> str:
+    """What a file is that Pillow takes for no image, and what to do about it.
+
+    Args:
+        data: its bytes.
+        formats: those that are read, by Pillow's names.
+
+    >>> kind_of(b"GIF89a", ["GIF"]), kind_of(b"a text", ["GIF"])
+    ('damaged, or ends early; copy or download it again', 'not an image')
+    """
+    if any(name in formats and re.match(start, data, re.DOTALL) for name, start in STARTS.items()):
+        return "damaged, or ends early; copy or download it again"
     for start, what in NO_PICTURES.items():
         if re.match(start, data, re.IGNORECASE):
             return what
     kind = next((kind for start, kind in OTHER_FORMATS.items() if data.startswith(start)), None)
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        kind = "a HEIC or AVIF image"
+    if data[4:8] == b"ftyp":
+        kind = "a HEIC or AVIF image" if data[8:12] in HEIF_BRANDS else "a video"
     return "not an image" if kind is None else f"{kind}, which is not read here; save it as JPEG or PNG"
 
 

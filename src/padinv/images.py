@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -128,16 +129,21 @@ def decode_original(data: bytes, resolution: int | None = None, remark: Remark =
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(_too_large("it")) from error
         except UnidentifiedImageError as error:
-            raise DataError(f"it is {kind_of(data)}") from error
+            raise DataError(f"it is {kind_of(data, _formats())}") from error
         except DataError:
             raise
         except (
             Exception
         ) as error:  # decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error
-            raise DataError(str(error) or type(error).__name__) from error
+            raise DataError(f"it is damaged, or ends early ({_brief(error)}); copy or download it again") from error
     for text in remarks:
         remark(text)
     return image
+
+
+def _brief(error: Exception) -> str:
+    """What a decoder says of damaged bytes, without its counts of bytes."""
+    return re.sub(r" \(\d+ bytes not processed\)", "", str(error)).rstrip(".") or type(error).__name__
 
 
 def _load(data: bytes, resolution: int | None) -> Image.Image:

@@ -22,6 +22,12 @@ Options = TypeVar("Options")
 SCREEN = (80, 23)
 """Columns and lines of the smallest terminal, less the line of the prompt: a short help fits."""
 
+LARGEST = 2**31 - 1
+"""What a whole number may be at most: larger ones are mistakes, and not every library takes them."""
+
+LIMIT_OF_WORKERS = 1024
+"""Processes that decode, at most: each takes 200 MB, and thousands of them stop a machine."""
+
 
 def option(
     default: Any = MISSING, read: Any = str, *, group: str | None = None, rare: bool = False, **keywords: Any
@@ -145,6 +151,8 @@ class number:  # noqa: N801 (it is used as a function)
         """Checks a value."""
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"must be a finite number, not {value}")
+        if self.kind is int and abs(value) > LARGEST:
+            raise argparse.ArgumentTypeError(f"must be {LARGEST:,} or less, not {value:g}")
         if not self.least <= value <= self.most:
             bounds = f"{self.least:g} or more" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
             raise argparse.ArgumentTypeError(f"must be {bounds}, not {value:g}")
@@ -155,13 +163,30 @@ def whole_number(least: int, most: float = math.inf) -> number:
     return number(least, most, int)
 
 
+def file(text: str) -> Path:
+    """The ``read`` of an option that is a file of this machine."""
+    if not text:  # as from a shell variable that is not set
+        raise argparse.ArgumentTypeError("must be a file, and is empty")
+    _check_nul(text)
+    return Path(text)
+
+
 def folder(text: str) -> Path:
     """The ``read`` of an option that is a folder of this machine."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
     if not text:  # as from a shell variable that is not set
         raise argparse.ArgumentTypeError("must be a folder, and is empty; a dot is this one")
-    return Path(text)
+    _check_nul(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"begins with a user whom this machine does not have: {text}") from None
+
+
+def _check_nul(text: str) -> None:
+    if "\0" in text:  # from Python alone: a command line cannot have one
+        raise argparse.ArgumentTypeError(f"must be a path, which has no NUL, not {text!r}")
 
 
 def resolutions(text: str) -> list[int]:
@@ -244,9 +269,11 @@ class OptionParser(argparse.ArgumentParser):
         """Names a misspelt option before argparse complains that something else is missing."""
         known = [name for action in self._actions for name in action.option_strings]
         for word in words:
-            name = word.partition("=")[0]
+            name, _, value = word.partition("=")
             if word == "--":
                 return
+            if value == "--":  # argparse would take it for the end of the options
+                self.error(f"{name} must have a value, not --")
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 near = nearest(name, known, cutoff=0.5)
                 self.error(f"there is no option {name}" + (f": did you mean {near}" if near else ""))

@@ -17,6 +17,7 @@ from padinv.cli import main
 from padinv.exceptions import CheckpointError
 from padinv.gan import StyleGAN2Module
 from padinv.losses import AdversarialLoss, PixelLoss
+from padinv.training.resuming import restored_model
 
 LIGHTNINGS_OWN = {"_instantiator": "pytorch_lightning.cli.instantiate_module", "_class_path": "padinv.PadInvModule"}
 ENCODER = {"class_path": "padinv.PadInvEncoder", "init_args": {"resolution": 32, "depth": 18, "width": 4}}
@@ -118,6 +119,21 @@ def test_the_command_line_runs_nothing(
     assert not (tmp_path / "run").exists()
     if kind == "forged":
         assert "a checkpoint may not choose what is run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [("width", 100_000), ("fpn_channels", 1_000_000), ("padding_depth", 10**9), ("width", 4096)]
+)
+def test_arguments_ask_for_no_more_than_the_weights(
+    name: str, argument: int, arguments: dict[str, Any], module: PadInvModule, tmp_path: Path
+) -> None:
+    """Arguments of a few bytes do not become gigabytes."""
+    arguments["encoder"] = {**ENCODER, "init_args": {**ENCODER["init_args"], name: argument}}
+    path = forge(tmp_path / "forged.ckpt", module, {**LIGHTNINGS_OWN, **arguments})
+    with pytest.raises(CheckpointError, match="ask for far larger networks than its weights"):
+        PadInvModule.load_from_checkpoint(path)
+    with pytest.raises(CheckpointError, match="ask for far larger networks than its weights"):
+        restored_model(str(path), {}, "padinv.PadInvModule")
 
 
 def test_images_of_a_checkpoint_run_nothing(command: str, tmp_path: Path) -> None:

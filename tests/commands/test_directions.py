@@ -80,6 +80,8 @@ def test_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="two words, not a, b, c"):
         as_numbers(["a", "b", "c"], "kind")
     assert as_numbers(["nan", "1"], "kind") == [None, 1.0]
+    with pytest.raises(DataError, match="commas in numbers, such as 10,5: write points"):
+        as_numbers(["9,5", "10,5"], "age")  # as words, 10,5 would come before 9,5
     with pytest.raises(DataError, match="finite"):
         as_numbers(["inf", "1"], "kind")
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from padinv.bulk.naming import output_names, same_file
 from padinv.bulk.outputs import PICTURES, SUFFIXES, OutputFolder, read_records
 from padinv.exceptions import ConfigError, DataError
+from padinv.files import local_path
 from padinv.images import decode_original, seen
 from padinv.inversion import Inversion
 from padinv.inversion.photographs import SMALLEST
@@ -172,7 +173,7 @@ class _Results:
 
 def _codes_instead(argument: str) -> str:
     """Replaces a folder that has nothing but results by its codes; returns any other argument unchanged."""
-    folder = Path(argument).expanduser()
+    folder = local_path(argument, DataError)
     if not (folder / "codes").is_dir() or not read_records(folder):
         return argument
     source = FolderSource(folder)
@@ -188,7 +189,7 @@ def _is_meant(folder: str, below: Sequence[str], named: str) -> bool:
 
 def _fixed_part(argument: str) -> Path:
     """The folder in which a pattern is searched; any other argument unchanged."""
-    path = Path(argument).expanduser()
+    path = local_path(argument, DataError)
     if path.exists() or not glob.has_magic(argument):
         return path
     return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from padinv.exceptions import ConfigError
 from padinv.options import (
+    LIMIT_OF_WORKERS,
     Command,
     OptionParser,
     add_options,
     check_options,
+    file,
     folder,
     from_namespace,
     is_positional,
@@ -45,7 +47,7 @@ def read_faces(text: str) -> Faces:
     if text in ("largest", "all"):
         return text  # type: ignore[return-value]  # one of these two
     if not text.isdecimal():
-        raise ArgumentTypeError(f"must be largest, all, or a number from 0 on, not {text!r}")
+        raise ArgumentTypeError(f"must be largest, all, or a number from 0 on, not {text.strip()!r}")
     return int(text)
 
 
@@ -84,7 +86,7 @@ class BulkOptions:
     generator: str | None = option(None, metavar="FILE", rare=True, group="model")
     sha256: str | None = option(None, metavar="HEX", rare=True, group="model")
     align: bool = option(False, group="faces")
-    landmarks: Path | None = option(None, Path, metavar="JSON", rare=True, group="faces")
+    landmarks: Path | None = option(None, file, metavar="JSON", rare=True, group="faces")
     detector: str = option("auto", metavar="PACK", rare=True, group="faces")
     faces: Faces = option("largest", read_faces, metavar="largest|all|N", rare=True, group="faces")
     refine: int = option(0, whole_number(0), metavar="N", group="model")
@@ -94,7 +96,7 @@ class BulkOptions:
     num_nodes: int = option(1, whole_number(1), metavar="N", rare=True, group="speed")
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
     precision: Precision = option("32", choices=get_args(Precision), rare=True, group="speed")
-    workers: int | None = option(None, whole_number(0), metavar="N", rare=True, group="speed")
+    workers: int | None = option(None, whole_number(0, LIMIT_OF_WORKERS), metavar="N", rare=True, group="speed")
     keep_memory: bool = option(
         True,
         flags=("--no-keep-memory",),

@@ -69,6 +69,34 @@ class _Allowance(Plain):
             raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
 
 
+class Bounded(TorchFunctionMode):
+    """Bounds what a run's arguments may make: a checkpoint of kilobytes can ask for a width of a million.
+
+    Generators, discriminators and feature networks are not in the checkpoint of an encoder, and come on top.
+
+    Args:
+        content: of the checkpoint.
+        source: where it is from, for the message.
+        beside: numbers that networks may have beside those in the checkpoint.
+    """
+
+    def __init__(self, content: Any, source: str, beside: int = 2**28) -> None:
+        state = content.get("state_dict") if isinstance(content, dict) else None
+        tensors = [value for value in state.values() if isinstance(value, Tensor)] if isinstance(state, dict) else []
+        self.source = source
+        self.left = beside + 4 * sum(tensor.numel() for tensor in tensors)
+        self.tensors = 5_000 + 8 * len(tensors)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in FACTORIES:
+            size = args[0] if args and isinstance(args[0], tuple | list) else args
+            self.left -= prod(size) if all(isinstance(one, int) for one in size) else 0
+            self.tensors -= 1
+            if self.left < 0 or self.tensors < 0:
+                raise CheckpointError(f"{self.source} has arguments that ask for far larger networks than its weights.")
+        return function(*args, **(kwargs or {}))
+
+
 def build(kind: type[Network], config: Config, state: State, source: str) -> Network:
     """Builds a network whose weights are not yet loaded.
 

@@ -57,11 +57,10 @@ def known_classes() -> dict[str, Callable[..., Any]]:
     return known | {f"padinv.{name}": value for name in top.__all__ if (value := getattr(top, name)) in known.values()}
 
 
-def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> Any:
-    """Reads the arguments of a module from a checkpoint.
+def read_run(checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> dict[Any, Any]:
+    """Reads a checkpoint as Lightning does; an open one stays where it is.
 
     Args:
-        key: of the arguments in the checkpoint.
         checkpoint: a file's path or address, or an open one.
         weights_only: as for ``torch.load``.
     """
@@ -71,7 +70,18 @@ def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: 
     content = _load(checkpoint, "cpu", weights_only)
     if start is not None and not isinstance(checkpoint, str | Path):
         checkpoint.seek(start)
-    return content.get(key) or {}
+    return content if isinstance(content, dict) else {}
+
+
+def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> Any:
+    """Reads the arguments of a module from a checkpoint.
+
+    Args:
+        key: of the arguments in the checkpoint.
+        checkpoint: as for :func:`read_run`.
+        weights_only: as for ``torch.load``.
+    """
+    return read_run(checkpoint, weights_only).get(key) or {}
 
 
 def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] = ()) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from padinv.checkpoints.formats.state_dicts import (
     tensors,
 )
 from padinv.exceptions import CheckpointError
-from padinv.files import writing
+from padinv.files import local_path, writing
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.networks.encoder import published_level
 from padinv.typing import PathLike
@@ -123,7 +123,7 @@ def save_tensors(
         except SafetensorError as error:  # safetensors' message for a full disk
             code = re.search(r"(?:os error|code:) (\d+)", str(error))  # the latter before 0.5
             raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))) from error
-    return Path(path).expanduser()
+    return local_path(path)
 
 
 @contextmanager
@@ -208,8 +208,8 @@ def _reading(path: Path) -> Iterator[Any]:
         with opened(path) as file:
             yield file
     except SafetensorError as error:
-        short = "incomplete" in str(error).lower()  # the tensors' sizes do not agree with the file's
-        problem = "it ends early" if short else "its header makes no sense"
+        unequal = "incomplete" in str(error).lower()  # the tensors' sizes do not agree with the file's
+        problem = "it ends early, or goes on too long" if unequal else "its header makes no sense"
         raise CheckpointError(
             f"{path} cannot be read: it is damaged ({problem}); copy or download it again."
         ) from error

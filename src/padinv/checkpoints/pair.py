@@ -12,6 +12,7 @@ from padinv.checkpoints.checkpoint import Checkpoint, load_generator, read_check
 from padinv.checkpoints.native import fingerprint
 from padinv.checkpoints.sources import BUNDLED, HUB_FILES, SUFFIXES, is_bundled, resolve_source
 from padinv.exceptions import CheckpointError
+from padinv.files import local_path, path_text
 from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
@@ -44,7 +45,9 @@ def load_pair(
             one.
         WeightsNotFoundError: if a file cannot be fetched.
     """
-    folder, hint = Path(source).expanduser(), None
+    folder, hint = local_path(source, CheckpointError), None
+    if generator is not None and not isinstance(generator, Generator):
+        path_text(generator, CheckpointError)
     if is_bundled(source):
         generator = generator or source
     elif (repository := hub_repository(source)) is not None:
@@ -102,6 +105,6 @@ def _generator_of_run(folder: Path) -> Path | None:
     try:
         content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         named = content["model"]["init_args"]["generator"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # it is only a hint
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):  # it is only a hint
         return None
     return Path(named) if isinstance(named, str) and Path(named).is_file() else None

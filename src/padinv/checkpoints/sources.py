@@ -10,6 +10,7 @@ from pathlib import Path
 from padinv.checkpoints.cache import fetch, fetch_from_hub, hash_file
 from padinv.checkpoints.formats.state_dicts import Kind
 from padinv.exceptions import CheckpointError
+from padinv.files import local_path, path_text
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.typing import PathLike
 
@@ -47,11 +48,11 @@ def resolve_source(source: PathLike, kind: Kind | None = None, sha256: str | Non
         WeightsNotFoundError: if it cannot be fetched.
         MissingPackageError: if ``hf://`` lacks its package.
     """
+    text = path_text(source, CheckpointError)
     if sha256 is not None:
-        sha256 = sha256.lower()
+        sha256 = str(sha256).lower()
         if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
             raise CheckpointError(f"sha256 must be 64 hexadecimal digits, not {sha256!r}.")
-    text = os.fspath(source)
     if text.startswith(("https://", "http://")):
         if sha256 is None:
             raise CheckpointError(
@@ -76,12 +77,12 @@ def resolve_all(source: PathLike, sha256: str | None = None) -> list[Path]:
 
 def is_bundled(source: PathLike) -> bool:
     """Whether a source names a bundled model. A file of that name comes first."""
-    return os.fspath(source) in BUNDLED and not Path(source).is_file()
+    return path_text(source, CheckpointError) in BUNDLED and not Path(source).is_file()
 
 
 def _find(source: PathLike, kind: Kind | None) -> Path:
     """Finds the file behind a path, or behind the name of a bundled model."""
-    path = Path(source).expanduser()
+    path = local_path(source, CheckpointError)
     try:
         mode = path.stat().st_mode
     except PermissionError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import CheckpointError, PadInvError
 from padinv.files import writing
-from padinv.options import Command, option
+from padinv.options import Command, file, option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +131,7 @@ class Convert(Command):
     """
 
     source: str = option(metavar="IN")
-    target: Path = option(read=Path, metavar="OUT.safetensors")
+    target: Path = option(read=file, metavar="OUT.safetensors")
     network: str = option("generator", choices=("generator", "discriminator", "encoder"))
     sha256: str | None = option(None)
     class_index: int | None = option(None, int)

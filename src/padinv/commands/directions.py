@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from padinv.bulk.task import BulkOptions, Task
 from padinv.commands.photographs import Invert, check_directions, identify
 from padinv.exceptions import ConfigError, DataError, printable
-from padinv.options import from_namespace, number, option, whole_number
+from padinv.options import file, from_namespace, number, option, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class Directions(Task):
     count: int = option(8, whole_number(1), metavar="N", group="directions")
     layers: str | None = option(None, metavar="0-7,9", group="directions")
     strengths: list[float] = option([-3.0, -1.5, 0.0, 1.5, 3.0], number(), nargs="+", metavar="S", group="directions")
-    labels: Path | None = option(None, Path, metavar="CSV", group="linear")
+    labels: Path | None = option(None, file, metavar="CSV", group="linear")
     column: str | None = option(None, metavar="NAME", group="linear")
     groups: str | None = option(None, metavar="NAME", group="linear")
     confounder: str | None = option(None, metavar="NAME", group="linear")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.bulk.task import Task
 from padinv.exceptions import ConfigError, DataError
-from padinv.options import number, option, whole_number
+from padinv.options import file, number, option, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ class Drag(Task):
     """
 
     point: list[tuple[float, float, float, float]] = option([], point_pair, metavar="X,Y:X,Y", group="drag")
-    mask: Path | None = option(None, Path, metavar="FILE", group="drag")
+    mask: Path | None = option(None, file, metavar="FILE", group="drag")
     steps: int = option(100, whole_number(1, 10_000), metavar="N", group="drag")
     layers: str | None = option(None, metavar="0-5", group="drag")
     padding: bool = option(True, group="drag")
@@ -72,11 +72,15 @@ class Drag(Task):
         return super().settings | {"mask": None if self.mask is None else sha256(self._mask_bytes()).hexdigest()}
 
     def _mask_bytes(self) -> bytes:
+        from padinv.images import read_bytes
+
         assert self.mask is not None  # only called where there is one
         try:
-            return self.mask.read_bytes()
+            return read_bytes(str(self.mask))
         except OSError as error:
             raise DataError(f"--mask {self.mask} cannot be read ({error.strerror}).") from error
+        except DataError as error:
+            raise DataError(f"--mask {self.mask} cannot be read: {error}.") from error
 
     def check(self, generator: Generator) -> list[str]:
         """Checks that points, layers and features are the generator's.

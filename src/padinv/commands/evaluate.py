@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import ConfigError, printable
-from padinv.options import Command, check_options, folder, number, option, whole_number
+from padinv.files import local_path
+from padinv.options import LIMIT_OF_WORKERS, Command, check_options, file, folder, number, option, whole_number
 
 if TYPE_CHECKING:
     from padinv.evaluation.pairs import Subject
@@ -81,7 +82,7 @@ class Evaluate(Command):
     vgg: str | None = option(None, metavar="FILE", rare=True, group="measures")
     groups: bool = option(False, group="measures")
     edit: str | None = option(None, metavar="DIRECTION", group="editing")
-    labels: Path | None = option(None, Path, metavar="CSV", rare=True, group="editing")
+    labels: Path | None = option(None, file, metavar="CSV", rare=True, group="editing")
     column: str | None = option(None, metavar="NAME", rare=True, group="editing")
     directions: str | None = option(None, metavar="FILE", rare=True, group="editing")
     resamples: int = option(10_000, whole_number(1), metavar="N", rare=True, group="intervals")
@@ -89,7 +90,7 @@ class Evaluate(Command):
     seed: int = option(0, whole_number(0), metavar="N", rare=True, group="intervals")
     device: str | None = option(None, group="speed")
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
-    workers: int | None = option(None, whole_number(0), metavar="N", rare=True, group="speed")
+    workers: int | None = option(None, whole_number(0, LIMIT_OF_WORKERS), metavar="N", rare=True, group="speed")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -244,7 +245,7 @@ def images_in(path: str) -> str:
     """The images of a folder that ``padinv invert`` has written; any other path unchanged."""
     from padinv.bulk.outputs import read_records
 
-    place = Path(path).expanduser()
+    place = local_path(path)
     return str(place / "images") if (place / "images").is_dir() and read_records(place) else path
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from padinv.exceptions import ConfigError
-from padinv.options import Command, option, resolutions
+from padinv.files import local_path
+from padinv.options import Command, file, option, resolutions
 
 if TYPE_CHECKING:
     from padinv.export import Part
@@ -29,7 +30,7 @@ class Export(Command):
     """
 
     model: str = option()
-    target: Path = option(read=Path, metavar="OUT")
+    target: Path = option(read=file, metavar="OUT")
     format: str = option("onnx", choices=("onnx", "torch"))
     part: str = option("both", choices=("encoder", "generator", "both"))
     generator: str | None = option(None, metavar="FILE", rare=True)
@@ -71,7 +72,7 @@ class Export(Command):
 
         if self.part == "generator":
             source = self.generator or self.model
-            folder = Path(source).expanduser()
+            folder = local_path(source)
             generator = load_generator(folder / FILES["generator"] if folder.is_dir() else source)
             return generator_part(generator, self.rings, feature_resolutions=self.features or [])
         pair = load_pair(self.model, self.generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
     """Turns labels into numbers; "nan" into None, and two words into 0 and 1, in alphabetical order.
 
     Raises:
-        DataError: if there are other words, or an infinite number.
+        DataError: if there are other words, a comma in a number, or an infinite number.
 
     >>> as_numbers(["male", None, "female"], "gender"), as_numbers(["1965", "1950.5"], "birth_year")
     ([1.0, None, 0.0], [1965.0, 1950.5])
@@ -122,6 +123,10 @@ def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
         numbers = [math.nan if label is None else float(label) for label in labels]
     except ValueError:
         words = sorted({label for label in labels if label is not None})
+        if commas := [word for word in words if re.fullmatch(r"[-+]?\d+(,\d+)+", word)]:  # 10,5 is not before 9,5
+            raise DataError(
+                f"The column {column!r} has commas in numbers, such as {commas[0]}: write points."
+            ) from None
         if len(words) != 2:
             raise DataError(
                 f"The column {column!r} must hold numbers or two words, not {', '.join(words[:5])}."

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError, printable
+from padinv.files import local_path
 from padinv.options import Command, check_options, folder, option, whole_number
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Push(Command):
 
     def run(self) -> int:
         """Writes the folder, and sends it; what was written stays if sending fails."""
-        given = Path(self.source).expanduser()
+        given = local_path(self.source)
         if (given / CONFIG).is_file():
             written = given
         else:
@@ -179,8 +180,8 @@ def read_config(path: Path) -> dict[str, Any]:
 
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}): copy it from the run again.") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read, or is no YAML: copy it from the run again.") from error
     return config if isinstance(config, dict) else {}
 
 
@@ -271,10 +272,10 @@ def address(card: Path, source: str) -> None:
     from padinv.files import writing
 
     if card.is_file():
-        text = card.read_text(encoding="utf-8")
+        text = card.read_text(encoding="utf-8", errors="surrogateescape")
         if (changed := addressed(text, source)) != text:
             with writing(card) as part:
-                part.write_text(changed, encoding="utf-8")
+                part.write_text(changed, encoding="utf-8", errors="surrogateescape")
 
 
 def upload(source: Path, to: str, *, private: bool = False, message: str | None = None) -> str:

@@ -197,10 +197,8 @@ def _read(path: Path, asked: Mapping[str, Any]) -> Measured | None:
     """What was measured before, if it was the same that is asked."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        return Measured(**content) if content.pop("asked", None) == asked else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: remove it, to measure again.") from error
-    if content.pop("asked", None) != asked:
-        return None
-    return Measured(**content)

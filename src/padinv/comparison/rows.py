@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from padinv.exceptions import ConfigError, nearest
+from padinv.files import local_path
 
 OWN = (
     "seed_everything",
@@ -109,7 +110,7 @@ def read_comparison(source: str) -> Comparison:
         ConfigError: if there is no such file, or it is no comparison.
     """
     known = comparisons()
-    path = Path(source).expanduser()
+    path = local_path(source)
     if not path.is_file():
         if source not in known:
             raise ConfigError(
@@ -122,7 +123,7 @@ def read_comparison(source: str) -> Comparison:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         raise ConfigError(f"{source} is no YAML: {error.problem} in line {line}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{source} is no comparison: that would be YAML, written in UTF-8.") from error
     except OSError as error:
         raise ConfigError(f"{source} cannot be read ({error.strerror}).") from error

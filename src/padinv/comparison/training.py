@@ -127,7 +127,7 @@ class Run:
             content = json.loads(self.record.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.record} is damaged: remove {self.folder} to train it anew.") from error
         return content if isinstance(content, dict) else {}
 

@@ -15,6 +15,7 @@ from padinv.data.dataset import ImageDataset, split
 from padinv.data.loader import ImageLoader
 from padinv.data.sampler import EvalSampler, Position, TrainSampler
 from padinv.exceptions import ConfigError
+from padinv.options import LIMIT_OF_WORKERS
 from padinv.sources.opening import open_source
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class ImageDataModule(LightningDataModule):
             value = getattr(self, option)
             if value is not None and value < least:
                 raise ConfigError(f"{option} must be at least {least}, and is {value}")
+        if self.num_workers > LIMIT_OF_WORKERS:
+            raise ConfigError(f"num_workers must be at most {LIMIT_OF_WORKERS}, and is {self.num_workers}")
         for option, paths in self.paths.items():
             if paths is not None and not isinstance(paths, os.PathLike) and not paths:
                 raise ConfigError(f"{option} is empty: give a path, a list of paths, or leave it out")

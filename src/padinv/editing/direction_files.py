@@ -18,6 +18,7 @@ from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.editing.imported import import_directions
 from padinv.exceptions import CheckpointError, ConfigError
+from padinv.files import local_path
 from padinv.networks import Generator
 from padinv.typing import PathLike
 
@@ -112,7 +113,7 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
 def _resolve(source: PathLike) -> Path:
     if (repository := hub_repository(source)) is not None:
         return fetch_from_hub(repository, FILE_NAME)
-    path = Path(source).expanduser()
+    path = local_path(source)
     if (path / FILE_NAME).is_file():
         return path / FILE_NAME
     if path.is_file():

@@ -18,6 +18,7 @@ from padinv.exceptions import CheckpointError, ConfigError
 from padinv.export.files import export_onnx
 from padinv.export.parts import encoder_part, generator_part
 from padinv.export.session import Description, Session
+from padinv.files import local_path
 from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
@@ -57,7 +58,7 @@ class ExportedPair:
         self.generator = generator
         names = {"encoder": fingerprint(encoder), "generator": fingerprint(generator)}
         plain = torch.device(device).type != "cpu"
-        folder = _cached(encoder, names, plain) if folder is None else Path(folder).expanduser()
+        folder = _cached(encoder, names, plain) if folder is None else local_path(folder)
         paths = {part: folder / file for part, file in FILES.items()}
         if not paths["encoder"].exists():
             export_onnx(encoder_part(encoder, generator), paths["encoder"], plain_convolutions=plain)

@@ -9,6 +9,7 @@ betas (section 3.1). Here k batches are k steps, so published rates and betas ar
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -119,11 +120,11 @@ class StyleGAN2Module(AlternatingModule):
             ("accumulate", accumulate, 1),
             ("fid_samples", fid_samples, 2),
         ):
-            if number < least:
+            if not least <= number < math.inf:  # nor NaN
                 raise ConfigError(f"{name} must be {least} or more, not {number}.")
         if not 0 <= style_mixing <= 1:
             raise ConfigError(f"style_mixing is a probability, from 0 to 1, not {style_mixing}.")
-        if ema_images <= 0:
+        if not 0 < ema_images < math.inf:
             raise ConfigError(f"ema_images must be more than 0, not {ema_images}.")
         self.optimizer_callables = (optimizer_g, optimizer_d)
         self.augmentation = augmentation or nn.Identity()

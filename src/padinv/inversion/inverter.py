@@ -233,8 +233,8 @@ class Inverter:
             ConfigError: if ``landmarks`` or ``faces`` are given without ``align``, ``refine`` is negative, or there is
                 not one name for each photograph.
         """
-        if refine < 0:
-            raise ConfigError(f"refine is a number of steps, 0 for none, not {refine}.")
+        if not isinstance(refine, int) or refine < 0:
+            raise ConfigError(f"refine is a number of steps, 0 for none, not {refine!r}.")
         if refine_features is not None and refine == 0:
             raise ConfigError("refine_features is for refining: set refine to a number of steps, or leave it out.")
         if not align and (landmarks is not None or faces != "largest"):
@@ -305,7 +305,7 @@ class Inverter:
 
     def _encode_all(self, images: Tensor) -> InversionCode:
         with torch.inference_mode(), self._precision():
-            images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+            images = images.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
             parts = torch.split(images, self.batch_size)
             if self._exported is None:
                 codes = [encode(self._encode, part, self._picture, self._synthesize) for part in parts]
@@ -399,8 +399,10 @@ def _prepare(network: Network, device: torch.device) -> Network:
 
 
 def _check(encoder: nn.Module, generator: Generator, batch_size: int) -> None:
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be 1 or more, not {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size must be 1 or more, not {batch_size!r}.")
+    if not isinstance(generator, Generator):
+        raise ConfigError(f"The generator must be a padinv.Generator, not a {type(generator).__name__}.")
     if not isinstance(getattr(encoder, "resolution", None), int):
         raise ConfigError(
             "The encoder must tell the size of the images that it reads: give it a resolution, in pixels."

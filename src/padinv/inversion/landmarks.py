@@ -17,6 +17,7 @@ from torch import Tensor
 
 from padinv.checkpoints.weights import face_pack
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
+from padinv.files import local_path
 from padinv.images import to_array
 from padinv.inversion.tables import Table
 from padinv.typing import PathLike
@@ -102,7 +103,7 @@ class FaceDetector:
 
 
 def _resolve(weights: PathLike) -> Path:
-    given = Path(weights).expanduser()
+    given = local_path(weights)
     is_path = given.exists() or given.suffix == ".onnx" or len(given.parts) > 1
     pack = replace(face_pack() if is_path else face_pack(str(weights)), instead=INSTEAD)
     return pack.resolve(given if is_path else None)

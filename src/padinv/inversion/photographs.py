@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from padinv.exceptions import ConfigError, DataError
+from padinv.files import local_path
 from padinv.images import MAX_PIXELS, ImageWarning, Remark, decode, read_bytes, to_tensor, upright_rgb
 from padinv.inversion.alignment import clamped
 from padinv.sources.finding import find_photographs, holds_several, is_pattern, is_url
@@ -96,7 +96,7 @@ def _split(image: Any) -> Iterator[tuple[str, Any]]:
             source = find_photographs([path])
             yield from ((source.name(place), partial(source.read, place)) for place in range(len(source)))
         else:
-            yield path, partial(read_bytes, str(Path(path).expanduser()))
+            yield path, partial(read_bytes, str(local_path(path, DataError)))
     else:
         yield "", image
 
@@ -173,6 +173,8 @@ def _from_tensor(tensor: Tensor) -> Tensor:
         raise DataError(f"it is a tensor of shape {tuple(tensor.shape)}; give (3, H, W) or (B, 3, H, W)")
     if not tensor.is_floating_point():
         raise DataError(f"it is a tensor of {tensor.dtype}; give floating-point numbers in [-1, 1]: x / 127.5 - 1")
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise DataError(f"it is a tensor of {tensor.layout} on {tensor.device}; give a dense one that has numbers")
     _check_range(tensor, -1, 1, "tensors")
     return clamped(tensor.float()).expand(3, -1, -1)
 

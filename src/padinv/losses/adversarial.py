@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -99,7 +100,7 @@ class AdversarialLoss:
             raise ConfigError(f"form must be one of {', '.join(FORMS)}, not {form!r}.")
         if norm not in NORMS:
             raise ConfigError(f"norm must be one of {', '.join(NORMS)}, not {norm!r}.")
-        if r1_gamma < 0:
+        if not 0 <= r1_gamma < math.inf:
             raise ConfigError(f"r1_gamma must be 0 or more, not {r1_gamma}: below 0 it would reward steep gradients.")
         if r1_every < 1:
             raise ConfigError(f"r1_every must be 1 or more, not {r1_every}; r1_gamma 0 turns the penalty off.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from padinv.files import local_path
 from padinv.losses.base import Frozen, ReconstructionLoss
 
 
@@ -54,7 +54,7 @@ class IdentityLoss(ReconstructionLoss):
         from padinv.checkpoints.weights import face_pack
         from padinv.networks.arcface import ArcFace
 
-        given = Path(weights).expanduser()
+        given = local_path(weights)
         is_path = given.exists() or given.suffix == ".onnx" or len(given.parts) > 1
         path = face_pack().resolve(given) if is_path else face_pack(weights).resolve()
         self.arcface = Frozen(ArcFace(path))

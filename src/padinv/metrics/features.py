@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
+from padinv.files import local_path
 from padinv.images import to_bytes
 from padinv.losses.base import Frozen
 from padinv.typing import PathLike
@@ -185,7 +186,7 @@ def feature_network(name: str) -> tuple[nn.Module, str]:
     if name in NETWORKS:
         return NETWORKS[name](), name
     if name.endswith(".onnx"):
-        return OnnxFeatures(Path(name).expanduser()), re.sub(r"\W+", "_", Path(name).stem).lower()
+        return OnnxFeatures(local_path(name)), re.sub(r"\W+", "_", Path(name).stem).lower()
     try:
         network = resolve_name(name)() if "." in name else None
     except (ImportError, AttributeError, ValueError, TypeError) as error:

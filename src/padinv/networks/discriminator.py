@@ -10,6 +10,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from padinv.batches import check_numbers
 from padinv.exceptions import ConfigError
 from padinv.networks.generator import check_channels, check_clamp
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
@@ -30,8 +31,10 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
         (B, C + 1, H, W).
 
     Raises:
-        ConfigError: if the batch is larger than a group and no multiple of it.
+        ConfigError: if the batch is larger than a group and no multiple of it, or empty.
     """
+    if not len(x):
+        raise ConfigError("A batch has no images, of which the minibatch statistic needs one or more.")
     size = len(x) if group_size is None else min(group_size, len(x))
     if len(x) % size:
         raise ConfigError(f"A batch of {len(x)} images has no whole groups of {size}; use a multiple of {size}.")
@@ -136,6 +139,7 @@ class Discriminator(nn.Module):
         Raises:
             ConfigError: if the images have another resolution.
         """
+        check_numbers(images, "The images", self.score.weight)
         if images.shape[1:] != (3, self.resolution, self.resolution):
             raise ConfigError(
                 f"This discriminator takes images (B, 3, {self.resolution}, {self.resolution}), "

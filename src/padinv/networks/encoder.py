@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from padinv.batches import check_numbers
 from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.networks.backbone import IResNet
-from padinv.networks.generator import SynthesisNetwork, check_resolution
+from padinv.networks.generator import SynthesisNetwork, check_resolution, check_widths
 from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead, resized
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
@@ -154,6 +155,7 @@ class PadInvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_resolution(resolution, minimum=32)
+        check_widths(width=width, fpn_channels=fpn_channels, feature_width=feature_width)
         fpn_channels = fpn_channels or 8 * width
         if padded_resolutions is None:
             padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in code.channels]
@@ -163,8 +165,6 @@ class PadInvEncoder(nn.Module):
                 raise ConfigError(
                     f"{option} names {r} px, but this generator has layers at {sorted(code.channels)} px."
                 )
-        if feature_width is not None and feature_width < 1:
-            raise ConfigError(f"feature_width must be 1 or more, not {feature_width}.")
         if feature_fusion and not feature_resolutions:
             raise ConfigError("feature_fusion is for features: name some feature_resolutions, or leave it out.")
         latents_per_level = list(latents_per_level or split_latents(code.num_layers))
@@ -277,6 +277,8 @@ class PadInvEncoder(nn.Module):
                 or one with feature_fusion no generator.
         """
         seen = [images] if reconstruction is None else [images, reconstruction]
+        for each in seen:
+            check_numbers(each, "The images", self.w_avg)
         if any(each.shape[1:] != (3, self.resolution, self.resolution) for each in seen):
             raise ConfigError(
                 f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not "

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from numbers import Integral
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from padinv.batches import check_numbers
 from padinv.codes import CodeShape, PaddingCode
 from padinv.cpu import FrozenWeight, Recomputable
 from padinv.exceptions import ConfigError
@@ -37,7 +39,8 @@ def stylegan2_channels(resolution: int, base: int = 32768, maximum: int = 512) -
 
 def check_resolution(resolution: int, minimum: int, maximum: int = 1024) -> None:
     """Raises ConfigError unless the resolution is a power of two in the range."""
-    if not minimum <= resolution <= maximum or resolution & (resolution - 1):
+    whole = isinstance(resolution, Integral)
+    if not whole or not minimum <= resolution <= maximum or resolution & (resolution - 1):
         raise ConfigError(f"resolution must be a power of two from {minimum} to {maximum}, not {resolution}.")
 
 
@@ -49,7 +52,15 @@ def check_channels(resolution: int, channels: dict[int, int] | None) -> dict[int
         raise ConfigError(
             f"channels must name every resolution from 4 to {resolution} px once, not {sorted(channels)}."
         )
+    check_widths(**{f"channels at {r} px": width for r, width in channels.items()})
     return channels
+
+
+def check_widths(**widths: int | None) -> None:
+    """Raises ConfigError unless all widths are whole numbers from 1 on; None is one that is not given."""
+    for name, width in widths.items():
+        if width is not None and (not isinstance(width, Integral) or width < 1):
+            raise ConfigError(f"{name} must be 1 or more, not {width!r}.")
 
 
 def check_clamp(conv_clamp: float | None) -> float | None:
@@ -74,9 +85,13 @@ class MappingNetwork(nn.Sequential):
         width = width or w_dim
         widths = [z_dim, *[width] * (num_layers - 1), w_dim]
         super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in pairwise(widths)))
+        self.z_dim = z_dim
 
     def forward(self, z: Tensor) -> Tensor:
-        """Maps z (B, z_dim), standard normal, to w (B, w_dim)."""
+        """Maps z (B, z_dim), standard normal, to w (B, w_dim); ConfigError if it is of another shape or kind."""
+        check_numbers(z, "The latents z", next(self.parameters()))
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ConfigError(f"This generator takes latents z (B, {self.z_dim}), not {tuple(z.shape)}.")
         x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
         for dense in self:
             x = scaled_leaky_relu(dense(x))
@@ -318,6 +333,8 @@ class SynthesisNetwork(nn.Module):
         wanted: Collection[int] = (),
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """The image, and the maps of the wanted resolutions, after the last of which it stops if there are any."""
+        if noise not in get_args(Noise):
+            raise ConfigError(f"noise must be one of {', '.join(get_args(Noise))}, not {noise!r}.")
         self.check(w_plus, padding, features)
         padding = PaddingCode(self.const) if padding is None else padding
         residuals = features or {}
@@ -349,7 +366,8 @@ class SynthesisNetwork(nn.Module):
         self, w_plus: Tensor, padding: PaddingCode | None = None, features: Mapping[int, Tensor] | None = None
     ) -> None:
         """Raises ConfigError if latents, padding or features do not have this generator's resolutions and channels."""
-        if w_plus.shape[1:] != (self.num_layers, self.w_dim):
+        check_numbers(w_plus, "The style latents", self.const)
+        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_layers, self.w_dim):
             raise ConfigError(
                 f"This generator takes style latents (B, {self.num_layers}, {self.w_dim}), not {tuple(w_plus.shape)}."
             )
@@ -421,6 +439,7 @@ class Generator(nn.Module):
         conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
+        check_widths(z_dim=z_dim, w_dim=w_dim, mapping_layers=mapping_layers, mapping_width=mapping_width)
         channels, conv_clamp = check_channels(resolution, channels), check_clamp(conv_clamp)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers, mapping_width)
         self.synthesis = SynthesisNetwork(resolution, w_dim, channels, conv_clamp)
@@ -468,7 +487,12 @@ class Generator(nn.Module):
 
         Returns:
             Latents of the same shape.
+
+        Raises:
+            ConfigError: if ``psi`` is no finite number.
         """
+        if not isinstance(psi, Tensor) and not (isinstance(psi, int | float) and math.isfinite(psi)):
+            raise ConfigError(f"truncation_psi must be a finite number, not {psi!r}.")
         cutoff = layers if truncation_cutoff is None else truncation_cutoff
         truncated = torch.lerp(self.w_avg.to(w.dtype).expand_as(w), w, psi)
         if cutoff is None or w.ndim == 2:

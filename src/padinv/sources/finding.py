@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from padinv.exceptions import DataError
+from padinv.files import local_path
 from padinv.sources.folders import FilesLeftOutWarning, FolderSource, Names, is_image
 from padinv.sources.opening import BUNDLED, ConcatSource, Source, open_source
 
@@ -58,7 +59,9 @@ def _expand(argument: str) -> list[str]:
     """The paths behind an argument; more than one only for a pattern."""
     if is_url(argument):
         raise DataError(f"{argument} is a URL, and photographs are not fetched: download it, and give the file.")
-    path = Path(argument).expanduser()
+    if argument == "-":
+        raise DataError("Photographs are not read from standard input: give a file. One called - is ./-.")
+    path = local_path(argument, DataError)
     if not is_pattern(argument):
         return [str(path)]
     if found := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 (pathlib has none for absolute patterns)
@@ -68,13 +71,13 @@ def _expand(argument: str) -> list[str]:
 
 def holds_several(path: str) -> bool:
     """Whether a path is that of several images: a folder, a zip file, or the name of a bundled data set."""
-    target = Path(path).expanduser()
+    target = local_path(path, DataError)
     return target.is_dir() or _is_zip(target) or (path in BUNDLED and not target.exists())
 
 
 def is_pattern(path: str) -> bool:
     """Whether a path is a pattern such as ``photos/*.jpg``, and not a file of that very name."""
-    return glob.has_magic(path) and not Path(path).expanduser().exists()
+    return glob.has_magic(path) and not local_path(path, DataError).exists()
 
 
 def is_url(path: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from padinv.exceptions import DataError
+from padinv.files import local_path
 from padinv.images import is_image_file
 from padinv.sources.archives import LmdbSource, ZipSource
 from padinv.sources.folders import IMAGE_SUFFIXES, FilesLeftOutWarning, FolderSource, LeftOut, Names
@@ -89,7 +90,7 @@ def open_source(
 
 
 def _open_one(path: str | os.PathLike[str], remark: Callable[[str], object]) -> Source:
-    target = Path(path).expanduser()
+    target = local_path(path, DataError)
     if not target.exists():
         if str(path) not in BUNDLED:
             raise DataError(f"{path} does not exist, nor is it a bundled data set ({', '.join(BUNDLED)})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, saved_arguments
+from padinv.checkpoints.building import Bounded
+from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, read_run
 from padinv.cpu import fuse_on_cpus
 from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
 from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
@@ -78,6 +80,8 @@ class AlternatingModule(LightningModule):
 
     def __init__(self, clip_norm: float | None = None, channels_last: bool = False) -> None:
         super().__init__()
+        if clip_norm is not None and not 0 < clip_norm < math.inf:  # a negative one would turn gradients round
+            raise ConfigError(f"clip_norm must be more than 0, or null for no clipping, not {clip_norm}.")
         if "lightning.pytorch" in sys.modules:
             warnings.warn(
                 "lightning.pytorch is imported, too, but its Trainer refuses modules of pytorch_lightning, on "
@@ -121,19 +125,21 @@ class AlternatingModule(LightningModule):
         if isinstance(checkpoint_path, str | Path):
             checkpoint_path = checkpoint_in(path) if (path := Path(checkpoint_path)).is_dir() else checkpoint_path
             check_checkpoint(str(checkpoint_path), weights_only=bool(weights_only))
+        where, content = str(hparams_file or checkpoint_path), read_run(checkpoint_path, weights_only)
         if hparams_file is None:
-            saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
+            saved = content.get(cls.CHECKPOINT_HYPER_PARAMS_KEY) or {}
         else:
             saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
-        cls._ask_for_unsaved(saved, str(hparams_file or checkpoint_path), kwargs)
-        arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)
-        module = super().load_from_checkpoint(
-            checkpoint_path,
-            map_location,
-            strict=strict,
-            weights_only=weights_only,
-            **{**arguments, **kwargs, "_instantiator": None},  # or jsonargparse would build classes
-        )
+        cls._ask_for_unsaved(saved, where, kwargs)
+        with Bounded(content, where):
+            arguments = build_arguments(saved, cls, where, without=kwargs)
+            module = super().load_from_checkpoint(
+                checkpoint_path,
+                map_location,
+                strict=strict,
+                weights_only=weights_only,
+                **{**arguments, **kwargs, "_instantiator": None},  # or jsonargparse would build classes
+            )
         module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
         return module
 

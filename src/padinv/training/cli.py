@@ -29,7 +29,7 @@ from padinv.help import TrainingHelp, presets
 from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
 from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.configs import RunConfigCallback, resolve_presets
-from padinv.training.distributed import check_processes, launched_processes
+from padinv.training.distributed import check_nodes, check_processes, launched_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
@@ -145,6 +145,9 @@ class PadInvCLI(TrainingHelp, LightningCLI):
                 raise self._hinted(error) from error
         command, options = self.config.get("subcommand"), self.options
         options.pop("writer", None)
+        seed = options.get("seed_everything")
+        if type(seed) is int and not 0 <= seed < 2**32:
+            raise ConfigError(f"seed_everything must be from 0 to {2**32 - 1}, not {seed}.")
         resolve_checkpoint(options)
         if command not in (None, "fit"):
             place_results(command, options)
@@ -193,6 +196,8 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             trainer["devices"] = launched.on_this_node
             if trainer.get("num_nodes") == 1:
                 trainer["num_nodes"] = launched.in_all // launched.on_this_node
+        if not trainer.get("plugins"):  # which may know the machines
+            check_nodes(trainer.get("num_nodes") or 1)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """Gives the command its short help."""

@@ -47,6 +47,23 @@ def launched_processes(environment: Mapping[str, str] = os.environ) -> Launched 
     return None
 
 
+CLUSTERS = ("FLUX_", "JSM_", "KUBERNETES_", "LSB_", "OMPI_", "PMI_", "SLURM_", "TORCHELASTIC_")
+"""How variables of the environment begin that launchers of several machines set."""
+
+
+def check_nodes(nodes: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError for several machines of which nothing tells this one its number: it would wait for ever.
+
+    >>> check_nodes(2, {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1"})
+    """
+    told = any(name in ("GROUP_RANK", "MASTER_ADDR", "NODE_RANK") or name.startswith(CLUSTERS) for name in environment)
+    if nodes > 1 and not told:
+        raise ConfigError(
+            f"num_nodes is {nodes}, but nothing tells this machine which of them it is: start the command on each of "
+            "them with torchrun or srun, or set NODE_RANK and MASTER_ADDR."
+        )
+
+
 def check_processes(trainer: Trainer) -> None:
     """Raises ConfigError if a launcher has started several processes, but the Trainer expects fewer."""
     launched = launched_processes()

@@ -6,6 +6,7 @@ on the same reconstructions. The encoder therefore runs once a batch, and its Ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -156,7 +157,7 @@ class PadInvModule(AlternatingModule):
         lambdas = {"pix": lambda_pix, "per": lambda_per, "id": lambda_id, "adv": lambda_adv, "reg": lambda_reg}
         lambdas |= {"feat": lambda_feat, "cycle": cycle}
         for name, weight in lambdas.items():
-            if not weight >= 0:  # nor NaN
+            if not 0 <= weight < math.inf:  # nor NaN
                 raise ConfigError(f"{'' if name == 'cycle' else 'lambda_'}{name} must be 0 or more, not {weight}.")
         if not 0 <= feature_dropout <= 1:
             raise ConfigError(f"feature_dropout is a share, from 0 to 1, not {feature_dropout}.")

@@ -127,7 +127,7 @@ def given(args: Sequence[str]) -> Iterator[Given]:
 def _parse(text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return None
 
 

@@ -12,7 +12,8 @@ from jsonargparse import Namespace
 from pytorch_lightning import LightningModule
 
 from padinv.checkpoints import open_checkpoint
-from padinv.checkpoints.hyperparameters import build_arguments, known_classes, saved_arguments
+from padinv.checkpoints.building import Bounded
+from padinv.checkpoints.hyperparameters import build_arguments, known_classes, read_run
 from padinv.exceptions import CheckpointError, ConfigError
 
 VERSIONED = ("CSVLogger", "TensorBoardLogger")
@@ -94,14 +95,16 @@ def restored_model(path: str, changed: dict[str, Any], default: str) -> Lightnin
         changed: the arguments that the user has chosen, which go before the checkpoint's.
         default: the name of the class for checkpoints that name none of padinv's.
     """
-    saved = saved_arguments(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, path)
+    content = read_run(path)
+    saved = content.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY) or {}
     name = saved.get("_class_path") if isinstance(saved, dict) else None
     cls = next(
         found
         for found in (known_classes().get(str(name)), known_classes()[default])
         if isinstance(found, type) and issubclass(found, LightningModule)
     )
-    module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
+    with Bounded(content, path):
+        module: LightningModule = cls(**{**build_arguments(saved, cls, path, without=changed), **changed})
     return module
 
 

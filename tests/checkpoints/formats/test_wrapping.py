@@ -80,6 +80,17 @@ WRAPPERS: dict[str, Callable[[State], Any]] = {
     "Lightning, model.generator": lambda s: {"state_dict": prefixed(s, "model.generator.")},
     "Lightning, averaged": lambda s: {"state_dict": {**prefixed(other(s), "netG."), **prefixed(s, "netG_ema.")}},
     "compiled by Lightning": lambda s: {"state_dict": prefixed(s, "generator._orig_mod.")},
+    "Gs": lambda s: {"G": other(s), "Gs": s},
+    "g_running": lambda s: {"generator": other(s), "g_running": s},
+    "SWA": lambda s: {**prefixed(s, "swa_model.module."), "swa_model.n_averaged": torch.tensor(1)},
+    "ema_pytorch": lambda s: {
+        **prefixed(other(s), "online_model."),
+        **prefixed(s, "ema_model."),
+        "initted": torch.tensor(True),
+        "step": torch.tensor(5),
+    },
+    "timm": lambda s: {"state_dict": other(s), "state_dict_ema": s, "version": 2},
+    "DeepSpeed": lambda s: {"module": s, "optimizer": None, "ds_config": {"train_batch_size": 8}},
     "twice the same": lambda s: {"a": {"weights": s}, "b": {"weights": dict(s)}},
 }
 

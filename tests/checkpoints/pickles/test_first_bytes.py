@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 import formats
 from padinv import load_generator
+from padinv.checkpoints.pickles.first_bytes import kind_of
 from padinv.exceptions import CheckpointError
 
 
@@ -88,6 +90,27 @@ FILES: dict[str, tuple[bytes, str]] = {
     "TorchScript": (zipped("net/data.pkl", "net/constants.pkl", "net/code/__torch__.py"), "a TorchScript program"),
     "zip of a checkpoint": (zipped("weights/network.pth", "readme.txt"), "around a checkpoint: unpack it"),
     "zip of something": (zipped("word/document.xml"), r"zip archive, but not of torch\.save\."),
+    "lzma": (b"\x5d\0\0\x80\0" + b"\xff" * 8, r"compressed \(compress, lzma"),
+    "page behind comments": (b"<!-- a -->\n<!-- b --><!doctype html>", "web page"),
+    "page without a head": (b"<title>Sign in</title><script>", "web page"),
+    "shortcut of Windows": (b"L\0\0\0\x01\x14\x02\0" + bytes(60), "a link, not the file itself"),
+    "shortcut to a page": (b"[InternetShortcut]\r\nURL=https://drive.google.com/", "a link, not the file itself"),
+    "shortcut of macOS": (b"bplist00\xd1\x01\x02SURL", "a link, not the file itself"),
+    "resource fork": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "macOS keep beside a file"),
+    "zone": (b"[ZoneTransfer]\r\nZoneId=3\r\n", "Windows or macOS keep beside a file"),
+    "DVC": (b"outs:\n- md5: a304afb96060aad90176268345e10355\n  size: 3\n", "dvc pull"),
+    "SavedModel": (b"\x08\x01\x12\xd0\x8c\x01\n\xe4\x1e\n.\n\x0eAssignVariableOp\x12\x0c", "of TensorFlow"),
+    "index of TensorFlow": (b"\0\0\x11\x08\x01\x1a\x02\x08\x01\0\x02\x08", "of TensorFlow"),
+    "TFRecord": (b"\x14" + bytes(7) + b"\x12\x34\x56\x78\n\x12\n\x10image", "a TFRecord file"),
+    "Core ML": (b"\x08\x04\x12\x9c\x02\n\x1e\n\x05input", "a Core ML model"),
+    "ExecuTorch": (b"\x34\0\0\0ET12", "a program of ExecuTorch"),
+    "Flax": (b"\x82\xa6params\x81\xa5dense\x81\xa6kernel\xc7\x10\x01", "a MessagePack file"),
+    "Parquet": (b"PAR1\x15\x04", "a table"),
+    "MATLAB": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "a MATLAB file"),
+    "Photoshop": (b"8BPS\0\x01", "an image"),
+    "sound": (b"ID3\x04\0\0", "sound"),
+    "LMDB": (bytes(16) + b"\xde\xc0\xef\xbe" + bytes(100), "a database"),
+    "office": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "a document of Microsoft Office"),
     "PDF": (b"%PDF-1.7", "a PDF"),
     "program": (b"\x7fELF\2\1\1", "a program"),
     "script": (b"#!/bin/sh\necho\n", "a program"),
@@ -111,6 +134,12 @@ def test_what_it_is(tmp_path: Path, name: str) -> None:
     message = str(raised.value)
     assert message.startswith(f"{path} cannot be read: it ")
     assert not any(word in message for word in ("Error", "Exception", "opcode"))
+
+
+def test_very_many_comments_are_no_reason_to_wait() -> None:
+    start = time.process_time()
+    assert kind_of(b"<!---->" * 200) is None
+    assert time.process_time() - start < 0.5
 
 
 def test_folders_and_pipes(tmp_path: Path) -> None:

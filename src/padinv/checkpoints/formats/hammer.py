@@ -39,6 +39,7 @@ from padinv.checkpoints.formats.state_dicts import (
     shape,
     tensors,
 )
+from padinv.checkpoints.formats.wrapping import AVERAGED
 from padinv.exceptions import CheckpointError
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.networks.backbone import STAGE_BLOCKS
@@ -246,7 +247,9 @@ def find(content: Any) -> Readers:
     models = content.get("models", content)
     models = models if isinstance(models, dict) else {}
     readers: Readers = {}
+    averages = [name for name in models if isinstance(name, str) and AVERAGED.search(name)]  # of other tools
     for kind, (names, keys, _) in READERS.items():
+        names = (*names[:-1], *averages, names[-1]) if kind is Generator else names
         states = [(name, tensors(models.get(name)) or {}) for name in names] + [(names[-1], tensors(content) or {})]
         states = [(name, state) for name, state in states if any(map(keys.match, state))]
         for name, state in states[:1]:

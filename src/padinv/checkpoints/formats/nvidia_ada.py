@@ -72,7 +72,7 @@ def classes(content: Any) -> int:
 
 def _networks(content: Any) -> Iterator[tuple[State, Facts]]:
     """Yields the state dict and the facts of each network in a file, the averaged weights first."""
-    named = [content.get(name) for name in ("G_ema", "G", "D")] if isinstance(content, dict) else []
+    named = [content.get(name) for name in ("G_ema", "Gs", "G", "D")] if isinstance(content, dict) else []
     for network in (*named, content):
         if isinstance(network, Inert):
             yield module_state(network)

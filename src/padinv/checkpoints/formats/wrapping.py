@@ -24,14 +24,14 @@ SEGMENT = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_ch
 """What wrappers of modules put into keys."""
 
 NAME = re.compile(
-    r"(?:(?:net|network|model|gan|stylegan2?|pl|ema|avg|average|smooth|shadow"
+    r"(?:(?:net|network|model|gan|stylegan2?|pl|ema|avg|average|smooth|shadow|running|swa"
     r"|gen|dis|disc|generator|discriminator|encoder|decoder|g|d|e)_?)+",
     re.IGNORECASE,
 )
 """Names of networks that stand before the keys of a state dict."""
 
-AVERAGED = re.compile(r"ema|avg|average|smooth|shadow", re.IGNORECASE)
-"""In names of moving averages."""
+AVERAGED = re.compile(r"ema|avg|average|smooth|shadow|running|swa|\bgs$", re.IGNORECASE)
+"""In names of moving averages; NVIDIA's first one was ``Gs``."""
 
 Facts = dict[str, dict[Any, Any]]
 """The ``__dict__`` of each module by its name; empty for a state dict."""

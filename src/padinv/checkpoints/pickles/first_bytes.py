@@ -12,11 +12,17 @@ PAGE = (
     "a web page, not the file itself, as drives and sites show before a download or a login: open the link in a "
     "browser, download the file there, and give its path"
 )
+TENSORFLOW = "a model or checkpoint of TensorFlow: padinv reads the .pkl that NVIDIA's StyleGAN2 writes"
+LINK = "a link, not the file itself: open it, and give what it leads to"
+BESIDE = "what Windows or macOS keep beside a file, not the file itself: give that, whose name is like this one's"
 UNPACK = "unpack it, and give the checkpoint inside"
 IMAGE = "which is no checkpoint: give the file of a network"
 
 KINDS: tuple[tuple[str, str], ...] = (
-    (r"\s*(<!--.*?-->\s*)?(<\?xml[^>]*>\s*)?<(!doctype\s+html|html|head|body|script)\b", PAGE),
+    (r"\s*(<!--((?!-->).)*-->\s*)*(<\?xml[^>]*>\s*)?<(!doctype\s+html|html|head|body|script|title|meta)\b", PAGE),
+    (r"\[InternetShortcut\]|bplist00|L\x00{3}\x01\x14\x02\x00", LINK),
+    (r"\[ZoneTransfer\]|\x00\x05\x16[\x00\x07]", BESIDE),
+    (r"outs:\s*\n\s*-\s+(md5|etag|hash|size)\b", "a DVC pointer, not the file itself: run dvc pull"),
     (r"version https?://(git-lfs|hawser)\.github\.com", "a Git LFS pointer, not the file itself: run git lfs pull"),
     (r"(\.\./|\./)*(\.git/)?/?annex/objects/", "a git-annex pointer, not the file itself: run git annex get"),
     (r"\s*<svg\b|\s*<\?xml[^>]*>\s*(<!doctype svg|<svg)", f"an image (SVG), {IMAGE}"),
@@ -28,20 +34,32 @@ KINDS: tuple[tuple[str, str], ...] = (
     (r"RIFF.{4}WEBP", f"an image (WebP), {IMAGE}"),
     (r"BM.{4}\x00{4}", f"an image (BMP), {IMAGE}"),
     (r"II\*\x00|MM\x00\*", f"an image (TIFF), {IMAGE}"),
+    (r"8BPS\x00|v/1\x01|\xff\x0a|\x00{3}\x0cJXL |\x00{3}\x0cjP  |\x00\x00\x01\x00[^\x00]\x00", f"an image, {IMAGE}"),
     (r".{4}ftyp(heic|heix|hevc|mif1|msf1|avif|avis)", f"an image (HEIC or AVIF), {IMAGE}"),
     (r".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3", f"a video, {IMAGE}"),
+    (r"RIFF.{4}WAVE|ID3[\x02-\x04]|OggS\x00|fLaC", f"sound, {IMAGE}"),
     (r"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and MATLAB write: save the weights by torch.save or as safetensors"),
     (r"GGUF|lmgg|tjgg|fmgg", "a GGUF file of a language model, which is no StyleGAN2"),
     (r".{4}TFL3", "a TensorFlow Lite model: give the checkpoint that it was made from"),
+    (r".{4}ET12", "a program of ExecuTorch: give the checkpoint that it was made from"),
+    (r"\x08\x01\x12..?.?\x0a", TENSORFLOW),
+    (r"\x08[\x01-\x20]\x12..?\x0a", "a Core ML model: give the checkpoint that it was made from"),
+    (r"\x00\x00.\x08[\x01-\x7f]\x1a", TENSORFLOW),
+    (r"[^\x00].?.?\x00{5,7}.{4}\x0a.{1,3}\x0a", "a TFRecord file, of data: give the file of a network"),
+    (r"PAR1|ARROW1\x00\x00|Obj\x01", "a table (Parquet, Arrow or Avro): give the file of a network"),
+    (r"MATLAB 5\.0 MAT-file", "a MATLAB file: save the weights by torch.save or as safetensors"),
+    (r"[\x81-\x8f][\xa1-\xbf][a-z]", "a MessagePack file, as Flax and JAX write: save the weights as safetensors"),
     (r"\x93NUMPY", "a NumPy array, which is no network; a direction or latents are given where those are asked for"),
     (r"\x08[\x01-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", "an ONNX file: give the checkpoint that it was exported from"),
     (r".{257}ustar", f"a tar archive: {UNPACK}"),
     (r"\x1f\x8b", f"compressed (gzip): {UNPACK}"),
     (r"BZh\d|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18", f"compressed (bzip2, xz, zstd or lz4): {UNPACK}"),
+    (r"\x1f\x9d|\x5d\x00\x00..\xff{6}|LZIP", f"compressed (compress, lzma or lzip): {UNPACK}"),
     (r"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07", f"an archive (7z or RAR): {UNPACK}"),
     (r"%PDF-", "a PDF document"),
-    (r"\x7fELF|MZ.\x00|\xcf\xfa\xed\xfe|#!", "a program, which padinv does not run"),
-    (r"SQLite format 3\x00", "a database"),
+    (r"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of Microsoft Office"),
+    (r"\x7fELF|MZ.\x00|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe|\x00asm|!<arch>\n|#!", "a program, which padinv does not run"),
+    (r"SQLite format 3\x00|.{16}\xde\xc0\xef\xbe", "a database"),
     (r"\x00+$", "nothing but zeros, as an interrupted download leaves: download it again"),
 )
 """Patterns of first bytes that no checkpoint has, in the order in which to look, and what such a file is."""

@@ -54,11 +54,11 @@ class Budget:
 
         >>> Budget(1000).spend("storage", 1001)
         Traceback (most recent call last):
-        padinv.exceptions.CheckpointError: it claims more storage than a file of 1000 bytes can hold; does it end early?
+        padinv.exceptions.CheckpointError: it claims more storage than a file of 1000 bytes can hold; it may end early
         """
         self.left[allowance] -= amount
         if amount < 0 or self.left[allowance] < 0:
-            early = "; does it end early?" if allowance == "storage" else ""
+            early = "; it may end early" if allowance == "storage" else ""
             raise CheckpointError(f"it claims more {allowance} than a file of {self.size} bytes can hold{early}")
 
 
