@@ -33,7 +33,6 @@ OTHER_FORMATS = {
     b"FLIF": "a FLIF image",
     b"BPG\xfb": "a BPG image",
     b"FUJIFILMCCD-RAW": "a raw photograph",
-    b"\x1aE\xdf\xa3": "a video",
 }
 """How pictures begin that are not read."""
 
@@ -66,12 +65,12 @@ MEANING_OF_PNG = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"eXIf": None}
 """The chunks that change how it looks, and how long they are."""
 
 
-def kind_of(data: bytes, formats: Collection[str]) -> str:
+def kind_of(data: bytes, formats: Collection[str] = ()) -> str:
     """What a file is that Pillow takes for no image, and what to do about it.
 
     Args:
         data: its bytes.
-        formats: those that are read, by Pillow's names.
+        formats: those that are read, by Pillow's names; what begins as one of them is damaged.
 
     >>> kind_of(b"GIF89a", ["GIF"]), kind_of(b"a text", ["GIF"])
     ('damaged, or ends early; copy or download it again', 'not an image')
@@ -82,8 +81,8 @@ def kind_of(data: bytes, formats: Collection[str]) -> str:
         if re.match(start, data, re.IGNORECASE):
             return what
     kind = next((kind for start, kind in OTHER_FORMATS.items() if data.startswith(start)), None)
-    if data[4:8] == b"ftyp":
-        kind = "a HEIC or AVIF image" if data[8:12] in HEIF_BRANDS else "a video"
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        kind = "a HEIC or AVIF image"
     return "not an image" if kind is None else f"{kind}, which is not read here; save it as JPEG or PNG"
 
 
