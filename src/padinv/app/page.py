@@ -48,7 +48,11 @@ THEME = gr.themes.Default(
 CSS = """
 .gradio-container { max-width: 1280px !important; width: 100%; margin: 0 auto !important; }
 .fill img { width: 100%; height: 100%; object-fit: contain; }
-.examples .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
+.examples .grid-container {
+  grid-template-columns: repeat(6, minmax(0, 1fr)) !important;
+  grid-template-rows: auto !important;
+  grid-auto-rows: auto !important;
+}
 .examples .thumbnail-item { aspect-ratio: 1; height: auto !important; }
 [data-testid="status-tracker"]:has(.error) { display: none !important; } /* a sentence says it, once */
 .label-wrap > span:first-child { text-align: start; }
