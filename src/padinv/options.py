@@ -302,7 +302,7 @@ def brief(text: str, room: int) -> str:
     >>> brief("how much, one for each direction; negative for the contrary (default: 1)", 40)
     'how much, one for each direction'
     >>> brief("file, saved code (.pt, .npy), folder or zip file", 35)
-    'file, saved code (.pt, .npy) …'
+    'file, saved code'
     """
     if len(text) <= room:
         return text

@@ -139,7 +139,9 @@ OTHERS: dict[str, tuple[list[str], Check]] = {
 """The same of other commands."""
 
 
-@pytest.mark.parametrize("name", [*REPORTING, *OTHERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.slow] * (each == "export")) for each in (*REPORTING, *OTHERS)]
+)
 def test_json_is_all_that_is_on_stdout(
     name: str,
     padinv: Command,
