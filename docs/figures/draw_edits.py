@@ -126,7 +126,7 @@ if __name__ == "__main__":
     portraits = {Path(name).stem: image / 2 + 0.5 for name, image in zip(batch["name"], batch["image"], strict=True)}
     padinv("invert", "congress64-val", "-o", RUNS / "portraits")
     rows = directions(portraits)
-    rows.append(blends(portraits, BLENDED, ("contour", "details", "blend")))
+    rows.append(blends(portraits, BLENDED, ("contour", "details", "blend"), "--face"))
     rows.append(blends(portraits, MIXED, ("coarse", "fine", "mixed"), "--layers", "5-"))
     rows.append(transferred(portraits))
     path = Path(__file__).with_name("edits.png")

@@ -20,8 +20,8 @@ from code_samples import make_code
 from command_files import Command, files, pixels, records, size
 from padinv import InversionCode, Inverter
 from padinv.bulk.task import BulkOptions
-from padinv.commands.photographs import Edit
-from padinv.editing import Direction, blend, load_directions, mix, save_directions, transfer, truncate
+from padinv.commands.photographs import Blend, Edit
+from padinv.editing import Direction, blend, face_mask, load_directions, mix, save_directions, transfer, truncate
 from padinv.exceptions import ConfigError
 
 A, B, C = "{folder}/a.png", "{folder}/b.jpg", "{folder}/c.png"
@@ -76,6 +76,15 @@ def test_edit_moves_features_by_a_strength_of_its_own(tmp_path: Path, given: lis
     assert_equal(edit.apply(code), direction.apply(code, -2.0, feature_strength=expected))
     with pytest.raises(ConfigError, match="--feature-strength must be given once for each"):
         Edit(direction=["wider"], feature_strength=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("face", [True, False])
+def test_blend_takes_the_face_of_the_details(face: bool) -> None:
+    contour, details = make_code(seed=1, features=True), make_code(seed=2, features=True)
+    task = Blend(contour="unread", face=face)
+    task.code = contour
+    mask = face_mask(64) if face else None
+    assert_equal(task.apply(details), blend(contour, details, mask=mask))
 
 
 def test_edit_with_conditions_and_truncation(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from code_samples import assert_close, make_code, same
 from padinv import Generator, InversionCode, PaddingCode, load_generator
-from padinv.editing import blend, interpolate, mix, transfer, truncate
+from padinv.editing import blend, face_mask, interpolate, mix, transfer, truncate
 from padinv.exceptions import ConfigError
 
 
@@ -143,6 +143,30 @@ def test_what_cannot_be_blended_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         blend(contour, details, rings=rings)
+
+
+def test_features_are_the_details_inside_the_mask_alone() -> None:
+    contour, details = make_code(seed=1, features=True), make_code(seed=2, features=True)
+    assert_close(blend(contour, details, mask=torch.ones(64, 64)), blend(contour, details))
+    assert_close(blend(contour, details, mask=torch.zeros(64, 64)), blend(contour, details, features=[4, 8]))
+    left = torch.cat([torch.ones(16, 8), torch.zeros(16, 8)], dim=1)
+    blended = blend(contour, details, mask=left)
+    for r in (4, 8):
+        torch.testing.assert_close(blended.features[r][..., : r // 2], details.features[r][..., : r // 2])
+        torch.testing.assert_close(blended.features[r][..., r // 2 :], contour.features[r][..., r // 2 :])
+    assert torch.equal(blended.w_plus, details.w_plus)
+    assert not blend(make_code(seed=1), details, mask=left).features[8][..., 4:].any()  # none are zeros
+    assert torch.equal(blend(contour, details, features=[4], mask=left).features[4], contour.features[4])
+    with pytest.raises(ConfigError, match=r"mask must be \(H, W\) with numbers from 0 to 1"):
+        blend(contour, details, mask=torch.full((8, 8), 2.0))
+
+
+def test_the_mask_of_a_face() -> None:
+    mask = face_mask(64)
+    assert mask.shape == (64, 64)
+    assert mask[35, 32] > 0.99  # the nose
+    assert max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) < 0.02
+    torch.testing.assert_close(mask, mask.flip(1))
 
 
 STRENGTHS = st.floats(-4, 4, width=16)

@@ -145,6 +145,7 @@ class Blend(Task):
         rings: resolutions whose ring is the contour's (default: all).
         const: whether the constant is the contour's (default: yes).
         features: resolutions whose features are the contour's (default: none).
+        face: whether other features are the details' on the face alone, and the contour's around it.
         layers: which latents are the details' (default: all).
     """
 
@@ -153,6 +154,7 @@ class Blend(Task):
     rings: list[int] | None = option(None, resolutions, metavar="4,8|none", group="blend")
     const: bool = option(True, group="blend")
     features: list[int] | None = option(None, resolutions, metavar="16|none", group="blend")
+    face: bool = option(False, group="blend")
     layers: str | None = option(None, metavar="4-", group="blend")
 
     def check(self, generator: Generator) -> list[str]:
@@ -181,11 +183,12 @@ class Blend(Task):
 
     def apply(self, code: InversionCode) -> InversionCode:
         """Blends the contour with each photograph."""
-        from padinv.editing import blend, mix
+        from padinv.editing import blend, face_mask, mix
 
         w_plus = code.w_plus if self.layers is None else mix(self.code, code, self.layers).w_plus
         details = replace(code, w_plus=w_plus)
-        return blend(self.code, details, rings=self.rings, const=self.const, features=self.features or ())
+        mask = face_mask(64).to(code.w_plus) if self.face else None
+        return blend(self.code, details, rings=self.rings, const=self.const, features=self.features or (), mask=mask)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws the contour, then the row."""

@@ -1,6 +1,6 @@
 """Edits inversion codes: each task is a function that takes a batch of codes and returns a new one."""
 
-from padinv.editing.combining import blend, interpolate, mix, transfer, truncate
+from padinv.editing.combining import blend, face_mask, interpolate, mix, transfer, truncate
 from padinv.editing.direction_files import Directions, load_directions, save_directions
 from padinv.editing.directions import Direction
 from padinv.editing.dragging import DragStep, Point, drag, drag_steps
@@ -20,6 +20,7 @@ __all__ = [
     "blend",
     "drag",
     "drag_steps",
+    "face_mask",
     "ganspace",
     "import_boundary",
     "import_directions",
