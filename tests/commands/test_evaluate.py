@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,23 @@ def test_identical_folders_have_no_interval_of_psnr(
     assert metrics["psnr"] == {"value": None, "low": None, "high": None}  # infinite, which JSON does not know
 
 
-def test_model_is_what_invert_writes(padinv: Command, photographs: Path, tmp_path: Path) -> None:
+def test_model_is_what_invert_writes(
+    padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert padinv("invert", photographs, "-o", tmp_path / "inverted") == 0
     files, model = tmp_path / "files", tmp_path / "model"
     cheap = ("--resolution", "32", "--metrics", "mse,ms_ssim")
     assert main(["evaluate", str(photographs), str(tmp_path / "inverted"), "-o", str(files), *cheap]) == 0
     assert padinv("evaluate", "--data", photographs, "-o", model, *cheap, "--groups") == 0
     assert read(files)["metrics"] == read(model)["metrics"]
+    codes = tmp_path / "inverted" / "codes"  # stand for the images beside them
+    assert main(["evaluate", str(photographs), str(codes), "-o", str(files), *cheap]) == 0
+    assert read(files)["metrics"] == read(model)["metrics"]
+    shutil.rmtree(tmp_path / "inverted" / "images")
+    for folder in (codes, codes.parent):
+        capsys.readouterr()
+        assert main(["evaluate", str(photographs), str(folder), *cheap]) == 1
+        assert f"{folder} holds codes and no pictures" in capsys.readouterr().err
     assert read(model)["fingerprint"]
     assert "padding rings" in (model / "report.html").read_text("utf-8")
     assert "padding rings" not in (files / "report.html").read_text("utf-8")
@@ -152,6 +163,58 @@ def test_unreadable_pair_is_told_and_the_others_go_on(
     assert "face 2.png cannot be read: it is not an image" in told
     assert "face 3 is left out: one side has 20 px" in told
     assert read(tmp_path / "out")["images"] == 4
+
+
+def test_pictures_of_any_kind_in_folders_of_any_depth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Grey, transparent, four inks, sixteen bits: a flat 128 is the same picture in each, whatever its ending."""
+    kinds = {"grey.png": "L", "alpha.webp": "RGBA", "inks.tif": "CMYK", "deep.png": "I;16", "plain.bmp": "RGB"}
+    levels = {"L": 128, "RGBA": (128, 128, 128, 255), "CMYK": (127, 127, 127, 0), "I;16": 128 * 257, "RGB": (128,) * 3}
+    for place, (name, kind) in enumerate(kinds.items()):
+        folder, other = tmp_path / "real" / str(place % 2) / "deep", tmp_path / "made" / str(place % 2) / "deep"
+        folder.mkdir(parents=True, exist_ok=True)
+        other.mkdir(parents=True, exist_ok=True)
+        options = {"lossless": True} if name.endswith("webp") else {}
+        Image.new(kind, (24 + 8 * place, 40), levels[kind]).save(folder / name, **options)  # type: ignore[arg-type]
+        Image.new("RGB", (32, 32 + place), (128,) * 3).save(other / Path(name).with_suffix(".jpg"), quality=100)
+    assert (
+        main(["evaluate", str(tmp_path / "real"), str(tmp_path / "made"), "--json", "--resolution", "24", *CHEAP]) == 0
+    )
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == 5
+    assert result["metrics"]["mse"]["value"] < 1e-4
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there every name is UTF-8")
+def test_names_of_any_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["caf\udce9", "two\nlines", "<b>&amp;"]
+    for folder in ("real", "made"):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (16, 16), (7, 8, 9)).save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "real" / "only \udce9.png").write_bytes((tmp_path / "real" / "caf\udce9.png").read_bytes())
+    words = ["evaluate", str(tmp_path / "real"), str(tmp_path / "made"), *CHEAP]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert r"left out: only \udce9" in told.err
+    with (tmp_path / "out" / "images.csv").open(encoding="utf-8", newline="") as file:
+        assert sorted(row["image"] for row in csv.DictReader(file)) == ["<b>&amp;", r"caf\udce9", "two\nlines"]
+    assert any("only \udce9" in remark for remark in read(tmp_path / "out")["remarks"])
+    assert "<b>&amp;<" not in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3
+
+
+def test_compare_leaves_out_what_one_of_them_lacks(
+    folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, good, bad = folders
+    fewer = tmp_path / "fewer"
+    shutil.copytree(bad, fewer)
+    (fewer / "face 4.png").unlink()
+    assert main(["evaluate", str(real), "--compare", str(good), str(fewer), "--json", *CHEAP]) == 0
+    told = capsys.readouterr()
+    assert "2 photographs without a reconstruction in both, left out: face 4, no reconstruction." in told.err
+    assert json.loads(told.out)["images"] == 5
 
 
 @pytest.mark.parametrize(

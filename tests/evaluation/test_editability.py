@@ -1,20 +1,25 @@
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
-from padinv import Inverter
+from padinv import InversionCode, Inverter
 from padinv.editing import Direction, blend
 from padinv.evaluation.editability import (
     AttributeScore,
     area_at_equal_change,
     blend_distances,
     edit_curve,
+    edit_curves,
     editing_consistency,
     face_mask,
 )
 from padinv.evaluation.results import Sampling
 from padinv.exceptions import ConfigError
 from padinv.images import load_tensor
+from padinv.inversion import Inversion
 from padinv.metrics.per_image import mean_square
 from padinv.sources import open_source
 from small_model import small_model
@@ -102,6 +107,55 @@ def test_curve(monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> None:
     assert curve.consistency.value > 0
     assert curve.set_distance.low < curve.set_distance.value < curve.set_distance.high
     assert set(curve.plain()) >= {"area", "lec", "editing_fd_alexnet", "change", "kept", "strength", "reach"}
+
+
+def test_any_number_of_photographs(monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> None:
+    """One at a time they give what they give together, and no more than a batch of codes is kept."""
+    pytest.importorskip("sklearn", reason="an extra")
+    where = "padinv.evaluation.editability."
+    monkeypatch.setattr(f"{where}feature_network", lambda _: (torch.nn.AvgPool2d(4), "mean"))
+    monkeypatch.setattr(f"{where}perceptual_measure", lambda *_: mean_square)
+    images = (torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255).round() / 127.5 - 1
+    labels: list[float | None] = [0.0, 1.0] * 19 + [None, 0.0]
+    images[1::2, 0] = (images[1::2, 0] + 1).clamp(-1, 1)
+    inverter.batch_size = 4
+    alive: list[weakref.ref[InversionCode]] = []
+    most = 0
+
+    class Subject:
+        def __init__(self) -> None:
+            self.inverter = inverter
+
+        def inversions(self) -> Iterator[tuple[int, Inversion]]:
+            nonlocal most
+            for index, image in enumerate(images):
+                inversion = inverter.invert(image)
+                alive.append(weakref.ref(inversion.code))
+                most = max(most, sum(code() is not None for code in alive))
+                yield index, inversion
+
+    curves = edit_curves(Subject(), direction(inverter), labels, None, FEW)  # type: ignore[arg-type]
+    assert most <= inverter.batch_size + 2
+    known = [row for row, label in enumerate(labels) if label is not None]
+    together = edit_curve(
+        inverter,
+        inverter.encode(images[known]),
+        images[known],
+        direction(inverter),
+        [labels[row] or 0.0 for row in known],
+        lambda a, b: 1 - mean_square(a, b),
+        FEW,
+    )
+    assert set(curves) == {"code", "latents"}
+    np.testing.assert_allclose(curves["code"].moved, together.moved, atol=1e-4)
+    np.testing.assert_allclose(curves["code"].kept, together.kept, atol=1e-5)
+    assert curves["code"].consistency == pytest.approx(together.consistency, rel=1e-3)
+    assert curves["code"].set_distance.value == pytest.approx(together.set_distance.value, rel=1e-3, abs=1e-6)
+
+
+def test_too_few_labels_are_told_before_anything_is_inverted(inverter: Inverter) -> None:
+    with pytest.raises(ConfigError, match="1 photographs with the attribute and 0 without"):
+        edit_curves(None, direction(inverter), [1.0, None], None, FEW)  # type: ignore[arg-type]
 
 
 def test_blend_distances() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from padinv.batches import ImageRangeWarning
-from padinv.exceptions import ConfigError, DataError, MissingPackageError, WeightsNotFoundError
+from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError, WeightsNotFoundError
 from padinv.images import load_tensor
 from padinv.metrics import FrechetDistance, RandomFeatures
 from padinv.networks.backbone import IResNet
@@ -162,6 +162,15 @@ def test_inception_without_the_net(monkeypatch: pytest.MonkeyPatch) -> None:
 
     torch_fidelity(monkeypatch, extractor)
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*checkpoints"):
+        FrechetDistance("inception")
+
+
+def test_inception_of_damaged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def extractor(*_: Any) -> nn.Module:
+        raise RuntimeError("PytorchStreamReader failed: not a ZIP archive")
+
+    torch_fidelity(monkeypatch, extractor)
+    with pytest.raises(CheckpointError, match=r"damaged.*remove weights-inception-2015-12-05-6726825d\.pth.*ZIP"):
         FrechetDistance("inception")
 
 

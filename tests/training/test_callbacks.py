@@ -414,3 +414,6 @@ def test_a_test_is_an_evaluation(run: Any, picture_folder: Path, capsys: pytest.
         assert number["low"] < number["value"] < number["high"]
     with (folder / "images.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == result["images"] == 20
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64,") == 12 * 3  # the six best and the six worst, each with an error map
+    assert page.index("Best by") < page.index("Worst by")

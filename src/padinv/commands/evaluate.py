@@ -47,7 +47,8 @@ class Evaluate(Command):
         resolution: side at which the default protocol compares (default: the encoder's, or that of the files, 256 at
             most).
         metrics: measure only these, such as mse,lpips,fd.
-        features: network for distances between sets: alexnet, inception, random, a class path, an .onnx file, or none.
+        features: network for distances between sets: alexnet, inception, inception_torchvision, random, a class
+            path, an .onnx file, or none.
         identity: recognition model (.onnx, or a folder) for the similarity of faces; not the one of the training.
         discriminator: name or file of a discriminator, for the distance in its features.
         vgg: file with VGG16's convolutions, for LPIPS in these, too.
@@ -242,11 +243,22 @@ class Evaluate(Command):
 
 
 def images_in(path: str) -> str:
-    """The images of a folder that ``padinv invert`` has written; any other path unchanged."""
+    """The images of a folder that ``padinv invert`` has written, or of its codes; any other path unchanged.
+
+    Raises:
+        ConfigError: if there are codes alone.
+    """
     from padinv.bulk.outputs import read_records
 
     place = local_path(path)
-    return str(place / "images") if (place / "images").is_dir() and read_records(place) else path
+    results = place.parent if place.name == "codes" else place
+    if not results.is_dir() or not read_records(results):
+        return path
+    if (results / "images").is_dir():
+        return str(results / "images")
+    if place.name == "codes" or (place / "codes").is_dir():
+        raise ConfigError(f"{path} holds codes and no pictures: padinv show draws them, and padinv invert writes both.")
+    return path
 
 
 def make_folder(path: Path) -> None:

@@ -14,7 +14,7 @@ judged by a classifier that was fitted to labels of others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +31,7 @@ from padinv.evaluation.measuring import identity_measure, perceptual_measure
 from padinv.evaluation.results import Number, Sampling, Values, mean_of
 from padinv.exceptions import ConfigError
 from padinv.inversion import Inverter
-from padinv.metrics.distribution import frechet_distance, subset_interval
+from padinv.metrics.distribution import FeatureStore, frechet_distance, parts_of, subset_interval
 from padinv.metrics.features import FeatureVectors, feature_network
 from padinv.metrics.per_image import Measure, mean_square
 
@@ -40,6 +40,9 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 GRID = 21
 """Places between no change and the whole change at which likeness is read off."""
+
+MOST_FITTED = 4096
+"""Photographs that a classifier of an attribute is fitted to: more say the same, and would have to be in memory."""
 
 
 def editing_consistency(
@@ -84,12 +87,8 @@ class AttributeScore:
     """
 
     def __init__(self, vectors: NDArray[np.floating], labels: Sequence[float], seed: int = 0) -> None:
+        _check_labels(labels)
         has = np.asarray(labels) > 0.5
-        if min(has.sum(), (~has).sum()) < 10:
-            raise ConfigError(
-                f"There are {int(has.sum())} photographs with the attribute and {int((~has).sum())} without: a "
-                "classifier needs 10 of each."
-            )
         self.half = np.zeros(len(has), dtype=np.int64)
         random = np.random.default_rng(seed)
         for kind in (has, ~has):
@@ -99,20 +98,32 @@ class AttributeScore:
         right = []
         for half in (0, 1):
             fit, held_out = self.half != half, self.half == half
-            plane = fit_hyperplane(vectors[fit], has[fit].astype(float), np.arange(fit.sum()), folds=5, seed=seed)
-            scores = vectors @ plane.normal
+            rows = random.permutation(np.flatnonzero(fit))[:MOST_FITTED] if fit.sum() > MOST_FITTED else fit
+            count = int(has[rows].size)
+            plane = fit_hyperplane(vectors[rows], has[rows].astype(float), np.arange(count), folds=5, seed=seed)
+            scores = np.concatenate([part @ plane.normal for part in parts_of(vectors)])
             low, high = scores[fit & ~has].mean(), scores[fit & has].mean()
             self.planes.append((plane.normal / (high - low), float(-low / (high - low))))
-            judged = (vectors[held_out] @ self.planes[half][0] + self.planes[half][1]) > 0.5
+            judged = (scores[held_out] - low) / (high - low) > 0.5
             right += [(judged == has[held_out])[has[held_out] == kind].mean() for kind in (False, True)]
         self.accuracy = float(np.mean(right))
 
     def score(self, vectors: NDArray[np.floating], rows: NDArray[np.int64]) -> Values:
         """The scores (B,) of pictures of the photographs with these numbers, by the half that has not seen them."""
-        normals = np.stack([self.planes[half][0] for half in self.half[rows]])
-        offsets = np.array([self.planes[half][1] for half in self.half[rows]])
-        scores: Values = np.einsum("bd,bd->b", vectors, normals) + offsets
+        normals, offsets = (np.stack(each) for each in zip(*self.planes, strict=True))
+        halves, scores = self.half[rows], np.empty(len(rows))
+        for half in (0, 1):  # a part of the vectors at a time: they may lie in a file
+            for part in parts_of(np.flatnonzero(halves == half)):
+                scores[part] = vectors[part] @ normals[half] + offsets[half]
         return scores
+
+
+def _check_labels(labels: Sequence[float | None]) -> None:
+    has, lacks = (sum(label is not None and bool(label > 0.5) is kind for label in labels) for kind in (True, False))
+    if min(has, lacks) < 10:
+        raise ConfigError(
+            f"There are {has} photographs with the attribute and {lacks} without: a classifier needs 10 of each."
+        )
 
 
 @dataclass
@@ -151,6 +162,75 @@ class Curve:
         return {**plain, **facts, "strength": self.strengths, "change": self.change, "kept": self.kept}
 
 
+class EditRecorder:
+    """Edits codes as they come. Of each image it keeps a few numbers, and the features of its edits in a file.
+
+    Args:
+        inverter: encodes and generates.
+        features: in which the attribute is judged.
+        direction: towards the attribute.
+        likeness: of two pictures, 1 for the same.
+        strengths: of the edits, from 0 up.
+    """
+
+    def __init__(
+        self,
+        inverter: Inverter,
+        features: FeatureVectors,
+        direction: Direction,
+        likeness: Measure,
+        strengths: Sequence[float] = STRENGTHS,
+    ) -> None:
+        self.inverter, self.features, self.direction, self.likeness = inverter, features, direction, likeness
+        self.strengths = [float(strength) for strength in strengths]
+        self.edited = [FeatureStore() for _ in strengths]
+        self.alike: list[list[Tensor]] = [[] for _ in strengths]
+        self.consistency: list[Tensor] = []
+
+    @torch.inference_mode()
+    def add(self, codes: InversionCode, photographs: Tensor) -> None:
+        """Edits the codes of photographs (B, 3, R, R) without the attribute, R the encoder's resolution."""
+        photographs = photographs.to(self.inverter.device)
+        for place, strength in enumerate(self.strengths):
+            edited = to_encoder(self.inverter, self.inverter.reconstruct(self.direction.apply(codes, strength)))
+            self.edited[place].append(self.features(edited))
+            self.alike[place].append(self.likeness(edited, photographs).double().cpu())
+            if strength == 1:
+                self.consistency.append(editing_consistency(self.inverter, codes, self.direction).double().cpu())
+
+    def curve(self, score: AttributeScore, rows: NDArray[np.int64], having: FeatureStore, sampling: Sampling) -> Curve:
+        """What was recorded.
+
+        Args:
+            score: of the attribute.
+            rows: the numbers, among the photographs that it was fitted to, of those that were added, in their order.
+            having: the features of photographs that have the attribute.
+            sampling: of intervals.
+        """
+        changes = np.stack([score.score(store.read(), rows) for store in self.edited])
+        moved = changes - changes[0]
+        alike = np.stack([torch.cat(each).numpy() for each in self.alike])
+        area, reach = area_at_equal_change(moved, alike, sampling)
+        strong = self.edited[self.strengths.index(2)].read() if 2 in self.strengths else having.read()[:0]
+        return Curve(
+            self.strengths,
+            moved.mean(axis=1).tolist(),
+            alike.mean(axis=1).tolist(),
+            area,
+            reach,
+            score.accuracy,
+            mean_of(torch.cat(self.consistency).numpy() if self.consistency else np.zeros(0), sampling),
+            moved,
+            alike,
+            _set_distance(strong, having.read(), sampling),
+        )
+
+
+def attribute_features(inverter: Inverter) -> FeatureVectors:
+    """AlexNet's features, in which attributes are judged."""
+    return FeatureVectors(feature_network("alexnet")[0], inverter.resolution).to(inverter.device)
+
+
 def edit_curve(
     inverter: Inverter,
     codes: InversionCode,
@@ -177,51 +257,39 @@ def edit_curve(
         ConfigError: if there are too few photographs of a kind.
         MissingPackageError: without scikit-learn.
     """
-    network = FeatureVectors(feature_network("alexnet")[0], inverter.resolution).to(inverter.device)
-    real = _in_parts(network, photographs, inverter.batch_size)
-    score = AttributeScore(real, labels, sampling.seed)
-    rows = np.flatnonzero(np.asarray(labels) < 0.5)
-    chosen = codes[torch.from_numpy(rows)]
-    changes, kept, vectors = [], [], real[:0]
-    consistency = np.zeros(len(rows))
-    for strength in strengths:
-        change, like, found = [], [], []
-        for start in range(0, len(rows), inverter.batch_size):
-            part = slice(start, start + inverter.batch_size)
-            edited = to_encoder(inverter, inverter.reconstruct(direction.apply(chosen[part], strength)))
-            found.append(_in_parts(network, edited, inverter.batch_size))
-            change.append(score.score(found[-1], rows[part]))
-            target = photographs[torch.from_numpy(rows[part])].to(edited.device)
-            like.append(likeness(edited, target).double().cpu().numpy())
-            if strength == 1:
-                consistency[part] = editing_consistency(inverter, chosen[part], direction).double().cpu().numpy()
-        changes.append(np.concatenate(change))
-        kept.append(np.concatenate(like))
-        if strength == 2:
-            vectors = np.concatenate(found)
-    moved = np.stack(changes) - changes[0]
-    area, reach = area_at_equal_change(moved, np.stack(kept), sampling)
-    return Curve(
-        list(map(float, strengths)),
-        moved.mean(axis=1).tolist(),
-        np.stack(kept).mean(axis=1).tolist(),
-        area,
-        reach,
-        score.accuracy,
-        mean_of(consistency, sampling),
-        moved,
-        np.stack(kept),
-        _set_distance(vectors, real[np.asarray(labels) > 0.5], sampling),
-    )
+    recorder = EditRecorder(inverter, attribute_features(inverter), direction, likeness, strengths)
+    has = np.asarray(labels) > 0.5
+    real, having = FeatureStore(), FeatureStore()
+    for part in torch.split(torch.arange(len(has)), inverter.batch_size):
+        pictures = photographs[part].to(inverter.device)
+        _record_photographs(recorder.features, pictures, has[part.numpy()], real, having)
+    score = AttributeScore(real.read(), labels, sampling.seed)  # before the edits, which take longer
+    rows = np.flatnonzero(~has)
+    for part in torch.split(torch.from_numpy(rows), inverter.batch_size):
+        recorder.add(codes[part], photographs[part])
+    return recorder.curve(score, rows, having, sampling)
+
+
+@torch.inference_mode()
+def _record_photographs(
+    features: FeatureVectors, photographs: Tensor, has: NDArray[np.bool_], real: FeatureStore, having: FeatureStore
+) -> None:
+    """Keeps the features of photographs (B, 3, R, R), and once more those of photographs with the attribute."""
+    vectors = features(photographs)
+    real.append(vectors)
+    if has.any():
+        having.append(vectors[torch.from_numpy(has).to(vectors.device)])
 
 
 def edit_curves(
     subject: Inverted, direction: Direction, labels: Sequence[float | None], identity: str | None, sampling: Sampling
 ) -> dict[str, Curve]:
-    """:func:`edit_curve` of a model's codes, and of their latents alone.
+    """:func:`edit_curve` of a model's codes, and of their latents alone, for any number of photographs.
+
+    Each photograph is inverted once. Memory does not grow with their number, but for a few numbers each.
 
     Args:
-        subject: photographs and the model; all of their codes are held in memory.
+        subject: photographs and the model.
         direction: towards the attribute.
         labels: of the photographs, 0 or 1; those without a label are left out.
         identity: a recognition model, whose cosine is the likeness; 1 - LPIPS if not given.
@@ -233,6 +301,7 @@ def edit_curves(
     Raises:
         PadInvError: if there are too few labels, or a network cannot be loaded.
     """
+    _check_labels(labels)  # before anything is inverted
     inverter = subject.inverter
     likeness: Measure
     if identity is None:
@@ -242,22 +311,38 @@ def edit_curves(
             return 1 - lpips(made, target)
     else:
         likeness = identity_measure(identity, inverter.device)
-    codes, targets, known = [], [], []
+    features = attribute_features(inverter)
+    recorders: dict[str, EditRecorder] = {}
+    real, having = FeatureStore(), FeatureStore()
+    known: list[float] = []
+    waiting: list[tuple[InversionCode, Tensor]] = []
+
+    def edit() -> None:
+        code, pictures = InversionCode.cat([one for one, _ in waiting]), torch.cat([one for _, one in waiting])
+        waiting.clear()
+        spaces = {"code": code}
+        if len(list(code.tensors())) > 1:
+            spaces["latents"] = InversionCode(code.w_plus)
+        for name, codes in spaces.items():
+            if name not in recorders:
+                recorders[name] = EditRecorder(inverter, features, direction, likeness)
+            recorders[name].add(codes, pictures)
+
     for index, inversion in subject.inversions():
-        if (label := labels[index]) is not None and inversion.targets is not None:
-            codes.append(inversion.code)
-            targets.append(to_encoder(inverter, inversion.targets).cpu())
-            known.append(label)
-    if not codes:
-        raise ConfigError("Not one photograph could be inverted and has a label.")
-    spaces = {"code": InversionCode.cat(codes)}
-    if len(list(spaces["code"].tensors())) > 1:
-        spaces["latents"] = InversionCode(spaces["code"].w_plus)
-    pictures = torch.cat(targets)
-    curves = {
-        name: edit_curve(inverter, code, pictures, direction, known, likeness, sampling)
-        for name, code in spaces.items()
-    }
+        if (label := labels[index]) is None or inversion.targets is None:
+            continue
+        picture = to_encoder(inverter, inversion.targets)
+        _record_photographs(features, picture, np.array([label > 0.5]), real, having)
+        known.append(label)
+        if label < 0.5:
+            waiting.append((inversion.code, picture))
+        if len(waiting) == inverter.batch_size:
+            edit()
+    if waiting:
+        edit()
+    score = AttributeScore(real.read(), known, sampling.seed)
+    rows = np.flatnonzero(np.asarray(known) < 0.5)
+    curves = {name: recorder.curve(score, rows, having, sampling) for name, recorder in recorders.items()}
     common = min(curve.reach for curve in curves.values())
     for curve in curves.values() if common > 0 else ():  # areas compare up to the same change only
         curve.area, curve.reach = area_at_equal_change(curve.moved, curve.alike, sampling, common)
@@ -308,11 +393,6 @@ def _set_distance(edited: NDArray[np.floating], real: NDArray[np.floating], samp
         sampling.level,
     )
     return Number(value, low, high)
-
-
-def _in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> NDArray[np.floating]:
-    with torch.inference_mode():
-        return torch.cat([network(part) for part in torch.split(images, size)]).float().cpu().numpy()
 
 
 FACE = (0.5, 0.56, 0.27, 0.36)

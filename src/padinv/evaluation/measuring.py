@@ -135,8 +135,15 @@ SMALLEST_LPIPS = 31
 
 def perceptual_measure(net: str, weights: str | None, device: torch.device) -> Measure:
     """LPIPS of each image, in the features of AlexNet or VGG16."""
-    network = PerceptualLoss(net, weights).to(device).lpips  # type: ignore[arg-type]
-    return lambda made, target: network(made, target)
+    loss = PerceptualLoss(net, weights)  # type: ignore[arg-type]
+    network = loss.to(device).to(memory_format=torch.channels_last).lpips
+
+    def measure(made: Tensor, target: Tensor) -> Tensor:  # on a CPU a third faster with channels last, as in files
+        made, target = (images.contiguous(memory_format=torch.channels_last) for images in (made, target))
+        distances: Tensor = network(made, target)
+        return distances
+
+    return measure
 
 
 def identity_measure(path: str, device: torch.device) -> Measure:
@@ -160,13 +167,16 @@ class Evaluator:
     Args:
         measures: what to measure.
         protocol: how.
+        photographs: their features, if another method's evaluator keeps them.
     """
 
-    def __init__(self, measures: Measures, protocol: Protocol) -> None:
+    def __init__(self, measures: Measures, protocol: Protocol, photographs: FeatureStore | None = None) -> None:
         self.measures = measures
         self.protocol = protocol
         self.metrics = {name: PerImage(measure) for name, (_, measure) in measures.per_image.items()}
-        self.photographs, self.reconstructions = FeatureStore(), FeatureStore()
+        self.keeps_photographs = photographs is None
+        self.photographs = FeatureStore() if photographs is None else photographs
+        self.reconstructions = FeatureStore()
 
     @torch.inference_mode()
     def update(self, views: Mapping[str, tuple[Tensor | list[Tensor], Tensor | list[Tensor]]]) -> None:
@@ -185,15 +195,15 @@ class Evaluator:
             for name in names:
                 self.metrics[name].update(made, target)
         if (network := self.measures.features) is not None:
-            for store, images in zip(
-                (self.reconstructions, self.photographs), views[self.protocol.features], strict=True
-            ):
+            stores = [self.reconstructions, *([self.photographs] if self.keeps_photographs else [])]
+            for store, images in zip(stores, views[self.protocol.features], strict=False):
                 parts = [images] if isinstance(images, Tensor) else [image[None] for image in images]
                 for part in parts:
                     store.append(network(as_float(part.to(device))))
 
-    def add_mse(self, values: Tensor) -> None:
-        """Adds the mean squares (B,) of a batch that were measured where it was decoded."""
+    def add_mse(self, errors: Sequence[float]) -> None:
+        """Adds the mean squares of B images that were measured where they were decoded."""
+        values = torch.tensor(errors)
         if "mse" in self.metrics:
             self.metrics["mse"].append(values)
         else:

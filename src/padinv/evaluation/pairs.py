@@ -147,7 +147,7 @@ class Sample:
     views: list[dict[str, list[Tensor]]]
     groups: dict[str, str]
     problem: str = ""
-    mse: list[Tensor] | None = None
+    mse: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,14 +160,15 @@ class Batch:
             (3, H, W) where sizes differ.
         groups: of each photograph.
         problems: a sentence for each pair that could not be compared.
-        mse: for each method (B,), if nothing else is asked for.
+        mse: for each method the numbers of B pairs, if nothing else is asked for: plain numbers, since a tensor takes a
+            file descriptor from process to process.
     """
 
     indices: list[int]
     views: list[dict[str, tuple[Images, Images]]]
     groups: list[dict[str, str]]
     problems: list[str]
-    mse: list[Tensor] | None = None
+    mse: list[list[float]] | None = None
 
 
 Images: TypeAlias = Tensor | list[Tensor]
@@ -219,7 +220,8 @@ class PairDataset(Dataset[Sample]):
         groups = groups_of(photograph) if self.reading.groups else {}
         if self.reading.mse_only:
             sides = [view[self.reading.protocol.pixels] for view in views]
-            return Sample(index, [], groups, mse=[mean_square(made[None], target[None])[0] for made, target in sides])
+            errors = [float(mean_square(made[None], target[None])) for made, target in sides]
+            return Sample(index, [], groups, mse=errors)
         return Sample(index, views, groups)
 
 
@@ -232,7 +234,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     ]
     problems = [sample.problem for sample in samples if sample.problem]
     errors = [sample.mse for sample in read if sample.mse is not None]
-    mse = [torch.stack(each) for each in zip(*errors, strict=True)] if errors else None
+    mse = [list(each) for each in zip(*errors, strict=True)] if errors else None
     return Batch([sample.index for sample in read], stacked, [sample.groups for sample in read], problems, mse)
 
 

@@ -9,17 +9,17 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from padinv.evaluation.extremes import extremes
 from padinv.evaluation.measuring import ABOUT, HIGHER_IS_BETTER
-from padinv.evaluation.pairs import Subject
 from padinv.evaluation.protocols import as_float, pixels_of
 from padinv.evaluation.results import GAP, Evaluation, Number, interval_of, shown
-from padinv.evaluation.running import extremes
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import writing
 from padinv.images import square, to_image
@@ -62,12 +62,19 @@ details pre { overflow-x: auto; background: var(--card); padding: 1rem; }
 """
 
 
-def write_report(results: Sequence[Evaluation], subject: Subject, indices: Sequence[int], path: Path) -> None:
+class Pictures(Interface):
+    """What has pictures of the images that were measured: any :class:`padinv.evaluation.pairs.Subject`."""
+
+    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
+        """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
+
+
+def write_report(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[int], path: Path) -> None:
     """Writes the page.
 
     Args:
         results: an evaluation; or those of two methods, and of their difference.
-        subject: the pairs, of which the best and the worst are shown.
+        subject: has their pictures, of which the best and the worst are shown.
         indices: which of its pairs were compared.
         path: of the page.
 
@@ -75,10 +82,11 @@ def write_report(results: Sequence[Evaluation], subject: Subject, indices: Seque
         ConfigError: if it cannot be written.
     """
     with writing(path, ConfigError) as part:
-        part.write_text("\n".join(_page(results, subject, indices)), encoding="utf-8")
+        page = "\n".join(_page(results, subject, indices))
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
 
 
-def _page(results: Sequence[Evaluation], subject: Subject, indices: Sequence[int]) -> Iterator[str]:
+def _page(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[int]) -> Iterator[str]:
     last = results[-1]
     count = len(last.names)
     yield "<!doctype html>"
@@ -247,7 +255,7 @@ def _legend(results: Sequence[Evaluation]) -> str:
     )
 
 
-def _extremes(results: Sequence[Evaluation], subject: Subject, indices: Sequence[int]) -> Iterator[str]:
+def _extremes(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[int]) -> Iterator[str]:
     """The best and the worst images of the first method, by LPIPS, each beside its photograph."""
     metric, best, worst = extremes(results[0])
     if metric in HIGHER_IS_BETTER:

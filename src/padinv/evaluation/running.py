@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Reading, Subject
@@ -62,7 +61,9 @@ def evaluate(
     protocol, sampling = settings.protocol, settings.sampling
     resolution = settings.resolution or subject.resolution()
     measures = build_measures(protocol, resolution, **settings.measures)
-    evaluators = [Evaluator(measures, protocol) for _ in subject.methods]
+    evaluators: list[Evaluator] = []
+    for _ in subject.methods:  # the features of the photographs are computed once
+        evaluators.append(Evaluator(measures, protocol, evaluators[0].photographs if evaluators else None))
     indices: list[int] = []
     problems: list[str] = []
     groups: dict[str, list[str]] = {}
@@ -129,11 +130,3 @@ def _difference(results: Sequence[Evaluation], evaluators: Sequence[Evaluator]) 
     if (sentence := width_remark({}, len(a.names))) is not None:
         result.remarks.append(sentence)
     return result
-
-
-def extremes(result: Evaluation, count: int = 6) -> tuple[str, list[int], list[int]]:
-    """The metric that orders images, LPIPS if it was measured, and the places of the best and of the worst images."""
-    metric = "lpips" if "lpips" in result.values else next(iter(result.values))
-    order = np.argsort(result.values[metric], kind="stable")
-    count = min(count, (len(order) + 1) // 2)
-    return metric, order[:count].tolist(), order[::-1][:count].tolist()

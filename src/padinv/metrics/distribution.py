@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from statistics import NormalDist
 from tempfile import TemporaryFile
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from weakref import finalize
 
 import numpy as np
@@ -85,16 +85,17 @@ def frechet_distance(a: Features, b: Features) -> float:
 def _moments(rows: Features) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Mean (D,), a root A of the covariance with AᵀA = Σ, and the covariance's trace."""
     count, width = rows.shape
-    mean = sum(part.astype(np.float64).sum(axis=0) for part in _parts(rows)) / count
+    mean = sum(part.astype(np.float64).sum(axis=0) for part in parts_of(rows)) / count
     if count <= width:
         root = (np.asarray(rows, np.float64) - mean) / math.sqrt(count - 1)
         return mean, root, float(np.square(root).sum())
-    covariance = sum((part - mean).T @ (part - mean) for part in _parts(rows)) / (count - 1)
+    covariance = sum((part - mean).T @ (part - mean) for part in parts_of(rows)) / (count - 1)
     values, vectors = np.linalg.eigh(covariance)
     return mean, np.sqrt(values.clip(0))[:, None] * vectors.T, float(np.trace(covariance))
 
 
-def _parts(rows: Features) -> list[Features]:
+def parts_of(rows: NDArray[Any]) -> list[NDArray[Any]]:
+    """Rows (N, …), a thousand at a time."""
     return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
 
 
@@ -108,10 +109,10 @@ def kernel_distance(a: Features, b: Features) -> float:
     """  # noqa: D205 (one sentence)
 
     def total(x: Features, y: Features) -> float:
-        return sum(float(((part.astype(np.float64) @ y.T / y.shape[1] + 1) ** 3).sum()) for part in _parts(x))
+        return sum(float(((part.astype(np.float64) @ y.T / y.shape[1] + 1) ** 3).sum()) for part in parts_of(x))
 
     def own(x: Features) -> float:  # without the pairs of a vector with itself
-        diagonal = sum(float(((np.square(part, dtype=np.float64).mean(axis=1) + 1) ** 3).sum()) for part in _parts(x))
+        diagonal = sum(float(((np.square(part, dtype=np.float64).mean(axis=1) + 1) ** 3).sum()) for part in parts_of(x))
         return (total(x, x) - diagonal) / (len(x) * (len(x) - 1))
 
     return own(a) + own(b) - 2 * total(a, b) / (len(a) * len(b))

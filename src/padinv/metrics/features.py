@@ -7,6 +7,7 @@ import os
 import re
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 from pkgutil import resolve_name
 from typing import Any
 from urllib.error import URLError
@@ -88,11 +89,72 @@ class Inception(nn.Module):
                 f"weights-inception-2015-12-05-6726825d.pth into {torch.hub.get_dir()}/checkpoints, or take other "
                 'features, such as "random".'
             ) from error
+        except (RuntimeError, EOFError, UnpicklingError, KeyError) as error:  # what torch raises for half a download
+            raise CheckpointError(
+                f"Inception's weights in {torch.hub.get_dir()}/checkpoints are damaged, or of another network: remove "
+                f"weights-inception-2015-12-05-6726825d.pth there, and try again ({_first_line(error)})."
+            ) from error
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 2048) of images (B, 3, H, W) in [-1, 1]."""
         features: Tensor = self.network(to_bytes(images))[0]
         return features
+
+
+class TorchvisionInception(nn.Module):
+    """torchvision's Inception v3 up to its last mean, 2048 features, as StarGAN v2's FID has it, and StyleRes's.
+
+    It is another network than that of pytorch-fid and torch-fidelity: other weights, means over windows that count
+    the padding, no maximum in the last block, and ImageNet's mean and deviation instead of [-1, 1]. Its distances are
+    others, too. The weights are torchvision's, in torch's cache or fetched into it. Images of another size than 299 px
+    are resized, bilinearly, with antialiasing.
+
+    Raises:
+        WeightsNotFoundError: if the weights are not in torch's cache and cannot be downloaded.
+        CheckpointError: if the file does not hold them.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    side = 299
+    file = "inception_v3_google-0cc3c7bd.pth"
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import Inception_V3_Weights, inception_v3
+
+        network = inception_v3(weights=None, init_weights=False)
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        try:
+            state = torch.hub.load_state_dict_from_url(
+                Inception_V3_Weights.IMAGENET1K_V1.url, map_location="cpu", weights_only=True, progress=False
+            )
+            network.load_state_dict(state)
+        except URLError as error:
+            raise WeightsNotFoundError(
+                f"Inception's weights could not be downloaded ({error.reason}): put torchvision's {self.file} into "
+                f'{folder}, or take other features, such as "alexnet".'
+            ) from error
+        except (RuntimeError, EOFError, UnpicklingError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder}/{self.file} is damaged, or holds another network: remove it, and try again "
+                f"({_first_line(error)})."
+            ) from error
+        left = ("AuxLogits", "avgpool", "dropout", "fc")
+        self.layers = nn.Sequential(*(layer for name, layer in network.named_children() if name not in left))
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (B, 2048, 8, 8), whose means are the features, of images (B, 3, H, W) in [-1, 1]."""
+        if images.shape[-2:] != (self.side, self.side):
+            images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
+        maps: Tensor = self.layers((images / 2 + 0.5 - self.mean) / self.deviation)
+        return maps
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".:")
 
 
 class AlexNetFeatures(nn.Module):
@@ -136,6 +198,7 @@ class OnnxFeatures(nn.Module):
         super().__init__()
         import onnxruntime
 
+        self.path = os.fspath(path)
         try:
             self.session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes have no common base
@@ -156,12 +219,19 @@ class OnnxFeatures(nn.Module):
         if self.size is not None and images.shape[-2:] != self.size:
             images = F.interpolate(images, size=self.size, mode="bilinear", antialias=True)
         parts = torch.split(images, 1) if self.one_by_one else [images]
-        found = [self.session.run(None, {self.name: part.float().cpu().numpy()})[0] for part in parts]
+        try:
+            found = [self.session.run(None, {self.name: part.float().cpu().numpy()})[0] for part in parts]
+        except Exception as error:  # onnxruntime's own classes have no common base
+            raise CheckpointError(
+                f"{self.path} does not take {len(parts[0])} images of {images.shape[-2]}x{images.shape[-1]} px "
+                f"({_first_line(error)})."
+            ) from error
         return torch.from_numpy(np.concatenate(found)).to(images.device)
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "alexnet": AlexNetFeatures,
+    "inception_torchvision": TorchvisionInception,
     "inception": Inception,
     "random": RandomFeatures,
 }
@@ -171,7 +241,7 @@ def feature_network(name: str) -> tuple[nn.Module, str]:
     """A network by its name, class path or ONNX file, and the name of distances in its features.
 
     Args:
-        name: ``inception``, ``alexnet`` or ``random``; a class such as ``mypackage.MyFeatures``, called without
+        name: one of :data:`NETWORKS`; a class such as ``mypackage.MyFeatures``, called without
             arguments; or an ``.onnx`` file.
 
     Returns:
@@ -202,6 +272,9 @@ class FeatureVectors(Frozen):
     Args:
         network: as for :class:`FrechetDistance`; it is copied.
         resolution: of the images, in pixels.
+
+    Raises:
+        ConfigError: if the network gives something else than a vector, or maps, for each image.
     """
 
     def __init__(self, network: nn.Module, resolution: int) -> None:
@@ -213,6 +286,13 @@ class FeatureVectors(Frozen):
         # Real images come from 8-bit files: generated ones are rounded the same.
         rounded = to_bytes(images).float() / 127.5 - 1
         with torch.autocast(images.device.type, enabled=False):
-            maps = self.network(rounded)
-        vectors = [x if x.ndim == 2 else x.mean(dim=(2, 3)) for x in ([maps] if isinstance(maps, Tensor) else maps)]
-        return torch.cat(vectors, dim=1)
+            found = self.network(rounded)
+        maps = list(found) if isinstance(found, list | tuple) else [found]
+        shapes = [tuple(x.shape) if isinstance(x, Tensor) and x.is_floating_point() else () for x in maps]
+        if not maps or any(len(shape) not in (2, 4) or shape[0] != len(images) for shape in shapes):
+            name = getattr(self.network, "path", type(self.network).__name__)
+            raise ConfigError(
+                f"{name} gives {', '.join(map(str, shapes)) or 'nothing'} for {len(images)} "
+                "images: features are vectors (N, D), maps (N, D, h, w), or a list of these, of floating-point numbers."
+            )
+        return torch.cat([x if x.ndim == 2 else x.mean(dim=(2, 3)) for x in maps], dim=1)

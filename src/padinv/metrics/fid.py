@@ -25,10 +25,10 @@ class FrechetDistance(FrechetInceptionDistance):
     Both kinds of images are in [-1, 1]; they are clamped to it and rounded to 8 bits before the network sees them.
 
     Args:
-        features: ``inception`` (needs torch-fidelity, which downloads the weights), ``alexnet``, ``random``, or a
-            network. A network maps images (B, 3, H, W) in [-1, 1] to vectors (B, N), to maps (B, N, h, w), which are
-            averaged to vectors, or to a list of these, which is joined, as from an encoder's backbone. It is copied;
-            the copy is not trained and not in the state dict.
+        features: ``inception`` (needs torch-fidelity, which downloads the weights), ``inception_torchvision``,
+            ``alexnet``, ``random``, or a network. A network maps images (B, 3, H, W) in [-1, 1] to vectors (B, N), to
+            maps (B, N, h, w), which are averaged to vectors, or to a list of these, which is joined, as from an
+            encoder's backbone. It is copied; the copy is not trained and not in the state dict.
         resolution: of the images, in pixels.
         **kwargs: options of every torchmetrics metric, and ``reset_real_features=False`` to measure real images only
             once.

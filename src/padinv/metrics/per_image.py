@@ -20,7 +20,7 @@ Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
     """Mean over pixels and channels of the squared difference of images in [-1, 1], (B,).
 
-    Images of 8 bits are taken for these, and need a fifth of the time.
+    Images of 8 bits, which stand for these, are compared without making images of floats of them.
 
     >>> mean_square(torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 3, 2, 2)).tolist()
     [0.25]
@@ -32,15 +32,14 @@ def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
     return (reconstruction.float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
-AT_ONCE = 1 << 14
-"""Numbers that are subtracted at once: larger blocks come from the system anew each time, which takes longer than to
-subtract them."""
+AT_ONCE = 1 << 17
+"""Numbers that are subtracted at once: few calls for a picture of 256 px, and parts that stay in the cache."""
 
 
 def _sum_of_squares(a: Tensor, b: Tensor) -> Tensor:
     """Σ (a - b)² of bytes (N,)."""
     blocks = zip(torch.split(a, AT_ONCE), torch.split(b, AT_ONCE), strict=True)
-    differences = (x.float().sub_(y.float()) for x, y in blocks)
+    differences = (x.float().sub_(y) for x, y in blocks)
     return torch.stack([torch.dot(one, one) for one in differences]).sum()
 
 

@@ -26,7 +26,7 @@ pSp, e4e and StyleRes): as torchmetrics, but pixels in [-1, 1], a range of 2 if 
 
 _WINDOW = 11  # pixels a side of the Gaussian window, as published
 _MOST_PIXELS = 1 << 21
-"""Of one image that is compared at once: the filters keep five maps of it in float32."""
+"""Of one image that is compared at once: the filters keep four maps of it in float32."""
 
 
 def multi_scale_similarity(
@@ -90,10 +90,11 @@ def _similarity(x: Tensor, y: Tensor, form: Form, weights: Sequence[float]) -> T
 
 def _compare(x: Tensor, y: Tensor, data_range: Tensor | float) -> tuple[Tensor, Tensor]:
     """SSIM at each position, (B, C, H - 10, W - 10), and its second factor, contrast and structure."""
-    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
+    mean_x, mean_y, squares, product = _blur(torch.cat([x, y, x * x + y * y, x * y])).chunk(4)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2  # K₁ and K₂ of the paper
-    contrast = (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    means, together = mean_x.square() + mean_y.square(), mean_x * mean_y
+    contrast = (2 * (product - together) + c2) / (squares - means + c2)
+    luminance = (2 * together + c1) / (means + c1)
     return luminance * contrast, contrast
 
 

@@ -27,6 +27,7 @@ from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import buffers_kept, recompute_activations
+from padinv.evaluation.extremes import KeptPictures, gathered, ordering_metric
 from padinv.evaluation.protocols import PROTOCOLS
 from padinv.evaluation.results import Evaluation, Sampling, finish
 from padinv.exceptions import CheckpointError, ConfigError
@@ -252,6 +253,7 @@ class PadInvModule(AlternatingModule):
         each = image_metrics(self.resolution, losses, lpips=self.report_lpips)
         self.test_metrics: MetricCollection = each.clone(prefix="test/")
         self.test_names: list[str] = []
+        self.test_pictures = KeptPictures()
         self.test_evaluation: Evaluation | None = None
 
     @property
@@ -381,16 +383,26 @@ class PadInvModule(AlternatingModule):
                 if isinstance(scheduler, ReduceLROnPlateau):
                     scheduler.step(metrics[_monitored(scheduler)])
 
+    def on_test_epoch_start(self) -> None:
+        """Forgets the pictures of an earlier test."""
+        self.test_pictures = KeptPictures()
+
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
         images = batch_images(batch, values=batch_idx == 0)
-        self.test_metrics.update(self.reconstruct(self._encode(images)), images)
+        reconstruction = self.reconstruct(self._encode(images))
+        self.test_metrics.update(reconstruction, images)
+        metrics = dict(self.test_metrics.items(keep_base=True))
+        ordering = metrics[ordering_metric(list(metrics))]
+        assert isinstance(ordering, PerImage)
+        self.test_pictures.add(ordering.values[-1], reconstruction, images)
         self.test_names += batch.get("name", [f"image-{len(self.test_names) + i}" for i in range(len(images))])
 
     def on_test_epoch_end(self) -> None:
         """Logs the metrics as test/mse, test/psnr and so on, and keeps them with their intervals."""
         self.log_at_images(self.test_metrics.compute(), sync_dist=True)
         self.test_evaluation = self._evaluation()
+        self.test_pictures = gathered(self.test_pictures)
         self.test_metrics.reset()
         self.test_names = []
 

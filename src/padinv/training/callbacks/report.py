@@ -7,6 +7,7 @@ from pathlib import Path
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from padinv.evaluation.report import write_report
 from padinv.training.callbacks.last_checkpoint import LastCheckpoint
 from padinv.training.callbacks.pictures import ReconstructionPictures
 from padinv.training.callbacks.schedule import ImageSchedule, images_seen
@@ -51,13 +52,14 @@ class RunReport(Callback):
             print("\n" + "\n".join(self.lines(trainer, folder)))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints where the metrics will be; those of a test with their intervals, which it writes there, too."""
+        """Prints where the metrics will be; those of a test as an evaluation, which it writes there, too."""
         folder = run_directory(trainer)
         if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            evaluation = getattr(pl_module, "test_evaluation", None)
-            if trainer.state.fn == "test" and evaluation is not None:
+            evaluation, pictures = (getattr(pl_module, name, None) for name in ("test_evaluation", "test_pictures"))
+            if trainer.state.fn == "test" and evaluation is not None and pictures is not None:
                 evaluation.write_json(folder / "evaluation.json")
                 evaluation.write_csv(folder / "images.csv")
+                write_report([evaluation], pictures, range(len(evaluation.names)), folder / "report.html")
                 print("\n".join(evaluation.lines()))
             print(f"These metrics go to {folder}:")
 
