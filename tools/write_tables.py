@@ -1,5 +1,7 @@
 """Writes the tables of the documentation, docs/tables/*.md: python tools/write_tables.py [NAME …], or nox -s tables.
 
+Without a name it writes all but "spaces", which trains three encoders first: nox -s tables -- spaces.
+
 Everything in them comes with padinv: photographs, labels and weights, whose hashes stand below each table.
 """
 
@@ -98,16 +100,9 @@ def groups() -> str:
 def editing() -> str:
     """The code against its latents alone, on the labelled bundled portraits."""
     data = "congress64-train"
-    with zipfile.ZipFile(bundled_path(data)) as archive:
-        known = {
-            row["file"]: row["gender"] for row in csv.DictReader(io.StringIO(archive.read("provenance.csv").decode()))
-        }
     direction = load_directions(MODEL)["gender"]
     subject = Inverted(open_source(data), inverter(), MODEL)
-    source = subject.photographs
-    words = [known[Path(source.name(index)).name] for index in range(len(source))]
-    positive = direction.metadata["positive"]
-    labels = [None if not word else float(word == positive) for word in words]
+    _, labels = labels_of(data, str(direction.metadata["positive"]))
     curves = edit_curves(subject, direction, labels, None, replace(SAMPLING))
     rows = []
     for space, kind in (("code", Inverter), ("latents", LatentsAlone)):
@@ -203,6 +198,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "spaces": spaces,
 }
 
+LONG = ("spaces",)
+"""Tables that take more than minutes: they are written if they are named."""
+
 
 def hashes() -> dict[str, str]:
     """The first 12 digits of the SHA-256 of what the tables are made of."""
@@ -220,10 +218,10 @@ def footer() -> str:
 
 
 def main(names: list[str], folder: Path = HERE) -> dict[str, Any]:
-    """Writes the tables of these names, all if there are none, and returns them."""
+    """Writes the tables of these names, all but the long ones if there are none, and returns them."""
     make_folder(folder)
     written = {}
-    for name in names or TABLES:
+    for name in names or [name for name in TABLES if name not in LONG]:
         written[name] = f"{TABLES[name]()}\n\n{footer()}\n"
         (folder / f"{name}.md").write_text(written[name], encoding="utf-8")
         print(written[name])
