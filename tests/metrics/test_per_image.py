@@ -29,6 +29,17 @@ def test_means_are_those_of_validation(batches: list[int]) -> None:
         torch.testing.assert_close(each.compute()[name], value, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [2, 300])
+def test_bytes_stand_for_numbers_on_either_side(size: int) -> None:
+    """Both in 8 bits, one of them, or none: the same number, and of large pictures."""
+    made, target = torch.randint(0, 256, (2, 3, 3, size, size), generator=torch.Generator().manual_seed(0)).byte()
+    a, b = (images / 127.5 - 1 for images in (made, target))
+    expected = (a - b).double().square().mean(dim=(1, 2, 3)).float()
+    channels_last = made.contiguous(memory_format=torch.channels_last)
+    for pair in ((made, target), (a, target), (made, b), (channels_last, target), (a, b)):
+        torch.testing.assert_close(mean_square(*pair), expected)
+
+
 def test_every_rank_is_gathered_each_image_once() -> None:
     def gather(state: Tensor, group: object) -> list[Tensor]:
         """As if another rank had seen two perfect images, which is another number of them."""

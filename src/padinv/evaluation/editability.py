@@ -100,7 +100,8 @@ class AttributeScore:
             fit, held_out = self.half != half, self.half == half
             rows = random.permutation(np.flatnonzero(fit))[:MOST_FITTED] if fit.sum() > MOST_FITTED else fit
             count = int(has[rows].size)
-            plane = fit_hyperplane(vectors[rows], has[rows].astype(float), np.arange(count), folds=5, seed=seed)
+            folds = max(2, min(5, has[rows].sum() // 2, (~has[rows]).sum() // 2))  # each tests two of a kind
+            plane = fit_hyperplane(vectors[rows], has[rows].astype(float), np.arange(count), folds=folds, seed=seed)
             scores = np.concatenate([part @ plane.normal for part in parts_of(vectors)])
             low, high = scores[fit & ~has].mean(), scores[fit & has].mean()
             self.planes.append((plane.normal / (high - low), float(-low / (high - low))))

@@ -57,7 +57,8 @@ svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-
 .mean { stroke: var(--ink); stroke-width: 1.5; } .span { fill: var(--ink); opacity: .12; }
 .whisker { min-width: 9rem; width: 12rem; } .whisker line { stroke: var(--mark); stroke-width: 2; }
 .whisker circle { fill: var(--mark); }
-@media (max-width: 44rem) { th.extra, td.extra { display: none; } th, td { padding-right: .7rem; } }
+@media (max-width: 44rem) { table { font-size: .85rem; } th.extra, td.extra { display: none; }
+  th, td { padding-right: .7rem; } }
 details pre { overflow-x: auto; background: var(--card); padding: 1rem; }
 """
 
