@@ -143,7 +143,7 @@ def main() -> None:
     text = (
         f"{options.pairs:,} pairs of {SIZE} px, {options.workers} decoding processes, without a GPU.\n\n"
         f"{table(rows)}\n\n"
-        f"`{CHEAP}`, intervals included: {wall['decoding alone'] / wall[CHEAP]:.2f} of the rate of decoding by the clock, "
+        f"`{CHEAP}`, intervals included: {wall['decoding alone'] / wall[CHEAP]:.2f} of decoding's rate by the clock, "
         f"{processor['decoding alone'] / processor[CHEAP]:.2f} by processors.\n\n"
         f"Peak of memory after {counts[0]:,} pairs {peaks[0]:.0f} MiB, after {counts[1]:,} pairs {peaks[1]:.0f} MiB."
     )

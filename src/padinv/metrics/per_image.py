@@ -40,11 +40,14 @@ def _as_float(images: Tensor) -> Tensor:
 AT_ONCE = 1 << 17
 """Numbers that are subtracted at once: few calls for a picture of 256 px, and parts that stay in the cache."""
 
+EXACT = 1 << 14
+"""Squares that are summed at once: in each lane of float32 their sum is still exact; of more, digits are lost."""
+
 
 def _sum_of_squares(a: Tensor, b: Tensor) -> Tensor:
     """Σ (a - b)² of bytes (N,)."""
     blocks = zip(torch.split(a, AT_ONCE), torch.split(b, AT_ONCE), strict=True)
-    differences = (x.float().sub_(y) for x, y in blocks)
+    differences = (part for x, y in blocks for part in torch.split(x.float().sub_(y), EXACT))
     return torch.stack([torch.dot(one, one) for one in differences]).sum()
 
 
