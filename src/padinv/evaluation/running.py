@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Reading, Subject
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
