@@ -63,5 +63,5 @@ def test_what_it_starts_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert capsys.readouterr().err == ""
     assert main(["app", "--host", "0.0.0.0"]) == 0
     assert "others can open this page" in capsys.readouterr().err
-    App.tell(App(), "http://127.0.0.1:7860")
+    App().announce("http://127.0.0.1:7860")
     assert capsys.readouterr().out == "The studio is at http://127.0.0.1:7860 (Ctrl+C ends it).\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from jsonargparse import Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -126,6 +127,16 @@ def test_words_of_the_process(made: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit) as end:
         cli.PadInvCLI()
     assert end.value.code == 0
+
+
+@pytest.mark.parametrize("option", ["fpn_channels", "init_args.fpn_channels", "feature_width"])
+def test_null_for_an_option_of_a_nested_class(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--config", "quickstart", f"--model.encoder.{option}", "null", "--print_config"]
+    with pytest.raises(SystemExit) as end:
+        cli.PadInvCLI(args=words)
+    assert end.value.code == 0
+    arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]["init_args"]
+    assert arguments[option.removeprefix("init_args.")] is None
 
 
 def test_runs_without_a_logger_have_folders_of_their_own(run: Any) -> None:

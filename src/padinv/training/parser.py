@@ -55,6 +55,14 @@ class PadInvParser(LightningArgumentParser):
         """Writes a run's config, which has no names of former options."""
         super().save(_without_former_names(namespace), *args, **keywords)
 
+    def parse_args(  # type: ignore[override]  # argparse has overloads
+        self, args: Sequence[str] | None = None, *others: Any, **keywords: Any
+    ) -> Any:
+        """Parses words. For an option of a nested class jsonargparse writes null as None: it is null again here."""
+        if args is not None and not self.exit_on_error:
+            args = [f"{word[:-4]}null" if word.endswith("=None") else word for word in args]
+        return super().parse_args(args, *others, **keywords)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises ConfigError with one sentence; parsers of nested classes raise their usual errors."""
         if not self.exit_on_error:
