@@ -33,7 +33,6 @@ from padinv.inversion.refinement import check_features
 from padinv.inversion.tables import Table
 from padinv.sources.finding import find_photographs, is_code
 from padinv.sources.opening import Source
-from padinv.training.distributed import check_nodes
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,10 @@ def run(
     """
     task.begin(photographs, options)
     options.check_device()
-    check_nodes(options.num_nodes)
+    if options.num_nodes > 1:
+        from padinv.training.distributed import check_nodes  # jsonargparse comes along, a good part of a short command
+
+        check_nodes(options.num_nodes)
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
     references = [_read_reference(path) for path in task.references]
