@@ -218,8 +218,8 @@ class OptionParser(argparse.ArgumentParser):
         description = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
         super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, add_help=False, **keywords)
         self.rare: set[str] = set()
-        self.add_argument("-h", "--help", action=_Help, help="show this help message and exit")
-        self.add_argument("--help-all", action=_Help, help=argparse.SUPPRESS)
+        self.add_argument("-h", "--help", action=Help, help="show this help message and exit")
+        self.add_argument("--help-all", action=Help, help=argparse.SUPPRESS)
 
     def short_help(self) -> str:
         """The help, or, if that is longer than a screen, a line for each option that is not rare."""
@@ -227,7 +227,7 @@ class OptionParser(argparse.ArgumentParser):
         whole = self.format_help()
         if whole.count("\n") <= most:
             return whole
-        shown = [each for each in self._actions if each.dest not in self.rare and not isinstance(each, _Help)]
+        shown = [each for each in self._actions if each.dest not in self.rare and not isinstance(each, Help)]
         shown.sort(key=lambda each: (bool(each.option_strings), each.dest == "json"))  # what has no name comes first
         names = [self._name(each) for each in shown]
         width = min(max(map(len, names)), 30)
@@ -284,13 +284,14 @@ class OptionParser(argparse.ArgumentParser):
         raise ConfigError(f"{sentence}; {self.prog} --help lists the options.")
 
 
-class _Help(argparse.Action):
-    """``--help`` prints the short help, ``--help-all`` the whole one."""
+class Help(argparse.Action):
+    """An option without a value that prints a help: ``--help`` the short one, ``--help-all`` the whole one."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **keywords: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=keywords["help"])
 
     def __call__(self, parser: argparse.ArgumentParser, _: Any, __: Any, option_string: str | None = None) -> None:
+        """Prints it, and ends."""
         assert isinstance(parser, OptionParser)
         print(parser.format_help() if option_string == "--help-all" else parser.short_help(), end="")
         parser.exit()

@@ -98,9 +98,7 @@ def take_passes(
 
 def mean_image(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> Tensor:
     """What the generator makes of the mean latent, once for each image: (B, 3, R, R)."""
-    inner: Any = encoder
-    while not hasattr(inner, "w_avg"):
-        inner = inner.module
+    inner = _unwrapped(encoder)
     w_plus = inner.w_avg.expand(1, inner.code_shape.num_layers, -1)
     return reconstruct(InversionCode(w_plus)).detach().to(images.dtype).expand(len(images), -1, -1, -1)
 

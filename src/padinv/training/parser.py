@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from padinv.exceptions import ConfigError, nearest
+from padinv.options import Help
 
 
 class PadInvParser(LightningArgumentParser):
@@ -78,11 +79,8 @@ def _without_former_names(config: Namespace) -> Namespace:
     return kept
 
 
-class HelpAll(argparse.Action):
+class HelpAll(Help):
     """``--help-all``: the full list of options."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=kwargs["help"])
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Prints it, and ends."""
