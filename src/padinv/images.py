@@ -378,6 +378,15 @@ def to_bytes(images: Tensor) -> Tensor:
     return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
+def from_bytes(images: Tensor) -> Tensor:
+    """The inverse of :func:`to_bytes`: uint8 as float32 in [-1, 1]; floating-point images stay, as float32.
+
+    >>> from_bytes(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [-1.0, 1.0]
+    """
+    return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images.float()
+
+
 def load_tensor(data: bytes, resolution: int, flip: bool = False, remark: Remark = _warn) -> Tensor:
     """Turns a file's bytes into float32 (3, resolution, resolution) in [-1, 1]: ``decode``, ``square``, ``to_tensor``.
 

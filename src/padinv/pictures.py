@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from padinv.codes import PaddingCode
 from padinv.exceptions import ConfigError
 from padinv.files import writing
+from padinv.images import to_bytes, to_image, to_tensor
 from padinv.typing import PathLike
 
 
@@ -58,7 +58,7 @@ def mark_points(
     """
     picture = contact_sheet([image[None]], tile, gap=0)
     scale = picture.shape[-1] / image.shape[-1]
-    drawn = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+    drawn = to_image(picture * 2 - 1)
     draw = ImageDraw.Draw(drawn)
     width = max(1, round(drawn.width / 128))
     for place, start in enumerate(starts):
@@ -68,7 +68,7 @@ def mark_points(
             draw.line((x, y, to_x, to_y), "white", 2 * width)
             _dot(draw, (to_x, to_y), 3 * width, "#1565ff")
         _dot(draw, (x, y), 3 * width, "#e8112d")
-    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1) / 127.5 - 1
+    return to_tensor(drawn)
 
 
 def _dot(draw: ImageDraw.ImageDraw, place: tuple[float, float], radius: float, colour: str) -> None:
@@ -109,12 +109,9 @@ def heat_map(values: Tensor, tile: int = 256, framed: bool = False) -> Tensor:
     >>> heat_map(torch.ones(2, 5, 6, 6), tile=64).shape
     torch.Size([2, 3, 64, 64])
     """
-    from kornia.color import ColorMap, apply_colormap
-
     heat = values.detach().float().cpu().abs().mean(dim=1, keepdim=True)
     heat = heat / heat.amax(dim=(2, 3), keepdim=True).clamp_min(1e-8)
-    colours: Tensor = apply_colormap((heat * 255).round().byte(), ColorMap("plasma", num_colors=256)).float()
-    picture = F.interpolate(colours, size=(tile, tile), mode="nearest")
+    picture = F.interpolate(plasma(heat), size=(tile, tile), mode="nearest")
     if framed:
         near = round(tile / values.shape[-1])
         far = tile - near
@@ -122,6 +119,14 @@ def heat_map(values: Tensor, tile: int = 256, framed: bool = False) -> Tensor:
             picture[:, :, line, near - 1 : far + 1] = 1
             picture[:, :, near - 1 : far + 1, line] = 1
     return picture
+
+
+def plasma(levels: Tensor) -> Tensor:
+    """Colours levels (B, 1, H, W) in [0, 1], from dark blue to yellow: (B, 3, H, W) in [0, 1]."""
+    from kornia.color import ColorMap, apply_colormap
+
+    coloured: Tensor = apply_colormap(to_bytes(levels * 2 - 1), ColorMap("plasma", num_colors=256)).float()
+    return coloured
 
 
 def columns(tiles: Sequence[Tensor], gap: int = 4) -> Tensor:

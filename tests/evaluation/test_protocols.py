@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from padinv.evaluation import PROTOCOLS, Evaluation, Files, Settings, evaluate, find_protocol, match
-from padinv.evaluation.protocols import as_float
 from padinv.exceptions import ConfigError, DataError
+from padinv.images import from_bytes
 from padinv.losses import PerceptualLoss
 from padinv.metrics.structure import multi_scale_similarity
 from padinv.sources import open_source
@@ -162,7 +162,7 @@ def test_sfe_by_hand(folders: tuple[Path, Path], lpips: Callable[[Tensor, Tensor
     distances = [lpips(b, a) for a, b in zip(*small, strict=True)]
     assert result.metrics["lpips"].value == pytest.approx(np.mean(distances), abs=1e-5)
     pair = PROTOCOLS["sfe"].prepare(real[5], made[5], 128)["structure"]
-    ours = multi_scale_similarity(*(as_float(image)[None] for image in pair), "piq")  # type: ignore[misc]
+    ours = multi_scale_similarity(*(from_bytes(image)[None] for image in pair), "piq")  # type: ignore[misc]
     large = [tensor(image.resize((1024, 1024))) / 2 + 0.5 for image in (made[5], real[5])]
     assert ours.item() == pytest.approx(ms_ssim_piq(*large), abs=1e-4)
     vectors = [[MeanColours()(tensor(image)) for image in set_] for set_ in (real, made)]

@@ -16,6 +16,7 @@ from padinv.comparison.measuring import METRICS
 from padinv.comparison.report import Line, Report
 from padinv.exceptions import ConfigError
 from padinv.files import writing
+from padinv.images import to_array
 
 SCALE = 2
 """Pixels for a unit of length below, so that text is sharp."""
@@ -159,8 +160,7 @@ def draw_faces(titles: Sequence[str], rows: Sequence[Tensor], tile: int = 96, ga
         top = gap + i * (tile + gap)
         draw.text((2 * gap, top + tile / 2), title, DARK, font, "lm")
         resized = F.interpolate(row.float(), (tile, tile), mode="bicubic", antialias=row.shape[-1] > tile)
-        pixels = (resized.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        for j, face in enumerate(pixels):
+        for j, face in enumerate(to_array(resized * 2 - 1)):
             sheet.paste(Image.fromarray(face), (left + j * (tile + gap), top))
     return sheet
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from padinv.evaluation.protocols import as_float, pixels_of
-from padinv.images import square
+from padinv.evaluation.protocols import pixels_of
+from padinv.images import from_bytes, square
 
 ORDER = {"light": 0, "medium": 1, "dark": 2, "colour": 0, "grey": 1}
 """The order of groups in tables."""
@@ -73,7 +73,7 @@ def tone_of(angle: float) -> str:
 
 def groups_of(photograph: Image.Image) -> dict[str, str]:
     """Division → group of a photograph, 8-bit RGB, cropped to the face: "tone", "" without colour, and "colour"."""
-    portrait = as_float(pixels_of(square(photograph, SIDE)))
+    portrait = from_bytes(pixels_of(square(photograph, SIDE)))
     if is_grey(portrait):
         return {"tone": "", "colour": "grey"}
     return {"tone": tone_of(typology_angle(portrait)), "colour": "colour"}

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from padinv.evaluation.protocols import Protocol, as_float
+from padinv.evaluation.protocols import Protocol
 from padinv.exceptions import ConfigError
+from padinv.images import from_bytes
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.perceptual import PerceptualLoss
@@ -186,12 +187,12 @@ class Evaluator:
             made, target = (_stacked(images).to(device) for images in views[view])
             names = [name for name, (of, _) in self.measures.per_image.items() if of == view]
             if made.dtype != target.dtype:  # one was resized, the other had the size
-                made, target = as_float(made), as_float(target)
+                made, target = from_bytes(made), from_bytes(target)
             if "mse" in names:
                 self.metrics["mse"].update(made, target)  # in 8 bits, if the view is
                 names = [name for name in names if name not in ("mse", "psnr")]
             if names:
-                made, target = as_float(made), as_float(target)
+                made, target = from_bytes(made), from_bytes(target)
             for name in names:
                 self.metrics[name].update(made, target)
         if (network := self.measures.features) is not None:
@@ -199,7 +200,7 @@ class Evaluator:
             for store, images in zip(stores, views[self.protocol.features], strict=False):
                 parts = [images] if isinstance(images, Tensor) else [image[None] for image in images]
                 for part in parts:
-                    store.append(network(as_float(part.to(device))))
+                    store.append(network(from_bytes(part.to(device))))
 
     def add_mse(self, errors: Sequence[float]) -> None:
         """Adds the mean squares of B images that were measured where they were decoded."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from padinv.evaluation.groups import groups_of
-from padinv.evaluation.protocols import Protocol, as_float
+from padinv.evaluation.protocols import Protocol
 from padinv.exceptions import DataError
-from padinv.images import decode
+from padinv.images import decode, from_bytes
 from padinv.metrics.per_image import mean_square
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
@@ -247,7 +247,7 @@ def _together(images: list[Tensor]) -> Images:
     if len({image.shape for image in images}) > 1:
         return images
     if len({image.dtype for image in images}) > 1:
-        images = [as_float(image) for image in images]
+        images = [from_bytes(image) for image in images]
     if images[0].is_contiguous():
         return torch.stack(images)
     return torch.stack([image.movedim(0, -1) for image in images]).movedim(-1, 1)  # as they lie in memory

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from padinv.exceptions import ConfigError, DataError
-from padinv.images import square
+from padinv.images import from_bytes, square
 from padinv.metrics.structure import Form
 
 View: TypeAlias = Callable[[Image.Image, Image.Image, int], tuple[Tensor, Tensor]]
@@ -97,11 +97,6 @@ def pixels_of(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def as_float(pixels: Tensor) -> Tensor:
-    """uint8 as float32 in [-1, 1]; float32 stays as it is."""
-    return pixels if pixels.is_floating_point() else pixels.float().div_(127.5).sub_(1)
-
-
 def pooled(image: Image.Image, resolution: int) -> Tensor:
     """The largest square in the middle, averaged by areas to (3, R, R), without aliasing or rounding.
 
@@ -114,7 +109,7 @@ def pooled(image: Image.Image, resolution: int) -> Tensor:
     if image.width != image.height:
         image = square(image, side)
     pixels = pixels_of(image)
-    return pixels if side == resolution else F.adaptive_avg_pool2d(as_float(pixels), resolution)
+    return pixels if side == resolution else F.adaptive_avg_pool2d(from_bytes(pixels), resolution)
 
 
 def resized(image: Image.Image, side: int, how: Image.Resampling) -> Tensor:

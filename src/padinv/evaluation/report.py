@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Protocol as Interface
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from padinv.evaluation.extremes import extremes
 from padinv.evaluation.measuring import ABOUT, HIGHER_IS_BETTER
-from padinv.evaluation.protocols import as_float, pixels_of
+from padinv.evaluation.protocols import pixels_of
 from padinv.evaluation.results import GAP, Evaluation, Number, interval_of, shown
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import writing
-from padinv.images import square, to_image
+from padinv.images import from_bytes, square, to_image
+from padinv.pictures import plasma
 
 TILE = 192
 """Pixels of a picture's side, enough for a sharp screen."""
@@ -311,12 +311,8 @@ def error_map(photograph: Image.Image, reconstruction: Image.Image) -> Image.Ima
     >>> error_map(Image.new("RGB", (2, 2)), Image.new("RGB", (2, 2))).getpixel((0, 0))
     (13, 8, 135)
     """
-    from kornia.color import ColorMap, apply_colormap
-
-    difference = (as_float(pixels_of(photograph)) - as_float(pixels_of(reconstruction))).abs().mean(dim=0)
-    levels = (difference.clamp(0, 1) * 255).round().byte()[None, None]
-    coloured: Tensor = apply_colormap(levels, ColorMap("plasma", num_colors=256))
-    return to_image(coloured[0].float() * 2 - 1 if coloured.max() <= 1 else torch.as_tensor(coloured[0]) / 127.5 - 1)
+    difference = (from_bytes(pixels_of(photograph)) - from_bytes(pixels_of(reconstruction))).abs().mean(dim=0)
+    return to_image(plasma(difference.clamp(0, 1)[None, None])[0] * 2 - 1)
 
 
 def _data(image: Image.Image) -> str:

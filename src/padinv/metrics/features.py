@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, WeightsNotFoundError
 from padinv.files import local_path
-from padinv.images import to_bytes
+from padinv.images import from_bytes, to_bytes
 from padinv.losses.base import Frozen
 from padinv.typing import PathLike
 
@@ -284,7 +284,7 @@ class FeatureVectors(Frozen):
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, 3, H, W) in [-1, 1] to (B, N); maps of features become their means."""
         # Real images come from 8-bit files: generated ones are rounded the same.
-        rounded = to_bytes(images).float() / 127.5 - 1
+        rounded = from_bytes(to_bytes(images))
         with torch.autocast(images.device.type, enabled=False):
             found = self.network(rounded)
         maps = list(found) if isinstance(found, list | tuple) else [found]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from padinv.images import from_bytes
 from padinv.losses.base import ReconstructionLoss
 from padinv.metrics.mean_loss import Shared
 
@@ -29,12 +30,8 @@ def mean_square(reconstruction: Tensor, target: Tensor) -> Tensor:
         pairs = (_as_they_lie(a, b) for a, b in zip(reconstruction, target, strict=True))
         sums = [_sum_of_squares(a.reshape(-1), b.reshape(-1)) for a, b in pairs]
         return torch.stack(sums) / (target[0].numel() * 127.5**2)
-    return (_as_float(reconstruction) - _as_float(target)).square().mean(dim=(1, 2, 3))
-
-
-def _as_float(images: Tensor) -> Tensor:
-    """In [-1, 1]: one of a pair may have come in 8 bits, the other resized."""
-    return images.float() if images.dtype != torch.uint8 else images / 127.5 - 1
+    # One of a pair may have come in 8 bits, the other resized.
+    return (from_bytes(reconstruction) - from_bytes(target)).square().mean(dim=(1, 2, 3))
 
 
 AT_ONCE = 1 << 17
