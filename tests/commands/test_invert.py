@@ -20,7 +20,7 @@ from command_files import Command, files, pixels, records
 from detection_model import write_detection_model
 from lock_holder import hold
 from padinv import Inversion, Inverter
-from padinv.bulk.module import BulkInversion, PhotographProgressBar
+from padinv.bulk import BulkInversion
 from padinv.inversion import FaceDetector
 from padinv.progress import Progress
 
@@ -242,7 +242,7 @@ def test_the_bar_moves_while_codes_are_refined(
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr("padinv.bulk.module.Progress", Watched)
+    monkeypatch.setattr("padinv.bulk.running.Progress", Watched)
     args = [photographs / "a.png", photographs / "b.jpg", "-o", tmp_path / "out"]
     assert padinv("invert", *args, "--refine", 20, "--batch-size", 1) == 0
     assert [note for note in notes if note.startswith("step")] == ["step 10 of 20", "step 20 of 20"] * 2
@@ -259,7 +259,7 @@ def test_a_log_file_gets_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for every, expected in ((0.0, ["1 of 3 photographs", "2 of 3 photographs", "3 of 3 photographs"]), (30.0, [])):
-        monkeypatch.setattr("padinv.bulk.running.PhotographProgressBar", partial(PhotographProgressBar, every))
+        monkeypatch.setattr("padinv.bulk.running.Progress", partial(Progress, every=every))
         out = tmp_path / str(every)
         assert padinv("invert", photographs, "-o", out, "--batch-size", 1) == 0
         *lines, last = capsys.readouterr().out.splitlines()

@@ -18,13 +18,7 @@ from padinv.cli import main
 from padinv.gan.cli import GanCLI
 from padinv.training import ImageSchedule, LastCheckpoint, ReconstructionPictures, cli
 from padinv.training.configs import presets
-from padinv.training.distributed import (
-    Launched,
-    SyncBatchNorm,
-    check_processes,
-    launched_processes,
-    synchronize_batchnorm,
-)
+from padinv.training.distributed import SyncBatchNorm, check_processes, synchronize_batchnorm
 from padinv.training.run import NoLogger, run_directory
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
@@ -162,22 +156,6 @@ def test_switched_off_checkpoints_are_not_written(run: Any) -> None:
     assert run("fit", "--checkpoint=null", "--last_checkpoint=null", "--pictures=null", "--progress=null") == 0
     written = sorted(path.name for path in Path("runs/quickstart/version_0").iterdir())
     assert written == ["config.yaml", "hparams.yaml", "metrics.csv"]
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, None),
-        ({"WORLD_SIZE": "4"}, None),  # Kubeflow counts nodes with it, and Lightning's own children have it
-        (TORCHRUN, Launched("torchrun", 2, 2)),
-        ({**TORCHRUN, "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}, Launched("torchrun", 16, 8)),
-        ({"SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, Launched("SLURM", 8, 4)),
-        ({"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "8"}, Launched("SLURM", 8, 8)),
-        ({"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "bash"}, None),
-    ],
-)
-def test_what_a_launcher_has_started(environment: dict[str, str], expected: Launched | None) -> None:
-    assert launched_processes(environment) == expected
 
 
 def test_torchrun_sets_the_devices_or_is_refused(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:

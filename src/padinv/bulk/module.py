@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch.nn.functional as F
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from PIL import Image
+from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from padinv.bulk.photographs import Photograph, PhotographDataset, Result
+from padinv.bulk.photographs import Photograph, Result
 from padinv.bulk.task import Task
 from padinv.codes import InversionCode
 from padinv.exceptions import DataError, PadInvError
 from padinv.images import square, to_tensor
 from padinv.inversion import Inversion, Inverter
 from padinv.inversion.detectors import GLANCE, Glance
-from padinv.inversion.landmarks import Faces, Points
 from padinv.inversion.matching import resolution_remark
 from padinv.metrics import reconstruction_metrics
-from padinv.progress import Progress
 
 SMALL = 2
 """Squares up to this many times the size of the networks' images are taken for crops."""
 
 MOST_TOLD = 3
-"""The most remarks of a process on photographs, on what is no crop of a face or has more pixels; others are alike."""
+"""How many photographs a process remarks on, at most: the remarks on others would be alike."""
 
 
 class BulkInversion(LightningModule):
@@ -39,12 +38,9 @@ class BulkInversion(LightningModule):
         inverter: on the device of this process.
         task: what to do.
         references: the photographs or codes that the task needs.
-        align: whether faces are aligned.
-        landmarks: of the photographs, by path or file name; a detector finds faces if not given.
-        faces: which of the faces in a photograph.
-        refine: steps of optimization for each code.
         lpips: whether the LPIPS distance is measured, too.
-        refine_features: resolutions whose features are optimized; those of the encoder if not given.
+        **inverting: ``align``, ``landmarks``, ``faces``, ``refine``, ``refine_features`` and ``on_step`` of
+            :meth:`padinv.Inverter.invert`.
     """
 
     def __init__(
@@ -53,36 +49,26 @@ class BulkInversion(LightningModule):
         task: Task,
         references: Sequence[Photograph] = (),
         *,
-        align: bool = False,
-        landmarks: Mapping[str, Points] | None = None,
-        faces: Faces = "largest",
-        refine: int = 0,
         lpips: bool = True,
-        refine_features: Sequence[int] | None = None,
+        **inverting: Any,
     ) -> None:
         super().__init__()
         self.inverter = inverter
         self.task = task
         self.references = references
-        self.align = align
-        self.landmarks = landmarks
-        self.faces = faces
-        self.refine = refine
+        self.inverting = inverting
         self.metrics = reconstruction_metrics(inverter.resolution, lpips=lpips)
-        self._glance = None if align else Glance(inverter.recipe)
-        self._knows_faces: bool | None = None
         self._told = 0
-        self.refine_features = refine_features
 
     def on_predict_start(self) -> None:
         """Inverts the references of the task.
 
         Raises:
-            PadInvError: if that fails, since the task cannot do without.
+            PadInvError: if one cannot be inverted, since the task needs all of them.
         """
         codes = [self._invert_one(one)[0].code for one in self.references]
         self.task.prepare(self.inverter.generator, codes)
-        for remark in (remark for one in self.references for remark in self._look_at(one)):
+        for remark in (remark for one in self.references for remark in self._remarks_on(one)):
             if self.trainer.is_global_zero:
                 print(f"padinv: {remark}", file=sys.stderr)
 
@@ -94,39 +80,42 @@ class BulkInversion(LightningModule):
         seconds = (time.perf_counter() - start) / max(1, len(batch))
         for photograph in batch:
             photograph.seconds = seconds
-            photograph.remarks = (*photograph.remarks, *self._look_at(photograph), *self._compare_sizes(photograph))
+            photograph.remarks = (*photograph.remarks, *self._remarks_on(photograph))
         return batch
 
-    def _compare_sizes(self, photograph: Photograph) -> Iterator[str]:
-        """Warns if a pasted face has far fewer pixels than its place."""
-        sides = [result.inversion.crop[0].side for result in photograph.results]
-        if not self.align or photograph.image is None or not sides or self._told == MOST_TOLD:
+    def _remarks_on(self, photograph: Photograph) -> Iterator[str]:
+        """Warns of a photograph that suits the networks badly: the first few of a process alone."""
+        if self._told == MOST_TOLD or photograph.image is None or photograph.problem:
             return
-        if remark := resolution_remark(max(sides), self.inverter.generator.resolution):
+        align = self.inverting.get("align", False)
+        if remark := self._size_remark(photograph) if align else self._face_remark(photograph.image):
             self._told += 1
-            end = " Other photographs are not named." if self._told == MOST_TOLD else ""
-            yield f"{photograph.path}: {remark}.{end}"
+            others = f" Other photographs are not {'named' if align else 'looked at'}."
+            yield f"{photograph.path}: {remark}.{others if self._told == MOST_TOLD else ''}"
 
-    def _look_at(self, photograph: Photograph) -> Iterator[str]:
-        """Says so if a photograph is no crop of a face, and the generator makes such, as its mean image tells.
+    def _size_remark(self, photograph: Photograph) -> str | None:
+        """Says that a pasted face has far fewer pixels than its place."""
+        sides = [result.inversion.crop[0].side for result in photograph.results]
+        return resolution_remark(max(sides), self.inverter.generator.resolution) if sides else None
+
+    def _face_remark(self, image: Image.Image) -> str | None:
+        """Says that a photograph is no crop of a face, if the generator makes faces.
 
         Small squares are taken for crops without a look: looking takes a while, and so does importing its packages.
         """
-        if self._glance is None or photograph.image is None or photograph.problem:
-            return
-        width, height = photograph.image.size
-        if width == height <= SMALL * max(self.inverter.resolution, self.inverter.generator.resolution):
-            return
-        if self._knows_faces is None:
-            generator = self.inverter.generator
-            mean = InversionCode(generator.broadcast(generator.w_avg[None]))
-            self._knows_faces = self._glance.sees_face(self.inverter.reconstruct(mean)[0].cpu())
-        if not self._knows_faces or self._told == MOST_TOLD:
-            return
-        if not self._glance.sees_face(to_tensor(square(photograph.image, GLANCE))):
-            self._told += 1
-            end = " Other photographs are not looked at." if self._told == MOST_TOLD else ""
-            yield f"{photograph.path}: no face of the size and at the place that this model knows; add --align.{end}"
+        small = SMALL * max(self.inverter.resolution, self.inverter.generator.resolution)
+        if image.width == image.height <= small or self._glance is None:
+            return None
+        if self._glance.sees_face(to_tensor(square(image, GLANCE))):
+            return None
+        return "no face of the size and at the place that this model knows; add --align"
+
+    @cached_property
+    def _glance(self) -> Glance | None:
+        """Looks for faces; None if the generator makes no faces, as its mean image tells."""
+        generator, glance = self.inverter.generator, Glance(self.inverter.recipe)
+        mean = InversionCode(generator.broadcast(generator.w_avg[None]))
+        return glance if glance.sees_face(self.inverter.reconstruct(mean)[0].cpu()) else None
 
     def _work_on(self, photographs: Sequence[Photograph], inversion: Inversion) -> None:
         """Does the task to an inversion of these photographs, all at once, or to each alone if that fails."""
@@ -174,21 +163,8 @@ class BulkInversion(LightningModule):
         return self._invert_photographs([photograph])
 
     def _invert_photographs(self, photographs: Sequence[Photograph]) -> Inversion:
-        return self.inverter.invert(
-            [one.image for one in photographs],
-            align=self.align,
-            landmarks=self.landmarks,
-            faces=self.faces,
-            refine=self.refine,
-            refine_features=self.refine_features,
-            on_step=self._on_step,
-            names=[one.path for one in photographs],
-        )
-
-    def _on_step(self, step: int, _: Tensor) -> None:
-        bar = self.trainer.progress_bar_callback
-        if isinstance(bar, PhotographProgressBar):
-            bar.show_step(step, self.refine)
+        images, names = [one.image for one in photographs], [one.path for one in photographs]
+        return self.inverter.invert(images, names=names, **self.inverting)
 
     def _results(self, inversion: Inversion) -> Iterator[Result]:
         code = self.task.apply(inversion.code)
@@ -208,55 +184,3 @@ class BulkInversion(LightningModule):
         values = self.metrics(*pair)  # forward() measures this pair alone; compute() would gather from all processes
         self.metrics.reset()
         return {name: float(value) for name, value in values.items()}
-
-
-class PhotographProgressBar(ProgressBar):
-    """Counts photographs over all processes: a bar on a terminal, or a line from time to time, as in a log file.
-
-    Args:
-        every: seconds from one line to the next.
-    """
-
-    def __init__(self, every: float = 30.0) -> None:
-        super().__init__()
-        self.every, self.enabled = every, True
-        self.progress: Progress | None = None
-
-    def disable(self) -> None:
-        """Shows nothing: Lightning calls it in all processes but the first."""
-        self.enabled = False
-
-    def enable(self) -> None:
-        """Shows something again."""
-        self.enabled = True
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins the bar."""
-        loader: Any = trainer.predict_dataloaders
-        dataset: PhotographDataset = loader.dataset
-        self.progress = Progress(len(dataset.photographs), "photographs", every=self.every, show=self.enabled)
-        self.progress.__enter__()
-
-    def show_step(self, step: int, steps: int) -> None:
-        """Shows every ten steps how far the refinement of a batch is, as that may take minutes."""
-        if step % 10 == 0 and self.progress is not None:
-            self.progress.note(f"step {step} of {steps}")
-
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        """Moves the bar, as if all processes were as far as this one."""
-        if self.progress is not None:
-            self.progress.to(self.progress.done + len(batch) * trainer.world_size)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ends the bar, also after an error."""
-        self.end()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Ends the bar, so that the terminal is as it was."""
-        self.end()
-
-    def end(self) -> None:
-        """Leaves the bar as it is."""
-        if self.progress is not None:
-            self.progress.__exit__()
-            self.progress = None

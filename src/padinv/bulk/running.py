@@ -14,11 +14,12 @@ from hashlib import sha256
 from statistics import mean
 from typing import Any
 
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from padinv.bulk.module import BulkInversion, PhotographProgressBar
+from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record, digest
 from padinv.bulk.photographs import Photograph, PhotographDataset, collate, photographs_of, read, search
@@ -28,11 +29,12 @@ from padinv.checkpoints import fingerprint, load_pair
 from padinv.exceptions import DataError, printable
 from padinv.inversion import FaceDetector, Inverter, find_detector, load_landmarks
 from padinv.inversion.detectors import AUTO, MTCNN, name_of
-from padinv.inversion.landmarks import Detector, Points, as_landmarks
+from padinv.inversion.landmarks import Points, as_landmarks
 from padinv.inversion.refinement import check_features
 from padinv.inversion.tables import Table
+from padinv.launching import check_nodes
+from padinv.progress import Progress
 from padinv.sources.finding import find_photographs, is_code
-from padinv.sources.opening import Source
 
 
 @dataclass(frozen=True)
@@ -54,43 +56,44 @@ class Report:
     given: tuple[str, ...] = ()
 
     @property
+    def done(self) -> list[Record]:
+        """The records of the photographs that did not fail."""
+        return [record for record in self.records if "name" in record]
+
+    @property
     def names(self) -> list[str]:
         """The names of the results, in the order of photographs and faces."""
-        done = (record for record in self.records if "name" in record)
-        return [name for record in done for name in names_of_faces(record["name"], record["faces"])]
+        return [name for record in self.done for name in names_of_faces(record["name"], record["faces"])]
 
     @property
     def names_as_given(self) -> list[str]:
         """The names of the results, in the order in which the user named the photographs, repeated ones included."""
-        done = {record["photograph"]: record for record in self.records if "name" in record}
+        done = {record["photograph"]: record for record in self.done}
         chosen = (done[path] for path in self.given if path in done)
         return [name for record in chosen for name in names_of_faces(record["name"], record["faces"])]
 
     def summary(self) -> str:
         """One line: where the results are, how many, and the mean of each metric."""
-        done = [record for record in self.records if "name" in record]
-        failed = len(self.records) - len(done)
-        parts = [f"{printable(str(self.folder.path))}: {len(done)} photograph{'s' * (len(done) != 1)}"]
+        done, failed = len(self.done), len(self.records) - len(self.done)
+        parts = [f"{printable(str(self.folder.path))}: {done} photograph{'s' * (done != 1)}"]
         parts += [f"{key} {value:.4f}" for key, value in self.means.items()]
         return ", ".join(parts) + (f"; {failed} failed, see the errors in metrics.jsonl" if failed else "")
 
     def as_json(self) -> dict[str, Any]:
         """The same and more, for a program: the means, and each photograph with its files."""
-        done = [record for record in self.records if "name" in record]
         photographs = []
         for record in self.records:
             facts = {key: value for key, value in record.items() if key != "settings"}
             if "name" in record:
                 names = names_of_faces(record["name"], record["faces"])
-                facts |= {
-                    kind: [str(self.folder.file(kind, name)) for name in ([record["name"]] if alone else names)]
-                    for kind, alone in ((kind, kind == "photographs") for kind in self.folder.kinds)
-                }
+                for kind in self.folder.kinds:
+                    own = [record["name"]] if kind == "photographs" else names
+                    facts[kind] = [str(self.folder.file(kind, name)) for name in own]
             photographs.append(facts)
         return {
             "output": str(self.folder.path),
-            "done": len(done),
-            "failed": len(self.records) - len(done),
+            "done": len(self.done),
+            "failed": len(self.records) - len(self.done),
             "metrics": self.means,
             "photographs": photographs,
         }
@@ -130,18 +133,18 @@ def run(
     """
     task.begin(photographs, options)
     options.check_device()
-    if options.num_nodes > 1:
-        from padinv.training.distributed import check_nodes  # jsonargparse comes along, a good part of a short command
-
-        check_nodes(options.num_nodes)
+    check_nodes(options.num_nodes)
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
     references = [_read_reference(path) for path in task.references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
-    trainer = _trainer(options, [ResultWriter(folder), PhotographProgressBar()])
+    trainer = _trainer(options)
     with folder.alone(f"padinv {task.name}") if trainer.is_global_zero else nullcontext():
         landmarks = None if options.landmarks is None else load_landmarks(options.landmarks)
-        detector = _detector(options.detector) if options.aligned and landmarks is None else None
+        detector = None
+        if options.aligned and landmarks is None:
+            named = options.detector
+            detector = find_detector(named) if named in (AUTO, MTCNN) else FaceDetector(named)
         encoder, generator = load_pair(options.model, options.generator, options.sha256)
         check_features(options.refine_features or [], generator)
         for remark in task.check(generator):
@@ -173,19 +176,38 @@ def run(
         if trainer.is_global_zero and len(waiting) < len(given):
             print(f"{len(given) - len(waiting)} of {len(given)} were done already; --overwrite makes them again.")
         if waiting:
+            progress = Progress(len(waiting), "photographs", show=trainer.is_global_zero)
+
+            def on_step(step: int, _: Tensor) -> None:
+                if step % 10 == 0:  # the refinement of a batch may take minutes
+                    progress.note(f"step {step} of {options.refine}")
+
             module = BulkInversion(
                 inverter,
                 task,
                 references,
+                lpips=options.lpips,
                 align=options.aligned,
                 landmarks=landmarks,
                 faces=options.faces,
                 refine=options.refine,
-                lpips=options.lpips,
                 refine_features=options.refine_features,
+                on_step=on_step,
             )
-            with folder.many_files():
-                _predict(trainer, module, _loader(source, waiting, trainer.world_size, options))
+            loader = DataLoader(
+                PhotographDataset(source, waiting, at_least=trainer.world_size),
+                batch_size=options.batch_size,
+                num_workers=options.num_workers(len(waiting)),
+                collate_fn=collate,
+            )
+            trainer.callbacks.append(ResultWriter(folder, progress))  # type: ignore[attr-defined]  # Lightning's own way
+            try:
+                with folder.many_files(), progress:
+                    trainer.predict(module, loader, return_predictions=False)
+            except SystemExit as stop:  # Lightning raises the one at Ctrl+C, the writer the other at SIGTERM
+                print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
+                told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+                raise SystemExit(128 + told) from stop
         elif trainer.is_global_zero:
             folder.merge()
         records = [folder.records[one.path] for one in given if one.path in folder.records]
@@ -197,19 +219,6 @@ def run(
     return report
 
 
-def _detector(name: str) -> Detector:
-    return find_detector(name) if name in (AUTO, MTCNN) else FaceDetector(name)
-
-
-def _predict(trainer: Trainer, module: BulkInversion, loader: DataLoader[Any]) -> None:
-    try:
-        trainer.predict(module, loader, return_predictions=False)
-    except SystemExit as stop:  # Lightning raises the one at Ctrl+C, the writer the other at SIGTERM
-        print("padinv: stopped; the same command goes on where it was.", file=sys.stderr)
-        told = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
-        raise SystemExit(128 + told) from stop
-
-
 def _own(landmarks: Table[Points] | None, path: str) -> Any:
     """The entry of one photograph in a table of landmarks; its results depend on no other entry."""
     try:
@@ -219,16 +228,7 @@ def _own(landmarks: Table[Points] | None, path: str) -> Any:
         return str(error)
 
 
-def _loader(source: Source, waiting: Sequence[Photograph], processes: int, options: BulkOptions) -> DataLoader[Any]:
-    return DataLoader(
-        PhotographDataset(source, waiting, at_least=processes),
-        batch_size=options.batch_size,
-        num_workers=options.num_workers(len(waiting)),
-        collate_fn=collate,
-    )
-
-
-def _trainer(options: BulkOptions, callbacks: list[Callback]) -> Trainer:
+def _trainer(options: BulkOptions) -> Trainer:
     # Lightning's remarks on devices and workers do not help someone who inverts photographs.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", "The 'predict_dataloader' does not have many workers")
@@ -236,9 +236,9 @@ def _trainer(options: BulkOptions, callbacks: list[Callback]) -> Trainer:
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     return Trainer(
         **options.trainer_arguments(),
-        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
         inference_mode=False,  # refinement needs gradients
     )

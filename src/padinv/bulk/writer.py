@@ -12,8 +12,7 @@ from statistics import mean
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from padinv.bulk.photographs import Photograph
 from padinv.exceptions import ConfigError, PadInvError, printable
 from padinv.images import to_array
 from padinv.inversion.paste import paste_into
+from padinv.progress import Progress
 
 SIDE = 2048
 """The largest width and height of a sheet, in pixels."""
@@ -34,36 +34,28 @@ GAP = 8
 """Pixels between grids."""
 
 
-class ResultWriter(BasePredictionWriter):
+class ResultWriter(Callback):
     """Writes the files of each photograph, and its record last, so a photograph with a record has all its files.
 
     Args:
         folder: for the results.
+        progress: shows how many photographs are done, as if all processes were as far as this one.
     """
 
-    def __init__(self, folder: OutputFolder) -> None:
-        super().__init__(write_interval="batch")
+    def __init__(self, folder: OutputFolder, progress: Progress) -> None:
         self.folder = folder
+        self.progress = progress
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: Any,
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Writes the results of :meth:`padinv.bulk.BulkInversion.predict_step`.
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        """Writes what :meth:`padinv.bulk.BulkInversion.predict_step` returns.
 
         Raises:
             ConfigError: if a file cannot be written.
             SIGTERMException: if the process was told to end; Lightning's own loop checks only in training and
                 validation.
         """
-        photograph: Photograph
-        for photograph in prediction:
+        photographs: list[Photograph] = outputs
+        for photograph in photographs:
             for sentence in [*filter(None, [photograph.problem]), *photograph.remarks]:
                 print(f"padinv: {sentence}", file=sys.stderr)
             try:
@@ -73,6 +65,7 @@ class ResultWriter(BasePredictionWriter):
                 raise ConfigError(lost) from error
         if trainer.received_sigterm:
             raise SIGTERMException
+        self.progress.to(self.progress.done + len(photographs) * trainer.world_size)
 
     def _write(self, photograph: Photograph) -> Record:
         if photograph.problem:

@@ -26,10 +26,11 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from padinv.exceptions import ConfigError, PadInvError, nearest, reason
 from padinv.help import TrainingHelp, presets
+from padinv.launching import check_nodes, launched_processes
 from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
 from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.configs import RunConfigCallback, resolve_presets
-from padinv.training.distributed import check_nodes, check_processes, launched_processes
+from padinv.training.distributed import check_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,54 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy, ParallelStrategy, Strategy
 from torch import Tensor, nn
 
 from padinv.exceptions import ConfigError
-
-
-class Launched(NamedTuple):
-    """Processes that a launcher has started for one run.
-
-    Attributes:
-        by: the launcher.
-        in_all: number of processes.
-        on_this_node: number of those on this node.
-    """
-
-    by: str
-    in_all: int
-    on_this_node: int
-
-
-def launched_processes(environment: Mapping[str, str] = os.environ) -> Launched | None:
-    """The processes that torchrun or SLURM's srun has started; None for a process started by hand.
-
-    >>> launched_processes({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"})
-    Launched(by='torchrun', in_all=16, on_this_node=8)
-    """
-    if "TORCHELASTIC_RUN_ID" in environment:
-        in_all = int(environment.get("WORLD_SIZE", 1))
-        return Launched("torchrun", in_all, int(environment.get("LOCAL_WORLD_SIZE", in_all)))
-    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        in_all = int(environment["SLURM_NTASKS"])
-        nodes = int(environment.get("SLURM_NNODES", 1))
-        each = environment.get("SLURM_NTASKS_PER_NODE", "")
-        return Launched("SLURM", in_all, int(each) if each.isdecimal() else max(1, in_all // nodes))
-    return None
-
-
-CLUSTERS = ("FLUX_", "JSM_", "KUBERNETES_", "LSB_", "OMPI_", "PMI_", "SLURM_", "TORCHELASTIC_")
-"""How variables of the environment begin that launchers of several machines set."""
-
-
-def check_nodes(nodes: int, environment: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError for several machines of which nothing tells this one its number: it would wait for ever.
-
-    >>> check_nodes(2, {"NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1"})
-    """
-    told = any(name in ("GROUP_RANK", "MASTER_ADDR", "NODE_RANK") or name.startswith(CLUSTERS) for name in environment)
-    if nodes > 1 and not told:
-        raise ConfigError(
-            f"num_nodes is {nodes}, but nothing tells this machine which of them it is: start the command on each of "
-            "them with torchrun or srun, or set NODE_RANK and MASTER_ADDR."
-        )
+from padinv.launching import launched_processes
 
 
 def check_processes(trainer: Trainer) -> None:
