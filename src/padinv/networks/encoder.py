@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.batches import check_numbers
@@ -109,6 +110,9 @@ class PadInvEncoder(nn.Module):
         feature_width: channels between these convolutions, fpn_channels if not given.
         feature_fusion: whether these convolutions also see the generator's own features of that size, made of the
             latents and the padding just predicted, as SFE's and StyleRes's do. It then needs the generator in between.
+        feature_pixels: whether these convolutions also see the image itself, each square of pixels that lies under a
+            position folded into channels (:func:`torch.nn.functional.pixel_unshuffle`). The backbone has too few
+            channels to tell them all of it.
         passes: how often the encoder looks, 1 as published. With more it sees the image and its reconstruction so far,
             and predicts a step (:mod:`padinv.networks.passes`); it then needs the generator in between.
         w_avg: the mean latent (w_dim,), from which latents are offsets; zeros if not given. It is part of the state.
@@ -149,6 +153,7 @@ class PadInvEncoder(nn.Module):
         feature_resolutions: Sequence[int] = (),
         feature_width: int | None = None,
         feature_fusion: bool = False,
+        feature_pixels: bool = False,
         passes: int = 1,
         w_avg: Tensor | None = None,
         const_avg: Tensor | None = None,
@@ -165,8 +170,9 @@ class PadInvEncoder(nn.Module):
                 raise ConfigError(
                     f"{option} names {r} px, but this generator has layers at {sorted(code.channels)} px."
                 )
-        if feature_fusion and not feature_resolutions:
-            raise ConfigError("feature_fusion is for features: name some feature_resolutions, or leave it out.")
+        for option, chosen in {"feature_fusion": feature_fusion, "feature_pixels": feature_pixels}.items():
+            if chosen and not feature_resolutions:
+                raise ConfigError(f"{option} is for features: name some feature_resolutions, or leave it out.")
         latents_per_level = list(latents_per_level or split_latents(code.num_layers))
         if len(latents_per_level) != 3 or sum(latents_per_level) != code.num_layers or min(latents_per_level) < 0:
             raise ConfigError(
@@ -184,7 +190,8 @@ class PadInvEncoder(nn.Module):
         if passes < 1:
             raise ConfigError(f"passes must be 1 or more, not {passes}.")
         self.passes = passes
-        self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings, 3 if passes == 1 else 6)
+        colours = 3 if passes == 1 else 6
+        self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings, colours)
         self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
         self.style_heads = nn.ModuleList(
             StyleHead(fpn_channels, fpn_channels, size, code.w_dim)
@@ -208,13 +215,13 @@ class PadInvEncoder(nn.Module):
             self.padding_merge = nn.Conv2d(3 * fpn_channels, fpn_channels, 1)
         self.style_scales_rings = style_scales_rings
         self.feature_resolutions = sorted(set(feature_resolutions))
-        self.feature_heads = nn.ModuleDict(
-            {
-                str(r): FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r, feature_fusion)
-                for r in self.feature_resolutions
-            }
-        )
         self.feature_fusion = feature_fusion
+        self.feature_pixels = feature_pixels
+        self.feature_heads = nn.ModuleDict()
+        for r in self.feature_resolutions:
+            seen = feature_fusion * code.channels[r] + feature_pixels * colours * max(1, resolution // r) ** 2
+            head = FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r, seen)
+            self.feature_heads[str(r)] = head
         self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
@@ -245,6 +252,7 @@ class PadInvEncoder(nn.Module):
             "feature_resolutions": self.feature_resolutions,
             "feature_width": feature_width,
             "feature_fusion": feature_fusion,
+            "feature_pixels": feature_pixels,
             "passes": passes,
         }
 
@@ -326,15 +334,19 @@ class PadInvEncoder(nn.Module):
                 source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
             const, rings, up_rings = self.padding_head.predict(source)
             padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
-        seen: dict[int, Tensor] = {}
+        seen: dict[int, list[Tensor]] = {r: [] for r in self.feature_resolutions}
         if self.feature_fusion and synthesis is not None:
             with torch.no_grad():
                 known = None if code is None else replace(code, features=None)
                 moved = self._moved(InversionCode(offsets, padding), known)
                 features = None if code is None else code.features
-                seen = synthesis.maps(self.feature_resolutions, moved.w_plus, moved.padding, features)
+                for r, made in synthesis.maps(self.feature_resolutions, moved.w_plus, moved.padding, features).items():
+                    seen[r].append(made)
+        if self.feature_pixels:
+            for r, maps in seen.items():
+                maps.append(F.pixel_unshuffle(images, self.resolution // r) if r < self.resolution else images)
         residuals = {
-            r: self.feature_heads[str(r)](levels[feature_level(self.resolution, r)], *([seen[r]] if seen else []))
+            r: self.feature_heads[str(r)](levels[feature_level(self.resolution, r)], *seen[r])
             for r in self.feature_resolutions
         }
         return InversionCode(offsets, padding, residuals)

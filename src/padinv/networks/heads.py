@@ -181,14 +181,13 @@ class FeatureHead(Recomputable):
         hidden: channels between the convolutions.
         channels: of the generator at this resolution.
         resolution: of the features in pixels.
-        fused: whether it also sees the generator's features.
+        seen: channels of all that it sees beside the level: the generator's features, the image itself.
     """
 
-    def __init__(self, in_channels: int, hidden: int, channels: int, resolution: int, fused: bool = False) -> None:
+    def __init__(self, in_channels: int, hidden: int, channels: int, resolution: int, seen: int = 0) -> None:
         super().__init__()
         self.resolution = resolution
-        in_channels += channels if fused else 0
-        convs = [Conv3x3(width, hidden, bias=True) for width in (in_channels, hidden)]
+        convs = [Conv3x3(width, hidden, bias=True) for width in (in_channels + seen, hidden)]
         for conv in convs:
             nn.init.kaiming_normal_(conv.weight, a=SLOPE)
         self.convs = nn.ModuleList(convs)
@@ -196,15 +195,14 @@ class FeatureHead(Recomputable):
         for parameter in self.output.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, level: Tensor, seen: Tensor | None = None) -> Tensor:
+    def forward(self, level: Tensor, *seen: Tensor) -> Tensor:
         """Maps a level (B, in_channels, H, W) to a residual (B, channels, resolution, resolution).
 
         Args:
             level: of the pyramid.
-            seen: what the generator has there so far, of the residual's shape; for a fused head alone.
+            seen: maps (B, C, h, w), seen channels in all.
         """
-        x = resized(level, self.resolution)
-        x = x if seen is None else torch.cat([x, seen.to(x.dtype)], dim=1)
+        x = torch.cat([resized(level, self.resolution), *(resized(each, self.resolution) for each in seen)], dim=1)
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE, inplace=True)
         residual: Tensor = self.output(x)
