@@ -152,16 +152,41 @@ def test_a_blend_is_that_of_the_library(studio: Studio, photograph: Image.Image)
         assert torch.equal(shown.code.named_tensors()[name], tensor)
 
 
-def test_a_blend_takes_features_by_name(studio: Studio, photograph: Image.Image) -> None:
+def featured(studio: Studio, photograph: Image.Image, value: float, name: str) -> Sitting:
+    """With features of one value, as a model with feature heads has them."""
+    sitting = studio.invert(photograph, name=name)
     channels = studio.inverter.generator.code_shape.channels[8]
-    sittings = [named(studio, photograph, name, angle) for name, angle in (("contour", 0), ("details", 180))]
-    for value, sitting in enumerate(sittings):
-        code = replace(sitting.code, features={8: torch.full((1, channels, 8, 8), float(value))})
-        sittings[value] = replace(sitting, inversion=replace(sitting.inversion, code=code))
-    codes = [blend_photographs(studio, *sittings, [4], features=which).code for which in ((), [8])]
-    assert [float(code.features[8].mean()) for code in codes if code.features] == [1.0, 0.0]
-    script = blend_photographs(studio, *sittings, [4], True, "", [8]).script
-    assert "code = blend(contour, details, rings=[4], const=True, features=[8])" in script
+    code = replace(sitting.code, features={8: torch.full((1, channels, 8, 8), value)})
+    return replace(sitting, inversion=replace(sitting.inversion, code=code))
+
+
+@pytest.mark.parametrize(
+    ("features", "face", "middle", "corner", "line"),
+    [
+        ([], False, 1.0, 1.0, "rings=[4], const=True)"),
+        ([8], False, 0.0, 0.0, "rings=[4], const=True, features=[8])"),
+        ([], True, 1.0, 0.0, "rings=[4], const=True, mask=face_mask(64))"),
+    ],
+)
+def test_features_of_a_blend(
+    studio: Studio,
+    photograph: Image.Image,
+    features: list[int],
+    face: bool,
+    middle: float,
+    corner: float,
+    line: str,
+) -> None:
+    sittings = [featured(studio, photograph, value, name) for value, name in ((0.0, "contour"), (1.0, "details"))]
+    shown = blend_photographs(studio, *sittings, [4], features=features, face=face)
+    assert shown.code.features is not None
+    found = shown.code.features[8][0, 0]
+    assert (float(found[4, 4]), float(found[0, 0])) == pytest.approx((middle, corner), abs=0.01)
+    assert line in shown.script
+    program: dict[str, Any] = {"contour": sittings[0].code, "details": sittings[1].code}
+    lines = [each for each in shown.script.splitlines() if each.startswith(("from padinv.editing", "code = "))]
+    exec("\n".join(lines), program)
+    assert torch.equal(program["code"].features[8], shown.code.features[8])
 
 
 def test_a_seed_is_a_face_of_its_own(studio: Studio) -> None:

@@ -17,6 +17,7 @@ from padinv.commands.app import App
     [
         (["--port", "70000"], "--port must be from 0 to 65535, not 70000"),
         (["--upload", "0"], "--upload must be from 1 to 1000"),
+        (["--stored", "10"], "--stored 10 MB are too few for one file of --upload 20 MB"),
         (["--host", ""], "--host must be an address"),
         (["--sharing"], "did you mean --share"),
     ],

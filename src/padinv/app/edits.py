@@ -20,7 +20,7 @@ from torch import Tensor
 
 from padinv.app.studio import Sitting, Studio
 from padinv.codes import InversionCode
-from padinv.editing import Point, blend, drag_steps, mix, parse_layers, remarks, transfer
+from padinv.editing import Point, blend, drag_steps, face_mask, mix, parse_layers, remarks, transfer
 from padinv.editing.combining import check_finite
 from padinv.exceptions import ConfigError
 from padinv.images import square, to_image
@@ -36,20 +36,13 @@ NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
 PAIR = re.compile(f"{NUMBER},{NUMBER}(?::{NUMBER},{NUMBER})?")
 
 IMPORTS = {
-    "replace": "dataclasses",
-    "Inverter": "padinv",
-    "InversionCode": "padinv",
-    "load_directions": "padinv.editing",
-    "sefa": "padinv.editing",
-    "blend": "padinv.editing",
-    "mix": "padinv.editing",
-    "drag": "padinv.editing",
-    "transfer": "padinv.editing",
-    "square": "padinv.images",
-    "to_tensor": "padinv.images",
-    "refine": "padinv.inversion",
+    "dataclasses": ["replace"],
+    "padinv": ["InversionCode", "Inverter"],
+    "padinv.editing": ["blend", "drag", "face_mask", "load_directions", "mix", "sefa", "transfer"],
+    "padinv.images": ["to_tensor"],
+    "padinv.inversion": ["refine"],
 }
-"""Names that scripts use, and where they come from."""
+"""Modules, and the names in them that scripts use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +69,12 @@ class Shown:
     def script(self) -> str:
         """A whole program."""
         text = "\n".join(self.lines)
-        homes: dict[str, list[str]] = {}
-        for name, home in IMPORTS.items():
-            if re.search(rf"\b{name}\(|\b{name}\.", text):
-                homes.setdefault(home, []).append(name)
-        imports = [f"from {home} import {', '.join(sorted(names))}" for home, names in sorted(homes.items())]
-        imports = (["import torch", ""] if "torch." in text else []) + imports
+        used = {home: [n for n in names if re.search(rf"\b{n}[(.]", text)] for home, names in IMPORTS.items()}
+        imports = [f"from {home} import {', '.join(names)}" for home, names in used.items() if names]
         if "Image.open" in text:
-            imports.insert(2 if "torch." in text else 0, "from PIL import Image")
+            imports.insert(0, "from PIL import Image")
+        if "torch." in text:
+            imports = ["import torch", "", *imports]
         return "\n".join([*imports, "", text, ""])
 
     def write(self, studio: Studio, folder: Path) -> list[Path]:
@@ -235,6 +226,7 @@ def blend_photographs(
     const: bool = True,
     layers: str = "",
     features: Sequence[int] = (),
+    face: bool = False,
 ) -> Shown:
     """Takes the padding of one photograph and the latents of another.
 
@@ -246,6 +238,7 @@ def blend_photographs(
         const: whether the constant is the contour's.
         layers: which latents are the details'; all if empty.
         features: resolutions whose features are the contour's.
+        face: whether the other features are the details' on the face alone, and the contour's around it.
     """
     chosen = layers.strip() or None
     details_code, lines = details.code, []
@@ -253,8 +246,10 @@ def blend_photographs(
         w_plus = mix(contour.code, details.code, chosen).w_plus
         details_code = replace(details.code, w_plus=w_plus)
         lines.append(f'details = replace(details, w_plus=mix(contour, details, "{chosen}").w_plus)')
-    code = blend(contour.code, details_code, rings=rings, const=const, features=features)
+    mask = face_mask(64) if face else None
+    code = blend(contour.code, details_code, rings=rings, const=const, features=features, mask=mask)
     more = f", features={sorted(features)}" if features else ""
+    more += ", mask=face_mask(64)" if face else ""
     lines.append(f"code = blend(contour, details, rings={sorted(rings)}, const={const}{more})")
     return _show(studio, code, lines, [contour, details])
 
@@ -313,11 +308,7 @@ def compare(studio: Studio, sitting: Sitting, steps: int = 60) -> Iterator[list[
         Rows of a label, an image (1, 3, R, R) and its metrics, one more each time.
     """
     inverter, target = studio.inverter, sitting.target
-    start = inverter.encode(
-        torch.nn.functional.interpolate(target, size=inverter.resolution, mode="area")
-        if target.shape[-1] != inverter.resolution
-        else target
-    )
+    start = inverter.encode(torch.nn.functional.adaptive_avg_pool2d(target, inverter.resolution))
     bare = InversionCode(start.w_plus)
     plans = [(f"W+ only, {steps} steps", bare, steps), (f"with padding, {steps} steps", start, steps)]
     plans.append((f"the best: padding, {BEST} steps", start, BEST))

@@ -6,14 +6,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
-from padinv.app.studio import Studio
+from padinv.app.studio import Limits, Studio
 from padinv.exceptions import ConfigError, MissingPackageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -34,8 +35,8 @@ def serve(
 ) -> None:
     """Serves the page until Ctrl+C or SIGTERM.
 
-    All that visitors send or make is in one temporary folder. Files older than an hour are deleted, and the folder at
-    the end.
+    All that visitors send or make is in one temporary folder. Files older than an hour are deleted, the oldest ones
+    sooner if all together are too large, and the folder at the end.
 
     Args:
         studio: to show.
@@ -51,9 +52,12 @@ def serve(
     check_gradio()
     port = free_port(host, port)
     with TemporaryDirectory(prefix="padinv-studio-") as folder, _environment(folder), _stopped() as stop:
-        from padinv.app.page import CSS, THEME, Page
+        from starlette.middleware import Middleware
 
-        page = Page(studio, Path(folder)).build()
+        from padinv.app.page import CSS, THEME, build
+
+        page = build(studio, Path(folder))
+        uploads = UploadGate(Path(folder), studio.limits)
         try:
             _, local, public = page.launch(
                 server_name=host,
@@ -72,12 +76,68 @@ def serve(
                 pwa=False,
                 theme=THEME,
                 css=CSS,
+                app_kwargs={"middleware": [Middleware(uploads.around)]},
                 _frontend=False,  # or gradio gives up where its page takes 3 s, or a proxy is between
             )
             ready(public or local)
-            stop.wait()
+            while not stop.wait(10):
+                uploads.make_room()
         finally:
             page.close(verbose=False)
+
+
+class UploadGate:
+    """Bounds what visitors send, and what lies in the temporary folder: uploads, and pictures that were made.
+
+    Args:
+        folder: the temporary folder; what is in it now, such as the examples, stays.
+        limits: of which ``megabytes`` are for one file, and ``stored`` for all together.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self.file, self.most = folder, limits.megabytes * 10**6, limits.stored * 10**6
+        self.kept: Container[Path] = frozenset(folder.rglob("*"))
+        self.coming = 0
+
+    def around(self, app: Any) -> Any:
+        """Makes an application, by ASGI's protocol, that asks the gate before ``app`` reads what was sent."""
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import PlainTextResponse
+
+        async def asked(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http" or scope["method"] != "POST":
+                return await app(scope, receive, send)
+            length = int(dict(scope["headers"]).get(b"content-length", -1))
+            if not 0 <= length <= self.file + 10**4:  # the form around the file has some bytes, too
+                return await PlainTextResponse("The file is too large.", 413)(scope, receive, send)
+            if not scope["path"].endswith("/upload"):
+                return await app(scope, receive, send)
+            if self.coming + length > self.most:
+                return await PlainTextResponse("Others are sending files: come again.", 503)(scope, receive, send)
+            self.coming += length
+            try:
+                await run_in_threadpool(self.make_room)
+                await app(scope, receive, send)
+            finally:
+                self.coming -= length
+
+        return asked
+
+    def make_room(self) -> None:
+        """Deletes the oldest files until the others, and the uploads that are coming, are within the bound."""
+        found = []
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # others delete files, too
+                if path not in self.kept and path.is_file():
+                    found.append((path.stat().st_mtime, path.stat().st_size, path))
+        size = self.coming + sum(each for _, each, _ in found)
+        for _, each, path in sorted(found):
+            if size <= self.most:
+                return
+            with suppress(OSError):
+                path.unlink()
+                size -= each
+                path.parent.rmdir()  # if it is empty
 
 
 def free_port(host: str, port: int) -> int:

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -47,6 +48,7 @@ class Limits:
     Args:
         megabytes: of an uploaded file.
         megapixels: of the picture in it.
+        stored: megabytes of files that lie in the temporary folder, of all visitors; the oldest ones are deleted.
         steps: of refining, or dragging, at once.
         waiting: requests that wait, of all visitors; one more is told to come again.
         visitors: whose pictures are kept in memory; one more takes the place of the one longest away.
@@ -54,6 +56,7 @@ class Limits:
 
     megabytes: int = 20
     megapixels: int = 40
+    stored: int = 500
     steps: int = 200
     waiting: int = 64
     visitors: int = 32
@@ -146,14 +149,16 @@ class Studio:
     @property
     def rings(self) -> list[int]:
         """The resolutions at which the model's codes have a ring."""
-        code = self.inverter.encode(torch.zeros(1, 3, self.inverter.resolution, self.inverter.resolution))
-        return [] if code.padding is None else code.padding.padded_resolutions
+        return [] if self._blank.padding is None else self._blank.padding.padded_resolutions
 
     @property
     def features(self) -> list[int]:
         """The resolutions at which the model's codes have features."""
-        code = self.inverter.encode(torch.zeros(1, 3, self.inverter.resolution, self.inverter.resolution))
-        return code.feature_resolutions
+        return self._blank.feature_resolutions
+
+    @cached_property
+    def _blank(self) -> InversionCode:
+        return self.inverter.encode(torch.zeros(1, 3, self.inverter.resolution, self.inverter.resolution))
 
     @property
     def preamble(self) -> list[str]:

@@ -22,6 +22,7 @@ class App(Command):
         device: cpu, cuda, cuda:N or mps (default: a CUDA device if there is one).
         upload: the largest file that a visitor may send, in megabytes.
         pixels: the largest picture in it, in megapixels.
+        stored: files of all visitors that are kept at once, in megabytes.
         waiting: requests that may wait.
     """
 
@@ -33,12 +34,15 @@ class App(Command):
     device: str | None = option(None)
     upload: int = option(20, whole_number(1, 1000), metavar="MB", group="limits")
     pixels: int = option(40, whole_number(1, 89), metavar="MP", group="limits")
+    stored: int = option(500, whole_number(1, 1_000_000), metavar="MB", group="limits")
     waiting: int = option(64, whole_number(1, 10_000), metavar="N", group="limits")
 
     def __post_init__(self) -> None:
         check_options(self)
         if not self.host:
             raise ConfigError("--host must be an address, such as 127.0.0.1, and is empty.")
+        if self.stored < self.upload:
+            raise ConfigError(f"--stored {self.stored} MB are too few for one file of --upload {self.upload} MB.")
 
     def run(self) -> int:
         """Serves until Ctrl+C."""
@@ -48,7 +52,7 @@ class App(Command):
         free_port(self.host, self.port)  # before the model is loaded
         from padinv.app import Limits, Studio
 
-        limits = Limits(megabytes=self.upload, megapixels=self.pixels, waiting=self.waiting)
+        limits = Limits(self.upload, self.pixels, self.stored, waiting=self.waiting)
         studio = Studio.open(self.model, self.device, limits)
         if self.share or self.host not in LOOPBACK:
             print("padinv: others can open this page, which asks for no password.", file=sys.stderr)
