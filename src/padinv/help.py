@@ -54,6 +54,7 @@ class TrainingHelp:
         "--trainer.logger": "CSVLogger, WandbLogger, false",
         "--checkpoint null, --pictures null, …": "switches a callback off",
         "--seed_everything": "seed of weights and order",
+        "--json": "print JSON alone: metrics, files",
     }
 
     @classmethod
@@ -66,9 +67,8 @@ class TrainingHelp:
         """The short help of a command."""
         texts = {**cls.common, **cls.common_to_all}
         more = {
-            "--print_config": "every value, as YAML to edit",
             "--model.help CLASS, --data.help CLASS": "the options of a class",
-            "--help-all": "every option",
+            "--print_config, --help-all": "every value, as YAML; every option",
         }
 
         def listed(entries: dict[str, str]) -> list[str]:

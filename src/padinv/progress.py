@@ -11,6 +11,31 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def terminal_bar(file: TextIO, transient: bool = False) -> Bar:
+    """Makes a bar of rich's, whose tasks have a field ``note``.
+
+    Args:
+        file: a terminal.
+        transient: whether it goes away in the end.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(file=file),
+        transient=transient,
+        redirect_stdout=file is not sys.stdout and sys.stdout.isatty(),
+        redirect_stderr=sys.stderr.isatty(),  # what is said meanwhile stands above the bar; a log stays a log
+    )
+
+
 class Progress:
     """Shows how many of some things are done, as a context.
 
@@ -47,22 +72,7 @@ class Progress:
     def __enter__(self) -> Self:
         file = self.file = self.file or sys.stdout
         if self.show and file.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=Console(file=file),
-                transient=not self.stays,
-                redirect_stdout=file is not sys.stdout and sys.stdout.isatty(),
-                redirect_stderr=sys.stderr.isatty(),  # what is said meanwhile stands above the bar; a log stays a log
-            )
+            self._bar = terminal_bar(file, transient=not self.stays)
             self._bar.add_task(self.unit.capitalize(), total=self.total, note="")
             self._bar.start()
         return self

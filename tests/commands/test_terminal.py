@@ -177,6 +177,38 @@ def test_every_command_that_reports_is_tried() -> None:
     assert "--json" not in OWN["app"].parser().format_help()
 
 
+def test_trainings_tell_what_they_measured(run: Any, picture_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*words: str) -> dict[str, Any]:
+        assert run(*words, "--json") == 0
+        printed = capsys.readouterr()
+        (line,) = printed.out.splitlines()
+        assert "images" in printed.err or "val/mse" in printed.err or "test/mse" in printed.err
+        found: dict[str, Any] = json.loads(line)
+        assert found["command"] == words[0]
+        assert Path(found["folder"]).is_dir()
+        return found
+
+    fitted = told("fit")
+    assert Path(fitted["folder"]) == Path("runs/quickstart/version_0")
+    assert Path(fitted["checkpoint"]) == Path("runs/quickstart/version_0/checkpoints/last.ckpt")
+    assert Path(fitted["best"]).is_file()
+    assert fitted["images_seen"] == 8
+    for command, prefix in (("validate", "val"), ("test", "test")):
+        measured = told(command, "--ckpt_path", fitted["checkpoint"], f"--data.test={picture_folder}")
+        assert measured["checkpoint"] == fitted["checkpoint"]
+        assert measured["metrics"][f"{prefix}/mse"] == pytest.approx(fitted["metrics"]["val/mse"], rel=1e-4)
+
+
+@pytest.mark.parametrize("words", [["fit", "--schedule.images=0"], ["test"]])
+def test_a_training_that_cannot_be_leaves_stdout_empty(
+    run: Any, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words, "--json") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "padinv: " in printed.err
+
+
 def test_an_error_leaves_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "nowhere.pt", "--json"]) == 1
     printed = capsys.readouterr()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -89,13 +90,17 @@ def test_fit_resume_and_use(run: Run, capsys: pytest.CaptureFixture[str]) -> Non
     assert "is of padinv fit, which trains an encoder: go on with padinv fit" in capsys.readouterr().err
 
 
-def test_checkpoints_of_the_nearest_generator_are_kept(run: Run) -> None:
-    assert run() == 0
+def test_checkpoints_of_the_nearest_generator_are_kept(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert told["command"] == "fit-gan"
+    assert told["metrics"]["val/fid"] > 0
     (best,) = set((RUNS / "version_0" / "checkpoints").glob("images-*.ckpt"))
     state = torch.load(RUNS / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
     (checkpoint,) = (value for key, value in state.items() if key.startswith("ModelCheckpoint"))
     assert checkpoint["monitor"] == "val/fid"
-    assert Path(checkpoint["best_model_path"]).name == best.name
+    assert Path(checkpoint["best_model_path"]).name == Path(told["best"]).name == best.name
 
 
 def test_saved_config_repeats_the_run(run: Run) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +350,44 @@ def test_limits_of_lightnings_agree_with_the_report(
     assert f"images        {seen} of 100" in printed
     assert f"to go on from {last.path}" in printed
     assert f"{seen}/{seen} [" in printed
+
+
+@pytest.mark.parametrize("discriminator", [False, True])
+def test_a_terminal_gets_a_bar_by_rich(
+    images: ImageDataModule,
+    tmp_path: Path,
+    discriminator: bool,
+    discriminator_file: str,
+    generator_file: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It counts images with one optimizer and two, goes on where a run is resumed, and ends at the first limit."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    options: dict[str, Any] = {"discriminator": discriminator_file, "lambda_adv": 0.1} if discriminator else {}
+
+    def fit(name: str, budget: int, ckpt_path: Path | None = None, **limits: Any) -> tuple[str, Path]:
+        last = LastCheckpoint()
+        callbacks = ImageSchedule(budget, validate_every=8), ImageProgressBar(), last, RunReport()
+        run = trainer(tmp_path / name, *callbacks, **{"num_sanity_val_steps": 1, **limits})
+        run.fit(small_module(generator_file, **options), images, ckpt_path=ckpt_path)
+        printed = capsys.readouterr().out
+        assert printed.rstrip().endswith("metrics.csv"), "the report is below the bar"
+        assert "\x1b[?25h" in printed, "the cursor is shown again"
+        return printed, last.path
+
+    first, last = fit("first", 8)
+    assert "8/8" in first
+    assert "Validation" in first
+    assert "img]" not in first, "nothing is drawn by tqdm"
+    again, _ = fit("again", 16, last)
+    assert {int(done) for done in re.findall(r"(\d+)/16", again)} == {8, 12, 16}
+    limited, _ = fit("limited", 100, max_steps=4)
+    end = 8 if discriminator else 16
+    assert f"{end}/{end}" in limited
+    assert "/100" not in limited
 
 
 def test_the_report_names_what_to_go_on_from_without_validation(

@@ -27,6 +27,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from padinv.exceptions import ConfigError, PadInvError, nearest, reason
 from padinv.help import TrainingHelp, presets
 from padinv.launching import check_nodes, launched_processes
+from padinv.options import Command
+from padinv.training.callbacks.last_checkpoint import LastCheckpoint
 from padinv.training.callbacks.process import KeepFreedMemory, StopAtSignals, Stopped
 from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.configs import RunConfigCallback, resolve_presets
@@ -34,7 +36,7 @@ from padinv.training.distributed import check_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
-from padinv.training.run import NoLogger, check_writable, claim_run, discard_run
+from padinv.training.run import NoLogger, check_writable, claim_run, discard_run, run_directory
 
 NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
 """Loggers whose runs have folders ``version_N``."""
@@ -219,6 +221,12 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             default=True,
             help="On a CPU, keep freed memory for what comes next (padinv.cpu.memory).",
         )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="Print JSON alone, what was measured and where files are; all else goes to stderr.",
+        )
         # configs of earlier runs have the options of the former padinv predict
         parser.add_argument("--writer", type=Any, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         own = {"model": self.subclass_mode_model, "data": self.subclass_mode_data}
@@ -342,6 +350,23 @@ class PadInvCLI(TrainingHelp, LightningCLI):
                 raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
             raise
 
+    def results(self) -> dict[str, Any]:
+        """What was measured last, and where the run's files are; None for what there is not."""
+        trainer, command, options = self.trainer, str(self.subcommand), self.options
+        checkpoint, best = options["ckpt_path"], None
+        if command == "fit":
+            last = next((c.path for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)), None)
+            checkpoint = last if last is not None and last.is_file() else None
+            best = getattr(trainer.checkpoint_callback, "best_model_path", None) or None
+        return {
+            "command": self.program(command).removeprefix("padinv "),
+            "folder": folder if (folder := run_directory(trainer)).is_dir() and not trainer.fast_dev_run else None,  # type: ignore[attr-defined]
+            "checkpoint": checkpoint or options["model"].get("init_args", {}).get("encoder_weights"),
+            "best": best,
+            "images_seen": int(getattr(self.model, "images_seen", 0)),
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+        }
+
 
 def _lightning_says_it_all(error: Exception) -> bool:
     """Whether an error is Lightning's own check, a package that a callback lacks, or an unknown metric."""
@@ -363,14 +388,17 @@ def run_command(command: str, args: Sequence[str], cli: type[PadInvCLI] = PadInv
 
     Args:
         command: fit, validate or test.
-        args: the words behind it.
+        args: the words behind it. With ``--json`` stdout is for one object, :meth:`PadInvCLI.results`.
         cli: the class that runs it.
 
     Returns:
         0; 143 or 130 if SIGTERM or Ctrl+C has stopped it.
     """
+    teller, words = Command(), [word for word in args if word != "--json"]
     try:
-        cli(args=[command, *args])
+        with teller.telling(argparse.Namespace(json="--json" in args)):
+            run = cli(args=[command, *words])
+            teller.tell(run.results() if run.trainer.is_global_zero else [])
     except Stopped as stopped:
         if stopped.path is not None:
             config = stopped.path.parents[1] / "config.yaml"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from rich.progress import Progress
 
 from padinv.exceptions import ConfigError
+from padinv.progress import terminal_bar
 
 NEVER = sys.maxsize
 
@@ -114,22 +117,86 @@ def _is_last(trainer: Trainer) -> bool:
     return last_step or (bool(last_epoch) and trainer.is_last_batch)
 
 
+class RichBar(Tqdm):
+    """A bar of tqdm's that rich draws: a task of a bar that all of a run share.
+
+    Args:
+        shared: what draws it; it ends with the last of its tasks.
+        desc: what the bar counts.
+        leave: whether it stays when it is full.
+    """
+
+    def __init__(self, shared: Progress, desc: str, leave: bool = False) -> None:
+        self.shared, self.task = shared, shared.add_task(desc, total=None, note="")
+        super().__init__(desc=desc, leave=leave, gui=True)  # tqdm itself draws nothing then
+
+    def display(self, *_: Any, **__: Any) -> None:
+        """Draws how far it is."""
+        note = self.postfix or ""
+        self.shared.update(self.task, description=self.desc.rstrip(": "), completed=self.n, total=self.total, note=note)
+
+    def close(self) -> None:
+        """Ends this bar."""
+        if self.disable:
+            return
+        self.display()
+        super().close()
+        self.shared.stop_task(self.task)
+        if not self.leave:
+            self.shared.remove_task(self.task)
+        if all(task.stop_time is not None for task in self.shared.tasks):
+            self.shared.stop()
+
+
 class ImageProgressBar(TQDMProgressBar):
-    """Lightning's bar, counting images seen, up to the budget of :class:`ImageSchedule` or a smaller limit."""
+    """Lightning's bar, counting images seen, up to the budget of :class:`ImageSchedule` or a smaller limit.
+
+    On a terminal rich draws it.
+    """
+
+    _shared: Progress | None = None
+
+    def _bar(self, otherwise: Callable[[], Tqdm], description: str, leave: bool = False) -> Tqdm:
+        if self.is_disabled or not sys.stdout.isatty():
+            return otherwise()
+        if self._shared is None or not self._shared.live.is_started:
+            self._shared = terminal_bar(sys.stdout)
+            self._shared.start()
+        return RichBar(self._shared, description, leave)
+
+    def init_sanity_tqdm(self) -> Tqdm:
+        """Makes the bar of what validation is tried on."""
+        return self._bar(super().init_sanity_tqdm, self.sanity_check_description)
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Makes the bar of a validation, in batches; below it is that of the run, if there is one."""
+        return self._bar(super().init_validation_tqdm, "Validation", leave=self.trainer.state.fn == "validate")
+
+    def init_test_tqdm(self) -> Tqdm:
+        """Makes the bar of a test, in batches."""
+        return self._bar(super().init_test_tqdm, "Testing", leave=True)
 
     def init_train_tqdm(self) -> Tqdm:
         """Makes the bar of the run."""
-        bar = super().init_train_tqdm()
+        bar = self._bar(super().init_train_tqdm, self.train_description, leave=True)
         bar.unit = "img"
         return bar
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Ends the bars, so that the terminal is as it was."""
+        if self._shared is not None:
+            self._shared.stop()
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Begins the bar, where a resumed run goes on; that of a run resumed within an epoch hears of no epoch."""
+        super().on_train_start(trainer)
+        self.train_progress_bar.n = self.train_progress_bar.initial = images_seen(trainer.lightning_module)
+        self.on_train_epoch_start(trainer)
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Sets the total, and the images that a resumed run has seen."""
+        """Sets the total."""
         self.train_progress_bar.total = planned_images(trainer)
         self.train_progress_bar.set_description("Training")
-        if trainer.lightning_module is not None and self.train_progress_bar.n == 0:
-            self.train_progress_bar.initial = images_seen(trainer.lightning_module)
-            self.train_progress_bar.n = self.train_progress_bar.initial
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
