@@ -13,7 +13,7 @@ from PIL import Image
 
 from image_files import BROKEN, encode
 from padinv import Inverter
-from padinv.app import Limits, Studio, drag_points, edit
+from padinv.app import Limits, Studio, compare, drag_points, edit
 from padinv.app.studio import LONGEST, SHOWN, error_map, located, picture
 from padinv.exceptions import DataError, PadInvError
 
@@ -37,6 +37,16 @@ def test_refinement_goes_on_in_rounds_and_can_end_behind_any(studio: Studio, pho
     assert len(list(studio.refined(start, 10_000))) == 2, "the limit is 40 steps"
     again = next(studio.refined(rounds[0], 20))
     torch.testing.assert_close(again.code.w_plus, rounds[1].code.w_plus)
+
+
+def test_whatever_is_computed_ends_with_the_studio(studio: Studio, photograph: Image.Image) -> None:
+    ending = Studio(studio.inverter, limits=studio.limits)
+    sitting = ending.invert(photograph)
+    works = [ending.refined(sitting, 40), drag_points(ending, sitting, "12,15:15,15"), compare(ending, sitting)]
+    ending.ending.set()
+    for work in works:
+        with pytest.raises(PadInvError, match="The studio has ended"):
+            next(work)
 
 
 def test_what_is_shown(studio: Studio, photograph: Image.Image) -> None:

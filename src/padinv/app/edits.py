@@ -24,7 +24,7 @@ from padinv.editing import Point, blend, drag_steps, face_mask, mix, parse_layer
 from padinv.editing.combining import check_finite
 from padinv.exceptions import ConfigError
 from padinv.images import square, to_image
-from padinv.inversion import Inversion, centre_square, refine
+from padinv.inversion import Inversion, centre_square
 
 BEST = 200
 """Steps of refinement that leave a tenth of the encoder's error on the bundled portraits."""
@@ -200,6 +200,7 @@ def drag_points(
     for step in drag_steps(
         sitting.code, generator, handles, targets, mask=mask, steps=min(steps, studio.limits.steps), padding=padding
     ):
+        studio.go_on()
         lines = [
             "code = drag(",
             f"    {sitting.name},",
@@ -314,7 +315,7 @@ def compare(studio: Studio, sitting: Sitting, steps: int = 60) -> Iterator[list[
     plans.append((f"the best: padding, {BEST} steps", start, BEST))
     rows: list[tuple[str, Tensor, dict[str, float]]] = []
     for label, code, count in plans:
-        image = inverter.reconstruct(refine(code, inverter.generator, target, steps=count))
+        image = inverter.reconstruct(studio.refine(code, target, count))
         rows = [*rows, (label, image, studio.measure(image, target))]
         yield rows
 

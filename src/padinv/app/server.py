@@ -83,7 +83,11 @@ def serve(
             while not stop.wait(10):
                 uploads.make_room()
         finally:
+            studio.ending.set()
             page.close(verbose=False)
+            for thread in threading.enumerate():  # Python would abort if one of them still computed
+                if thread.name.startswith("AnyIO worker"):
+                    thread.join(10)
 
 
 class UploadGate:
@@ -105,15 +109,18 @@ class UploadGate:
         from starlette.responses import PlainTextResponse
 
         async def asked(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] != "http" or scope["method"] != "POST":
-                return await app(scope, receive, send)
-            length = int(dict(scope["headers"]).get(b"content-length", -1))
-            if not 0 <= length <= self.file + 10**4:  # the form around the file has some bytes, too
-                return await PlainTextResponse("The file is too large.", 413)(scope, receive, send)
-            if not scope["path"].endswith("/upload"):
-                return await app(scope, receive, send)
-            if self.coming + length > self.most:
-                return await PlainTextResponse("Others are sending files: come again.", 503)(scope, receive, send)
+            length, following = 0, app
+            if scope["type"] == "http" and scope["method"] == "POST":
+                length = int(dict(scope["headers"]).get(b"content-length", -1))
+                if not 0 <= length <= self.file + 10**4:  # the form around the file has some bytes, too
+                    following = PlainTextResponse("The file is too large.", 413)
+                elif not scope["path"].endswith("/upload"):
+                    length = 0
+                elif self.coming + length > self.most:
+                    following = PlainTextResponse("Others are sending files: come again.", 503)
+            if following is not app or length == 0:
+                await following(scope, receive, send)
+                return
             self.coming += length
             try:
                 await run_in_threadpool(self.make_room)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import torch
 from PIL import Image, ImageDraw
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.editing import Direction, load_directions, seen_range, sefa
-from padinv.exceptions import CheckpointError, DataError
+from padinv.exceptions import CheckpointError, DataError, PadInvError
 from padinv.images import decode, to_image
 from padinv.inversion import Inversion, Inverter, refine
 from padinv.metrics import reconstruction_metrics
@@ -117,6 +117,7 @@ class Studio:
     Attributes:
         directions: by name.
         ranges: of each direction the strengths in which codes were seen (:func:`padinv.editing.seen_range`).
+        ending: set it to end whatever is being computed, after the step that it is at.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Studio:
         limits: Limits | None = None,
     ) -> None:
         self.inverter, self.model, self.limits = inverter, model, limits or Limits()
+        self.ending = Event()
         self._metrics, self._measuring = reconstruction_metrics(inverter.resolution), Lock()
         found = sefa(inverter.generator, count=3) if directions is None else directions
         self.directions = {direction.name: direction for direction in found}
@@ -242,10 +244,19 @@ class Studio:
             The sitting after each round.
         """
         for _ in range(-(-min(steps, self.limits.steps) // ROUND)):
-            code = refine(sitting.code, self.inverter.generator, sitting.target, steps=ROUND)
+            code = self.refine(sitting.code, sitting.target, ROUND)
             inversion = replace(sitting.inversion, code=code, images=self.inverter.reconstruct(code))
             sitting = replace(sitting, inversion=inversion, rounds=sitting.rounds + 1)
             yield sitting
+
+    def refine(self, code: InversionCode, target: Tensor, steps: int) -> InversionCode:
+        """Optimizes a code for a photograph (1, 3, R, R)."""
+        return refine(code, self.inverter.generator, target, steps=steps, on_step=lambda *_: self.go_on())
+
+    def go_on(self) -> None:
+        """Raises PadInvError if the studio ends."""
+        if self.ending.is_set():
+            raise PadInvError("The studio has ended.")
 
     def measure(self, image: Tensor, target: Tensor) -> dict[str, float]:
         """Compares an image with a photograph, both (1, 3, R, R), as validation does."""
