@@ -255,7 +255,7 @@ def _kernel(node: object) -> list[int] | None:
 def test_bundled_generator(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = load_generator("congress64")
-    best = {"feature_resolutions": [16], "resize_to_rings": True}  # the design of the preset features
+    best = {"feature_resolutions": [16], "feature_pixels": True, "resize_to_rings": True}  # the preset features
     encoder = PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=8, w_avg=generator.w_avg, **best)
     nn.init.normal_(encoder.eval().feature_heads["16"].output.weight, std=0.01)
     export_onnx(make_part(name, encoder, generator), tmp_path / "part.onnx")

@@ -143,7 +143,7 @@ def test_without_padding(tmp_path: Path) -> None:
 def test_bundled_generator(tmp_path: Path) -> None:
     torch.manual_seed(0)
     generator = load_generator("congress64")
-    best = {"feature_resolutions": [16], "resize_to_rings": True}  # the design of the preset features
+    best = {"feature_resolutions": [16], "feature_pixels": True, "resize_to_rings": True}  # the preset features
     encoder = PadInvEncoder(generator.code_shape, resolution=64, depth=18, width=8, w_avg=generator.w_avg, **best)
     nn.init.normal_(encoder.feature_heads["16"].output.weight, std=0.01)
     export_onnx(encoder_part(encoder, generator), tmp_path / "encoder.onnx")

@@ -48,7 +48,11 @@ def generator(generator_file: str) -> Generator:
 
 @pytest.fixture(scope="module")
 def encoder(generator: Generator) -> PadInvEncoder:
-    best = {"feature_resolutions": [8, 16], "resize_to_rings": True}  # as the preset features has it, and finer
+    best = {
+        "feature_resolutions": [8, 16],
+        "feature_pixels": True,
+        "resize_to_rings": True,
+    }  # as the preset features has it, and finer
     return make_encoder(generator.code_shape, w_avg=generator.w_avg, **best)
 
 

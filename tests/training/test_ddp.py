@@ -25,7 +25,7 @@ from padinv.training.distributed import GlobalBatchNorm2d, SyncBatchNorm, allow_
 
 STEPS, BATCH = 20, 8
 FEATURES = ["--model.encoder.feature_resolutions=[16]", "--model.lambda_feat=0.01", "--model.feature_dropout=0.5"]
-FEATURES += ["--model.encoder.resize_to_rings=true"]
+FEATURES += ["--model.encoder.resize_to_rings=true", "--model.encoder.feature_pixels=true"]
 DISCRIMINATOR = ["--model.discriminator", "congress64", "--model.lambda_adv", "0.03"]
 SGD = [word for o in "ed" for word in (f"--model.optimizer_{o}=torch.optim.SGD", f"--model.optimizer_{o}.lr=1e-3")]
 SAVED_AT = STEPS - 2

@@ -328,7 +328,8 @@ def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
     build: Any, picture_folder: Path, tmp_path: Path
 ) -> None:
     """With all that the best design has: features left out of some, rings from resized maps, two passes, and fusion."""
-    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True, passes=2, feature_fusion=True)
+    best = {"feature_resolutions": [16], "feature_pixels": True, "resize_to_rings": True}
+    encoder = partial(ENCODER, **best, passes=2, feature_fusion=True)
     options = {"encoder": encoder, "cycle": 0.5, "lambda_feat": 0.1, "feature_dropout": 0.5}
     straight = build(**options)
     _, uninterrupted = fit(straight, picture_folder, steps=4)
@@ -348,7 +349,7 @@ def test_cycle_consistency_is_a_term_whose_steps_a_resumed_run_draws_again(
 
 
 def test_the_best_design_trains_in_half_precision(build: Any, picture_folder: Path) -> None:
-    encoder = partial(ENCODER, feature_resolutions=[16], resize_to_rings=True)
+    encoder = partial(ENCODER, feature_resolutions=[16], feature_pixels=True, resize_to_rings=True)
     module = build(encoder=encoder, cycle=0.5, lambda_feat=0.1, feature_dropout=0.5)
     _, recorder = fit(module, picture_folder, steps=2, precision="bf16-mixed")
     assert recorder.metrics[-1]["loss/feat"] > 0
