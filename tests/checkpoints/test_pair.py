@@ -35,7 +35,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def counted(reader: Callable[[Path], Any]) -> Callable[[Path], Any]:
         return lambda path: (read.append(path.name), reader(path))[1]
 
-    for name in ("read_described", "read_pickle"):
+    for name in ("read_tensors", "read_pickle"):
         monkeypatch.setattr(checkpoint, name, counted(getattr(checkpoint, name)))
     return read
 

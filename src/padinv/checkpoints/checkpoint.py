@@ -6,7 +6,7 @@ A file's content tells its format, and its shapes tell all sizes. No code in it 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -23,7 +23,7 @@ from padinv.checkpoints.building import (
 )
 from padinv.checkpoints.formats.state_dicts import KINDS, Kind, Readers, State
 from padinv.checkpoints.formats.wrapping import unwrap
-from padinv.checkpoints.native import fingerprint, is_ours, is_safetensors, read_described, read_tensors, stored
+from padinv.checkpoints.native import fingerprint, is_safetensors, parse_metadata, read_tensors, stored
 from padinv.checkpoints.pickles.torch_files import read_pickle
 from padinv.checkpoints.recognition import describe, find, refused
 from padinv.checkpoints.sources import resolve_all, resolve_source
@@ -162,7 +162,7 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} holds no {kind.__name__}, but a {found} ({self.format}).")
 
 
-def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
+def open_checkpoint(source: PathLike, sha256: str | None = None, *, want: Kind | None = None) -> Checkpoint:
     """Reads a file of any known format; no code in it is run, no module it names is imported.
 
     Args:
@@ -171,6 +171,7 @@ def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
             checkpoint of one of our runs, or of PadInv, Hammer and GenForce (.pth), rosinality, pSp, e4e (.pt),
             NVIDIA's StyleGAN2-ADA or StyleGAN2 for TensorFlow (.pkl), or such tensors as safetensors.
         sha256: what the file's SHA-256 must be, hexadecimal.
+        want: the class of a network. Of a bundled model and of ``hf://owner/repository``, only its file is read.
 
     Raises:
         CheckpointError: if there is no such file or name, it is damaged, asks for more than tensors, or is of another
@@ -184,26 +185,28 @@ def open_checkpoint(source: PathLike, sha256: str | None = None) -> Checkpoint:
     >>> checkpoint.load(Generator).resolution
     64
     """
-    parts = [read_checkpoint(path) for path in resolve_all(source, sha256)]
-    if len(parts) == 1:
-        return parts[0]
-    readers = {kind: reader for part in parts for kind, reader in part.readers.items()}
-    trained_for = next((part.trained_for for part in parts if part.trained_for is not None), None)
-    return Checkpoint(parts[0].path.parent, parts[0].format, readers, trained_for=trained_for)
+    paths = resolve_all(source, sha256) if want is None else [resolve_source(source, want, sha256)]
+    first, *others = map(_read, paths)
+    readers = dict(first.readers)
+    for part in others:  # of a bundled model
+        readers |= part.readers
+    trained_for = next((part.trained_for for part in (first, *others) if part.trained_for is not None), None)
+    return replace(first, path=first.path.parent if others else first.path, readers=readers, trained_for=trained_for)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads one file, as :func:`open_checkpoint` does."""
+def _read(path: Path) -> Checkpoint:
+    """Reads one file."""
     try:
-        safetensors = is_safetensors(path)
-        if safetensors and is_ours(path):
-            description, state = read_described(path)
-            readers = {
-                kind: stored(description["config"], state) for kind in KINDS if kind.__name__ == description["network"]
-            }
-            other = None if readers else description["network"]
-            return Checkpoint(path, "padinv (.safetensors)", readers, 0, description["generator"], other)
-        content = unwrap(read_tensors(path)[1] if safetensors else read_pickle(path))
+        if is_safetensors(path):
+            metadata, content = read_tensors(path)
+            if description := parse_metadata(metadata, path):
+                kinds = [kind for kind in KINDS if kind.__name__ == description["network"]]
+                readers = {kind: stored(description["config"], content) for kind in kinds}
+                other = None if readers else description["network"]
+                return Checkpoint(path, "padinv (.safetensors)", readers, 0, description["generator"], other)
+        else:
+            content = read_pickle(path)
+        content = unwrap(content)
         architecture = refused(content)
         if architecture is None and (found := find(content)):
             return Checkpoint(path, *found)
@@ -228,7 +231,7 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
     """Loads a generator, in evaluation mode and frozen.
 
     Args:
-        source: as for :func:`open_checkpoint`. Averaged weights go first where a file has others, too.
+        source: as for :func:`open_checkpoint`. A file's averaged weights are preferred to its others.
         sha256: what the file's SHA-256 must be, hexadecimal.
         class_index: the class of a conditional generator, from 0 up, which the loaded generator then always makes.
 
@@ -243,8 +246,7 @@ def load_generator(source: PathLike, *, sha256: str | None = None, class_index: 
     >>> generator.resolution, generator.num_layers, generator.w_avg.shape
     (64, 10, torch.Size([256]))
     """
-    checkpoint = read_checkpoint(resolve_source(source, Generator, sha256))
-    return checkpoint.load(Generator, class_index=class_index)
+    return open_checkpoint(source, sha256, want=Generator).load(Generator, class_index=class_index)
 
 
 def load_discriminator(source: PathLike, *, sha256: str | None = None, class_index: int | None = None) -> Discriminator:
@@ -258,8 +260,7 @@ def load_discriminator(source: PathLike, *, sha256: str | None = None, class_ind
     Raises:
         PadInvError: as :func:`open_checkpoint` does; CheckpointError, too, if there is no StyleGAN2 discriminator.
     """
-    checkpoint = read_checkpoint(resolve_source(source, Discriminator, sha256))
-    return checkpoint.load(Discriminator, class_index=class_index)
+    return open_checkpoint(source, sha256, want=Discriminator).load(Discriminator, class_index=class_index)
 
 
 def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str | None = None) -> PadInvEncoder:
@@ -273,7 +274,7 @@ def load_encoder(source: PathLike, w_avg: Tensor | None = None, *, sha256: str |
     Raises:
         PadInvError: as :func:`open_checkpoint` does; CheckpointError, too, if there is no encoder, or no mean latent.
     """
-    return read_checkpoint(resolve_source(source, PadInvEncoder, sha256)).load(PadInvEncoder, w_avg=w_avg)
+    return open_checkpoint(source, sha256, want=PadInvEncoder).load(PadInvEncoder, w_avg=w_avg)
 
 
 def _say_if_level_changed(encoder: PadInvEncoder, path: Path) -> None:

@@ -19,15 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from padinv.checkpoints.formats.state_dicts import (
-    MOST_KEYS,
-    Config,
-    Kind,
-    Reader,
-    Readers,
-    State,
-    tensors,
-)
+from padinv.checkpoints.formats.state_dicts import MOST_KEYS, Config, Kind, Reader, Readers, State, tensors
 from padinv.exceptions import CheckpointError
 from padinv.files import local_path, writing
 from padinv.networks import Discriminator, Generator, PadInvEncoder
@@ -145,36 +137,36 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_described(path: Path) -> tuple[dict[str, Any], State]:
-    """Reads a safetensors file that padinv wrote.
-
-    Returns:
-        {"network": the name of its class, "config": its configuration, "generator": what it was trained for, or None},
-        and its tensors as stored.
+    """Reads a safetensors file that padinv wrote: its description (:func:`parse_metadata`), its tensors as stored.
 
     Raises:
         CheckpointError: if the file is damaged, or padinv did not write it.
     """
     metadata, state = read_tensors(path)
+    if description := parse_metadata(metadata, path):
+        return description, state
+    raise CheckpointError(f"{path} is a safetensors file, but not of padinv: its metadata has no {METADATA_KEY!r}.")
+
+
+def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:
+    """Reads what a safetensors file of one network says of it.
+
+    Returns:
+        {"network": the name of its class, "config": its configuration, "generator": what it was trained for, or None}.
+        None if padinv did not write the file: other tools store a network's tensors alone.
+
+    Raises:
+        CheckpointError: if the description is damaged, or the file is padinv's and not of a network.
+    """
     if METADATA_KEY not in metadata:
-        other = next((f" but {what}" for key, what in OTHER_KEYS.items() if key in metadata), "")
-        raise CheckpointError(
-            f"{path} is a safetensors file,{other or ' but not of padinv'}: its metadata has no {METADATA_KEY!r}."
-        )
+        if other := next((what for key, what in OTHER_KEYS.items() if key in metadata), None):
+            raise CheckpointError(f"{path} is a safetensors file, but {other}: its metadata has no {METADATA_KEY!r}.")
+        return None
     description = {"generator": None, **parse_description(metadata[METADATA_KEY], path)}
     known = isinstance(description.get("network"), str) and isinstance(description.get("config"), dict)
     if not known or not isinstance(description["generator"], str | None):
         raise CheckpointError(f"{path} is damaged: its metadata does not say what it holds; copy or download it again.")
-    return description, state
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a safetensors file says that padinv wrote it; others have a network's tensors alone.
-
-    Raises:
-        CheckpointError: if it is damaged.
-    """
-    with _reading(path) as file:
-        return not {METADATA_KEY, *OTHER_KEYS}.isdisjoint(file.metadata() or {})
+    return description
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -183,30 +175,20 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     Raises:
         CheckpointError: if it is damaged, or claims more than networks and codes have.
     """
-    with _reading(path) as file:
-        names = list(file.keys())
-        if len(names) > MOST_KEYS:
-            raise CheckpointError(f"{path} cannot be read: its {len(names)} tensors are more than any network has.")
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    """Opens a safetensors file, and says what is wrong with it.
-
-    The header may take a sixteenth of the file, and what small files need. A file can therefore not claim many empty
-    tensors, each a few bytes on disk and a thousand in memory.
-    """
     size = path.stat().st_size
     with path.open("rb") as start:
         header = int.from_bytes(start.read(8), "little")
     if header > size - 8:
         raise CheckpointError(f"{path} cannot be read: it is damaged (it ends early); copy or download it again.")
+    # A small file must not claim many empty tensors, which take a few bytes on disk and a thousand in memory each.
     if header > 2**20 + size // 16:
         raise CheckpointError(f"{path} cannot be read: its header of {header} bytes is more than its tensors need.")
     try:
         with opened(path) as file:
-            yield file
+            names = list(file.keys())
+            if len(names) > MOST_KEYS:
+                raise CheckpointError(f"{path} cannot be read: its {len(names)} tensors are more than any network has.")
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         unequal = "incomplete" in str(error).lower()  # the tensors' sizes do not agree with the file's
         problem = "it ends early, or goes on too long" if unequal else "its header makes no sense"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from padinv.checkpoints.checkpoint import Checkpoint, load_generator, read_checkpoint
+from padinv.checkpoints.checkpoint import Checkpoint, load_generator, open_checkpoint
 from padinv.checkpoints.native import fingerprint
 from padinv.checkpoints.sources import BUNDLED, HUB_FILES, SUFFIXES, is_bundled, resolve_source
 from padinv.exceptions import CheckpointError
@@ -59,7 +59,7 @@ def load_pair(
         for file in (source, generator):
             if isinstance(file, Path) and not file.is_file():
                 raise CheckpointError(f"There is no {file}: a model's folder holds {' and '.join(FILES.values())}.")
-    checkpoint = read_checkpoint(resolve_source(source, PadInvEncoder, sha256))
+    checkpoint = open_checkpoint(source, sha256, want=PadInvEncoder)
     checkpoint.require(PadInvEncoder)
     network = generator if isinstance(generator, Generator) else _load_generator(checkpoint, generator, hint)
     return checkpoint.load(PadInvEncoder, generator=network), network
@@ -84,7 +84,7 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None, hint: Path 
     """Loads the generator from a source, from the encoder's checkpoint, the bundled one that this names, or a hint."""
     if source is not None:
         path = resolve_source(source, Generator)
-        return (checkpoint if path == checkpoint.path else read_checkpoint(path)).load(Generator)
+        return (checkpoint if path == checkpoint.path else open_checkpoint(path)).load(Generator)
     if Generator in checkpoint.holds:
         return checkpoint.load(Generator)
     expected = checkpoint.trained_for
@@ -92,7 +92,7 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None, hint: Path 
         if expected is not None and fingerprint(network := load_generator(name)) == expected:
             return network
     if hint is not None:
-        return read_checkpoint(hint).load(Generator)
+        return load_generator(hint)
     named = "and does not name it" if expected is None else f"{expected}, which is not bundled"
     raise CheckpointError(
         f"{checkpoint.path} holds an encoder without its generator, {named}: give it as generator=..., the path of its "

@@ -56,31 +56,25 @@ class Model:
     smallest: bool = False
 
     @property
+    def files(self) -> list[Path]:
+        """The files that are here, one by one."""
+        there = [file for path in self.paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        return [file for file in there if file.is_file()]
+
+    @property
     def size(self) -> float | None:
         """In MB: on this machine, or as its publisher states it."""
-        there = [file for path in self.paths for file in (path.rglob("*") if path.is_dir() else [path])]
-        return sum(file.stat().st_size for file in there if file.is_file()) / 1e6 if there else self.megabytes
+        return sum(file.stat().st_size for file in self.files) / 1e6 if self.files else self.megabytes
 
     def hashes(self) -> dict[str, str]:
         """The SHA-256 of each file that is here, by its name."""
-        there = [file for path in self.paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-        return {file.name: hash_file(file) for file in there if file.is_file()}
+        return {file.name: hash_file(file) for file in self.files}
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "name": self.name,
-            "what": self.what,
-            "place": self.place,
-            "source": self.source,
-            "sha256": self.hashes() or self.sha256,
-            "licence": self.licence,
-            "input_range": self.input_range,
-            "input_size": self.input_size,
-            "megabytes": None if self.size is None else round(self.size, 1),
-            "paths": [str(path) for path in self.paths],
-            "load": self.load,
-        }
+        size = None if self.size is None else round(self.size, 1)
+        changed = {"sha256": self.hashes() or self.sha256, "megabytes": size, "paths": [*map(str, self.paths)]}
+        return {name: value for name, value in (vars(self) | changed).items() if name != "smallest"}
 
 
 def models() -> list[Model]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +17,15 @@ from torch.export import Dim, ExportedProgram
 from padinv.exceptions import CheckpointError, MissingPackageError
 from padinv.export.operators import CONVOLUTIONS, RESIZING, Replacing
 from padinv.export.parts import Part
-from padinv.export.quantization import describe, loss_of_quality, quantize
 from padinv.export.session import METADATA_KEY, Description, Session
 from padinv.files import writing
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
 """Name of the description inside a .pt2."""
+
+IMAGES = 8
+"""Number of images on which the loss of quality is measured."""
 
 
 def export_torch(part: Part, path: PathLike) -> Description:
@@ -57,7 +61,7 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
             computes fastest on CPUs, in a file of the same size: those of wide maps by Winograd's algorithm, those that
             double a map as four convolutions. Runtimes for GPUs have such algorithms themselves. With ``int8``
             convolutions always stay.
-        int8: stores weights in 8 bits, and computes with them (:func:`padinv.export.quantization.quantize`).
+        int8: stores weights in 8 bits, and computes with them (:func:`padinv.export.files.quantize`).
 
     Returns:
         What the file says of itself; with ``int8`` that is also how much worse its images are.
@@ -68,6 +72,8 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
     """
     if not all(map(find_spec, ("onnx", "onnxscript"))):
         raise MissingPackageError('ONNX files are written with onnx and onnxscript: pip install "padinv[export]"')
+    import onnx
+
     description = part.description
     _check_ending(path, ".onnx")
     with torch.no_grad(), writing(path, parents=True) as target:
@@ -88,8 +94,44 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
         if int8:
             quantize(target)
             description = replace(description, int8=loss_of_quality(part, target))
-            describe(target, description)
+            model = onnx.load(target)
+            onnx.helper.set_model_props(model, {METADATA_KEY: description.to_json()})
+            onnx.save(model, target)
     return description
+
+
+def quantize(path: Path) -> None:
+    """Replaces an ONNX file by one whose weights have 8 bits (onnxruntime's dynamic quantization).
+
+    It converts convolutions and dense layers. The generator's transposed convolutions keep their weights, since
+    onnxruntime has none of 8 bits. Each activation is scaled by its largest value in the batch, so that results depend
+    on what else is in a batch.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        folded = Path(scratch) / path.name
+        # This folds products of weights, such as equalized ones, into one: only such weights are quantized.
+        quant_pre_process(path, folded, skip_symbolic_shape=True)
+        # Signed weights are no smaller, but take twice as long on x86.
+        quantize_dynamic(folded, path, weight_type=QuantType.QUInt8)
+
+
+def loss_of_quality(part: Part, path: Path) -> dict[str, float]:
+    """Compares the results of a file with those of the part itself, on typical images.
+
+    For an encoder it compares the images that the generator makes of the codes.
+
+    Returns:
+        "mse", the mean squared difference of the images in [-1, 1], and "psnr" = 10 · log₁₀(4 / mse), in dB.
+    """
+    with torch.no_grad():
+        inputs = part.sample(IMAGES)
+        expected = part.draw(part.module(inputs))
+        actual = part.draw(Session(path)({"images": inputs} if isinstance(inputs, Tensor) else inputs))
+        mse = float((actual - expected).square().mean())
+    return {"mse": mse, "psnr": 10 * math.log10(4 / mse)}
 
 
 def trace(part: Part) -> ExportedProgram:

@@ -29,7 +29,7 @@ class Description:
         encoder: fingerprint of the encoder; None in a file of the generator alone.
         reads: side of the images that go in, in pixels; None if codes go in.
         writes: side of the images that come out, in pixels; None if codes come out.
-        int8: if the weights are of 8 bits, what it costs (:func:`padinv.export.quantization.loss_of_quality`).
+        int8: if the weights are of 8 bits, what it costs (:func:`padinv.export.files.loss_of_quality`).
         version: of the padinv that wrote it.
     """
 

@@ -31,6 +31,7 @@ from padinv.checkpoints.formats.state_dicts import (
     Network,
     Readers,
     State,
+    add_silent_noise,
     check_filters,
     count,
     discriminator_config,
@@ -84,10 +85,7 @@ def read_generator(state: State, options: Options) -> Network:
     ours = rename(state, rules, "the published generator")
     config = generator_config(ours, conv_clamp=options.get("conv_clamp"))
     if not any(key.endswith(".noise_strength") for key in ours):  # built with noise_type="none"
-        for r in config["channels"]:
-            for layer in ("up", "conv")[r == 4 :]:
-                ours[f"synthesis.blocks.{r}.{layer}.noise_strength"] = torch.zeros(())
-                ours[f"synthesis.blocks.{r}.{layer}.noise"] = torch.zeros(1, 1, r, r)
+        add_silent_noise(ours)
     return config, ours
 
 

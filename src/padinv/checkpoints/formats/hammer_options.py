@@ -56,25 +56,15 @@ FIXED: dict[Kind, dict[str, tuple[Any, ...]]] = {
 }
 """Options that our networks do not have, with the values they stand for."""
 
-APPLIED: dict[Kind, frozenset[str]] = {
-    Generator: frozenset(
-        {"conv_clamp", "lr_mul", "use_wscale", "wscale_gain"}
-        | {"mapping_lr_mul", "mapping_use_wscale", "mapping_wscale_gain"}
-    ),
-    Discriminator: frozenset({"conv_clamp", "lr_mul", "mbstd_groups", "use_wscale", "wscale_gain"}),
-    PadInvEncoder: frozenset(
-        {"depth_padding_extractor", "encode_const_input", "num_latents_per_level", "pad_layer_num"}
-        | {"start_from_latent_avg", "use_padding_modulation_head", "use_padding_space"}
-    ),
-}
-"""Options that the readers look at."""
-
-NEUTRAL = re.compile(
+KNOWN = re.compile(
+    r"conv_clamp|(mapping_)?(lr_mul|use_wscale|wscale_gain)|mbstd_groups|"  # the readers look at these
+    r"depth_padding_extractor|encode_const_input|num_latents_per_level|pad_layer_num|start_from_latent_avg|"
+    r"use_padding_modulation_head|use_padding_space|"
     r"model_type|resolution|[zw]_dim|fmaps_(base|max)|mapping_(layers|fmaps)|latent_dim|final_res|network_depth|inplanes|"
-    r"use_se|se_reduction|fpn_channels|"  # shapes tell
-    r"(normalize_)?embedding\w*|mapping_(lr_mul|use_wscale)"  # of conditional networks, which are refused
+    r"use_se|se_reduction|fpn_channels|"  # shapes tell these
+    r"(normalize_)?embedding\w*"  # these are of conditional networks, which are refused
 )
-"""Options that need not be looked at."""
+"""Further options, which need no warning."""
 
 
 def find_options(content: dict[Any, Any], group: str, names: Sequence[str]) -> Options | None:
@@ -112,16 +102,12 @@ def check_options(options: Options, kind: Kind) -> None:
             raise CheckpointError(
                 f"its {kind.__name__} was built with {name}={_shown(value)}, but padinv has {accepted[0]!r} alone"
             )
-    if unknown := [name for name in options if not _is_known(name, kind)]:
+    if unknown := [name for name in options if name not in FIXED[kind] and not KNOWN.fullmatch(name)]:
         logger.warning(
             "The checkpoint's %s was built with options that padinv does not know: %s. They are left out of account.",
             kind.__name__,
             ", ".join(f"{name[:50]}={_shown(options[name])}" for name in unknown[:5]),
         )
-
-
-def _is_known(name: str, kind: Kind) -> bool:
-    return name in FIXED[kind] or name in APPLIED[kind] or NEUTRAL.fullmatch(name) is not None
 
 
 def _shown(value: Any) -> str:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from padinv.checkpoints.formats.state_dicts import (
@@ -26,6 +25,7 @@ from padinv.checkpoints.formats.state_dicts import (
     Network,
     Readers,
     State,
+    add_silent_noise,
     check_filters,
     count,
     discriminator_config,
@@ -128,17 +128,6 @@ def _scale(state: State, facts: Facts) -> State:
     return scaled
 
 
-def _without_noise(state: State, facts: Facts) -> State:
-    """Gives layers without noise (``use_noise``) a noise image of zeros, with strength zero."""
-    silent = dict(state)
-    for key in state:
-        if match := re.fullmatch(r"(synthesis\.b(4|8|16|32|64|128|256|512|1024)\.conv[01])\.weight", key):
-            image, strength = f"{match[1]}.noise_const", f"{match[1]}.noise_strength"
-            if facts.get(match[1], {}).get("use_noise") is False or (image not in state and strength not in state):
-                silent |= {image: torch.zeros(int(match[2]), int(match[2])), strength: torch.zeros(())}
-    return silent
-
-
 def _embedding(state: State, class_index: int | None, what: str) -> Tensor:
     """Computes the embedding of a class (width,), scaled to a mean square of 1."""
     embed = state["mapping.embed.weight"]
@@ -176,7 +165,9 @@ def _read_generator(state: State, facts: Facts, class_index: int | None) -> Netw
     options = _check(facts, "skip")
     check_filters(state, "resample_filter")
     _check_colours(state, "torgb", axis=0)
-    state = _without_noise(_scale(state, facts), facts)
+    state = _scale(state, facts)
+    for layer in [name for name, fields in facts.items() if fields.get("use_noise") is False]:
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(f"{layer}.noise_")}
     if "mapping.embed.weight" in state:
         state = _fix_class(state, class_index)
     mapping_layers = count(state, r"mapping\.fc(\d+)\.")
@@ -196,6 +187,7 @@ def _read_generator(state: State, facts: Facts, class_index: int | None) -> Netw
             ours[key] = tensor[None, None]
         elif key == "synthesis.const":
             ours[key] = tensor[None]
+    add_silent_noise(ours)
     return generator_config(ours, **options), ours
 
 

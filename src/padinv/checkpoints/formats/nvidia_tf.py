@@ -9,7 +9,6 @@ by 180°: TensorFlow's act on the upsampled map, ours belong to the transposed c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,14 +18,15 @@ import torch
 from padinv.checkpoints.formats.state_dicts import (
     MOST_KEYS,
     MOST_LAYERS,
-    MOST_MATCHES,
     Network,
     Readers,
+    Rules,
     State,
-    brief,
+    add_silent_noise,
     count,
     discriminator_config,
     generator_config,
+    rename,
 )
 from padinv.checkpoints.pickles.calls import Array
 from padinv.checkpoints.pickles.machine import Inert
@@ -35,12 +35,10 @@ from padinv.networks import Discriminator, Generator
 
 FORMAT = "NVIDIA StyleGAN2 for TensorFlow (.pkl)"
 
-LOD = re.compile(r"(.*/)?lod")
+LOD = r"(.*/)?lod"
 """How far a progressive network has grown: a number that StyleGAN2 keeps and does not use."""
-CONVOLUTION = re.compile(r"synthesis/(4|8|16|32|64|128|256|512|1024)x\1/Conv1?/weight")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-Change = Callable[[Any], Any]
 
 FIXED = {
     "num_channels": (3,),
@@ -82,7 +80,9 @@ def variables(network: Any, seen: set[int] | None = None) -> Arrays:
         prefix, network = pending.pop()
         fields = network.state if isinstance(network, Inert) and isinstance(network.state, dict) else {}
         for item in _first_time(fields.get("variables"), list, seen):
-            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and _is_variable(item[1]):
+            if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+                if not isinstance(item[1], Array) and type(item[1]) not in (int, float):
+                    continue
                 name = re.sub(r"^(?:.*/)?(?:G_)?(mapping|synthesis)/", r"\1/", f"{prefix}{item[0]}"[:1000])
                 # What has no axes is no array in the file, but a number.
                 value = item[1].value if isinstance(item[1], Array) else np.array(item[1], np.float32)
@@ -90,10 +90,6 @@ def variables(network: Any, seen: set[int] | None = None) -> Arrays:
         components = _first_time(fields.get("components"), dict, seen)
         pending += [(f"{prefix}{name}/"[:1000], components[name]) for name in list(components)[:MOST_LAYERS]]
     return found if len(found) <= MOST_KEYS else {}
-
-
-def _is_variable(value: Any) -> bool:
-    return isinstance(value, Array) or type(value) in (int, float)
 
 
 def _first_time(values: Any, kind: type[Any], seen: set[int]) -> Any:
@@ -128,53 +124,17 @@ def _check_options(network: Any, architecture: str) -> dict[Any, Any]:
     return options
 
 
-def _convolution(x: Any) -> Any:
-    return x.transpose(3, 2, 0, 1)
-
-
-def _upsampling(x: Any) -> Any:
-    return x[::-1, ::-1].transpose(3, 2, 0, 1)
-
-
-def _dense(x: Any) -> Any:
-    return x.transpose(1, 0)
-
-
-def _style_bias(x: Any) -> Any:
-    return x + 1
-
-
-def _same(x: Any) -> Any:
-    return x
-
-
-def _translate(arrays: Arrays, rules: list[tuple[str, str, Change]], what: str) -> State:
-    """Renames variables and changes their layout, by the first rule that matches the whole name."""
+def _to_ours(arrays: Arrays, rules: Rules, what: str) -> State:
+    """Renames variables, and changes their layout as the module says."""
     state: State = {}
-    if len(arrays) * len(rules) > MOST_MATCHES:
-        raise CheckpointError(f"{len(arrays)} variables are more than {what} has.")
-    compiled = [(re.compile(pattern).fullmatch, new, change) for pattern, new, change in rules]
-    for name, array in arrays.items():
-        for matching, new, change in compiled:
-            if match := matching(name):
-                state[match.expand(new)] = torch.from_numpy(
-                    np.array(change(array), array.dtype.newbyteorder("="), order="C")
-                )
-                break
-        else:
-            raise CheckpointError(f"{brief(name)} is no variable of {what}; is this another architecture?")
+    for key, array in rename(arrays, rules, what, "no variable").items():
+        if key.endswith("weight"):
+            array = array[::-1, ::-1] if key.endswith(".up.weight") else array
+            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        elif key.endswith("style.bias"):
+            array = array + 1
+        state[key] = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
     return state
-
-
-def _layers(old: str, new: str, change: Change) -> list[tuple[str, str, Change]]:
-    """The variables of a modulated convolution."""
-    return [
-        (rf"{old}/weight", f"{new}.weight", change),
-        (rf"{old}/bias", f"{new}.bias", _same),
-        (rf"{old}/noise_strength", f"{new}.noise_strength", _same),
-        (rf"{old}/mod_weight", f"{new}.style.weight", _dense),
-        (rf"{old}/mod_bias", f"{new}.style.bias", _style_bias),
-    ]
 
 
 def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
@@ -184,64 +144,52 @@ def _read_generator(network: Any, arrays: Arrays, _: int | None) -> Network:
         raise CheckpointError(
             "It is a conditional network of TensorFlow, which padinv does not read; convert it with NVIDIA's."
         )
-    arrays = _without_noise({name: array for name, array in arrays.items() if not LOD.fullmatch(name)})
-    r = r"synthesis/(\d+)x\1"
-    rules: list[tuple[str, str, Change]] = [
-        ("dlatent_avg", "w_avg", _same),
-        (r"mapping/Dense(\d+)/weight", r"mapping.\1.weight", _dense),
-        (r"mapping/Dense(\d+)/bias", r"mapping.\1.bias", _same),
-        ("synthesis/4x4/Const/const", "synthesis.const", _same),
-        *_layers(f"{r}/Conv0_up", r"synthesis.blocks.\1.up", _upsampling),
-        *_layers(f"{r}/Conv1?", r"synthesis.blocks.\1.conv", _convolution),
-        *_layers(f"{r}/ToRGB", r"synthesis.blocks.\1.to_rgb", _convolution),
-        ("synthesis/noise0", "synthesis.blocks.4.conv.noise", _same),
+    rules: list[tuple[str, str | None]] = [
+        ("dlatent_avg", "w_avg"),
+        (r"mapping/Dense(\d+)/(weight|bias)", r"mapping.\1.\2"),
+        ("synthesis/4x4/Const/const", "synthesis.const"),
+        ("synthesis/noise0", "synthesis.blocks.4.conv.noise"),
+        (LOD, None),
     ]
-    blocks = count(arrays, r"synthesis/noise(\d+)$") // 2
-    for k in range(1, blocks + 1):
+    for old, new in (("Conv0_up", "up"), ("Conv1?", "conv"), ("ToRGB", "to_rgb")):
+        here, there = rf"synthesis/(\d+)x\1/{old}", rf"synthesis.blocks.\1.{new}"
+        rules += [
+            (rf"{here}/(weight|bias|noise_strength)", rf"{there}.\2"),
+            (rf"{here}/mod_(weight|bias)", rf"{there}.style.\2"),
+        ]
+    for k in range(1, count(arrays, r"synthesis/noise(\d+)$") // 2 + 1):
         block = f"synthesis.blocks.{4 * 2**k}"
         rules += [
-            (f"synthesis/noise{2 * k - 1}", f"{block}.up.noise", _same),
-            (f"synthesis/noise{2 * k}", f"{block}.conv.noise", _same),
+            (f"synthesis/noise{2 * k - 1}", f"{block}.up.noise"),
+            (f"synthesis/noise{2 * k}", f"{block}.conv.noise"),
         ]
-    state = _translate(arrays, rules, "StyleGAN2's generator")
+    state = _to_ours(arrays, rules, "StyleGAN2's generator")
+    if not any(re.search(r"\.noise(_strength)?$", key) for key in state):
+        add_silent_noise(state)
     return generator_config(state, conv_clamp=options.get("conv_clamp")), state
-
-
-def _without_noise(arrays: Arrays) -> Arrays:
-    """Gives a generator without noise (``use_noise``) images of zeros, added with the strength zero."""
-    sizes = sorted({int(match[1]) for name in arrays if (match := CONVOLUTION.fullmatch(name))})
-    if any(re.search(r"/noise(\d+|_strength)$", name) for name in arrays):
-        return arrays
-    silent = dict(arrays)
-    layers = [(r, layer) for r in sizes for layer in (("Conv",) if r == 4 else ("Conv0_up", "Conv1"))]
-    for number, (r, layer) in enumerate(layers):
-        silent[f"synthesis/noise{number}"] = np.zeros((1, 1, r, r), np.float32)
-        silent[f"synthesis/{r}x{r}/{layer}/noise_strength"] = np.zeros((), np.float32)
-    return silent
 
 
 def _read_discriminator(network: Any, arrays: Arrays, _: int | None) -> Network:
     """Reads ``FromRGB`` of the full resolution, ``Conv0``, ``Conv1_down``, ``Skip`` of each ``RxR``, and the end."""
     options = _check_options(network, "resnet")
     r = r"(\d+)x\1"
-    rules: list[tuple[str, str, Change]] = []
-    for old, new, change in (
-        (f"{r}/FromRGB", "from_rgb", _convolution),
-        (f"{r}/Conv0", r"blocks.\1.conv", _convolution),
-        (f"{r}/Conv1_down", r"blocks.\1.down", _convolution),
-        (f"{r}/Skip", r"blocks.\1.skip", _convolution),
-        ("4x4/Conv", "conv", _convolution),
-        ("4x4/Dense0", "dense", _dense),
-        ("Output", "score", _dense),
-    ):
-        rules += [(f"{old}/weight", f"{new}.weight", change), (f"{old}/bias", f"{new}.bias", _same)]
+    layers = {
+        f"{r}/FromRGB": "from_rgb",
+        f"{r}/Conv0": r"blocks.\1.conv",
+        f"{r}/Conv1_down": r"blocks.\1.down",
+        f"{r}/Skip": r"blocks.\1.skip",
+        "4x4/Conv": "conv",
+        "4x4/Dense0": "dense",
+        "Output": "score",
+    }
+    rules: list[tuple[str, str | None]] = [(LOD, None)]
+    for part in ("weight", "bias"):
+        rules += [(f"{old}/{part}", f"{new}.{part}") for old, new in layers.items()]
     from_rgb = [name for name in arrays if name.endswith("/FromRGB/weight")]
     if len(from_rgb) != 1:
         raise CheckpointError(
             f"It has {len(from_rgb)} inputs where the residual architecture has one; padinv has no other."
         )
-    state = _translate(
-        {name: array for name, array in arrays.items() if not LOD.fullmatch(name)}, rules, "StyleGAN2's discriminator"
-    )
+    state = _to_ours(arrays, rules, "StyleGAN2's discriminator")
     group_size = options.get("mbstd_group_size", 4)  # None is the whole batch
     return discriminator_config(state, mbstd_group_size=group_size, conv_clamp=options.get("conv_clamp")), state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,19 @@ MOST_LAYERS = 100  # of one kind: a longer row of numbers is no network of ours
 MOST_MATCHES = 2_000_000  # a second; the largest network, an encoder of 152 layers, needs 200,000
 
 Rules = Sequence[tuple[str, str | None]]
+"""Patterns of whole keys, and what their matches become; None drops a key."""
+Value = TypeVar("Value")
 
 
-def rename(state: State, rules: Rules, what: str) -> State:
-    """Renames keys by the first rule that matches the whole key; a rule to None drops the key.
+def rename(state: Mapping[str, Value], rules: Rules, what: str, other: str = "not a key") -> dict[str, Value]:
+    """Renames keys by the first rule that matches; ``what`` names the network, and ``other`` any other key.
 
     Raises:
         CheckpointError: if no rule matches a key, or there are more keys than the largest network has.
     """
     if len(state) * len(rules) > MOST_MATCHES:
         raise CheckpointError(f"{len(state)} tensors are more than {what} has.")
-    renamed: State = {}
+    renamed: dict[str, Value] = {}
     compiled = [(re.compile(pattern).fullmatch, new) for pattern, new in rules]
     for key, tensor in state.items():
         for matching, new in compiled:
@@ -49,7 +51,7 @@ def rename(state: State, rules: Rules, what: str) -> State:
                     renamed[match.expand(new)] = tensor
                 break
         else:
-            raise CheckpointError(f"{brief(key)} is not a key of {what}; is this another architecture?")
+            raise CheckpointError(f"{brief(key)} is {other} of {what}; is this another architecture?")
     return renamed
 
 
@@ -94,6 +96,15 @@ def tensors(content: Any, prefix: str = "") -> State | None:
         if isinstance(value, Tensor) and isinstance(key, str) and key.startswith(prefix)
     }
     return found if 0 < len(found) <= MOST_KEYS else None
+
+
+def add_silent_noise(state: State) -> None:
+    """Adds noise images of zeros, with strength zero, to those layers of a generator that were built without noise."""
+    for key in list(state):
+        if match := re.fullmatch(r"(synthesis\.blocks\.(4|8|16|32|64|128|256|512|1024)\.(?:up|conv))\.weight", key):
+            image, strength, r = f"{match[1]}.noise", f"{match[1]}.noise_strength", int(match[2])
+            if image not in state and strength not in state:
+                state |= {image: torch.zeros(1, 1, r, r), strength: torch.zeros(())}
 
 
 def generator_config(state: State, **options: Any) -> Config:

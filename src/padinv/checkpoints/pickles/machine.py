@@ -12,6 +12,7 @@ import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partialmethod
 from typing import Any, Protocol
 
 from padinv.exceptions import CheckpointError
@@ -23,7 +24,8 @@ LITERALS = frozenset(opcode.name for opcode in OPCODES.values() if re.fullmatch(
 """Opcodes that push their argument."""
 LARGE = frozenset({"BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINSTRING"})
 """Opcodes whose argument may be most of the file: the raw bytes of a tensor or array."""
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 
 
 class Budget:
@@ -108,11 +110,29 @@ class Symbol:
         return f"the name {self.name[:100]}"
 
 
-class Stateful(Protocol):
-    """An object that is built in two steps: the file gives its state later."""
+def make_key(key: Any) -> Any:
+    """Makes a key of a dictionary, or a member of a set; it boxes those whose hash a file could choose."""
+    if isinstance(key, str | bytes | bool | None | Inert | Symbol) or (isinstance(key, int) and abs(key) < 2**60):
+        return key
+    return Inert(f"builtins.{type(key).__name__}", (key,))
 
-    def set_state(self, budget: Budget, state: Any) -> None:
-        """Takes the state."""
+
+def _make_dict(values: list[Any]) -> dict[Any, Any]:
+    """Makes a dictionary of keys and values that alternate."""
+    return dict(zip(map(make_key, values[::2]), values[1::2], strict=True))
+
+
+def _make_set(values: list[Any]) -> frozenset[Any]:
+    return frozenset(map(make_key, values))
+
+
+OF_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
+    "LIST": list,
+    "TUPLE": tuple,
+    "DICT": _make_dict,
+    "FROZENSET": _make_set,
+}
+"""Opcodes that make a container of all that is on the stack since the last mark."""
 
 
 class File(Protocol):
@@ -187,6 +207,11 @@ class Unpickler:
                 self.stack.append(argument)
             elif opcode.name in CONSTANTS:
                 self.stack.append(CONSTANTS[opcode.name])
+            elif opcode.name in EMPTY:
+                self.stack.append(EMPTY[opcode.name]())
+            elif opcode.name in OF_ITEMS:
+                values = self._to_mark()
+                self.stack.append(OF_ITEMS[opcode.name](values))
             else:
                 step = getattr(self, f"_{opcode.name.lower()}", None)
                 if step is None:
@@ -220,43 +245,11 @@ class Unpickler:
     def _dup(self, _: None) -> None:
         self.stack.append(self.stack[-1])
 
-    def _empty_list(self, _: None) -> None:
-        self.stack.append([])
+    def _tuple1(self, _: None, length: int = 1) -> None:
+        self.stack[-length:] = [tuple(self.stack[-length:])]
 
-    def _empty_tuple(self, _: None) -> None:
-        self.stack.append(())
-
-    def _empty_dict(self, _: None) -> None:
-        self.stack.append({})
-
-    def _empty_set(self, _: None) -> None:
-        self.stack.append(set())
-
-    def _list(self, _: None) -> None:
-        values = self._to_mark()
-        self.stack.append(values)
-
-    def _tuple(self, _: None) -> None:
-        values = self._to_mark()
-        self.stack.append(tuple(values))
-
-    def _tuple1(self, _: None) -> None:
-        self.stack[-1:] = [(self.stack[-1],)]
-
-    def _tuple2(self, _: None) -> None:
-        self.stack[-2:] = [(self.stack[-2], self.stack[-1])]
-
-    def _tuple3(self, _: None) -> None:
-        self.stack[-3:] = [(self.stack[-3], self.stack[-2], self.stack[-1])]
-
-    def _dict(self, _: None) -> None:
-        values = self._to_mark()
-        self.stack.append({})
-        self._set_items(values)
-
-    def _frozenset(self, _: None) -> None:
-        values = self._to_mark()
-        self.stack.append(frozenset(map(make_key, values)))
+    _tuple2 = partialmethod(_tuple1, length=2)
+    _tuple3 = partialmethod(_tuple1, length=3)
 
     def _append(self, _: None) -> None:
         value = self.stack.pop()
@@ -268,18 +261,15 @@ class Unpickler:
 
     def _setitem(self, _: None) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._set_items([key, value])
+        self._top(dict).update(_make_dict([key, value]))
 
     def _setitems(self, _: None) -> None:
         values = self._to_mark()
-        self._set_items(values)
+        self._top(dict).update(_make_dict(values))
 
     def _additems(self, _: None) -> None:
         values = self._to_mark()
-        self._top(set).update(map(make_key, values))
-
-    def _set_items(self, values: list[Any]) -> None:
-        self._top(dict).update(zip(map(make_key, values[::2]), values[1::2], strict=True))
+        self._top(set).update(_make_set(values))
 
     def _top(self, kind: type[Any]) -> Any:
         top = self.stack[-1]
@@ -348,7 +338,7 @@ class Unpickler:
         made = self.stack[-1]
         if isinstance(made, Inert):
             made.state = state
-        elif hasattr(made, "set_state"):
+        elif hasattr(made, "set_state"):  # it is built in two steps, as arrays and their types are
             made.set_state(self.budget, state)
         # Attributes of anything else, such as the _metadata of a state dict, are not needed.
 
@@ -356,10 +346,3 @@ class Unpickler:
         if self.persistent is None:
             raise CheckpointError("it refers to data outside of the pickle, and there is none")
         self.stack.append(self.persistent(self.stack.pop()))
-
-
-def make_key(key: Any) -> Any:
-    """Makes a key of a dictionary, or a member of a set; it boxes those whose hash a file could choose."""
-    if isinstance(key, str | bytes | bool | None | Inert | Symbol) or (isinstance(key, int) and abs(key) < 2**60):
-        return key
-    return Inert(f"builtins.{type(key).__name__}", (key,))
