@@ -8,9 +8,6 @@ sign of the gradient, to 1e-1 in five steps. Hence SGD here, with a small learni
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from fitting import padinv_process, quiet_trainer
 from padinv import PadInvModule
 from padinv.training.distributed import GlobalBatchNorm2d, SyncBatchNorm, allow_unused_parameters
+from rank_recorder import recorded, recording, validations
 
 STEPS, BATCH = 20, 8
 FEATURES = ["--model.encoder.feature_resolutions=[16]", "--model.lambda_feat=0.01", "--model.feature_dropout=0.5"]
@@ -29,35 +27,6 @@ FEATURES += ["--model.encoder.resize_to_rings=true", "--model.encoder.feature_pi
 DISCRIMINATOR = ["--model.discriminator", "congress64", "--model.lambda_adv", "0.03"]
 SGD = [word for o in "ed" for word in (f"--model.optimizer_{o}=torch.optim.SGD", f"--model.optimizer_{o}.lr=1e-3")]
 SAVED_AT = STEPS - 2
-
-
-class Recorder(Callback):
-    """Writes what a rank has after each step: its losses, and a digest of all weights and BatchNorm statistics.
-
-    Saves a checkpoint two steps before the end.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.steps: list[dict[str, Any]] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, PadInvModule)
-        assert pl_module.discriminator is not None
-        digest = hashlib.sha256()
-        for network in (pl_module.encoder, pl_module.discriminator):
-            for tensor in network.state_dict().values():
-                digest.update(tensor.numpy().tobytes())
-        losses = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("loss/")}
-        self.steps.append({"digest": digest.hexdigest(), "names": batch["name"], "losses": losses})
-        if int(pl_module.steps) == SAVED_AT:
-            trainer.save_checkpoint(self.folder / "saved.ckpt")
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(self.steps))
 
 
 class NotANumber(Callback):
@@ -76,26 +45,20 @@ def fit(folder: Path, devices: int, *args: str) -> subprocess.CompletedProcess[s
     """``padinv fit --config quickstart``, in processes of its own, which import the callbacks from this file."""
     command = ["fit", "--config", "quickstart", *DISCRIMINATOR, *SGD, *FEATURES]
     command += [f"--data.batch_size={BATCH // devices}", f"--schedule.images={STEPS * BATCH}"]
-    command += ["--trainer.accelerator=cpu", f"--trainer.devices={devices}", "--trainer.num_sanity_val_steps=0"]
-    command += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.save_dir={folder}"]
-    command += ["--trainer.log_every_n_steps=1", *args]
+    command += [f"--trainer.default_root_dir={folder}", *recording(folder, devices, SAVED_AT), *args]
     return padinv_process(*command, test_file=__file__)
 
 
 def fit_recorded(folder: Path, devices: int, *args: str) -> list[list[dict[str, Any]]]:
     """Fits, and returns what each rank recorded of each step."""
-    result = fit(
-        folder, devices, "--trainer.callbacks+=test_ddp.Recorder", f"--trainer.callbacks.folder={folder}", *args
-    )
+    result = fit(folder, devices, *args)
     assert result.returncode == 0, result.stderr
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(devices)]
+    return recorded(folder, devices)
 
 
 def metrics(folder: Path) -> dict[str, float]:
     """The metrics of the validation at the end."""
-    with (folder / "quickstart" / "version_0" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["val/mse"]]
-    return {key: float(value) for key, value in rows[-1].items() if key.startswith("val/")}
+    return validations(folder / "quickstart", "val/mse")[-1]
 
 
 @pytest.fixture(scope="module")
