@@ -33,11 +33,11 @@ class _Code(ABC):
 
     @abstractmethod
     def named_tensors(self) -> dict[str, Tensor]:
-        """The tensors by name."""
+        """The tensors by name: latents, the constant, then the rings, and the features, by resolution."""
 
-    @abstractmethod
     def tensors(self) -> Iterator[Tensor]:
-        """Every tensor of the code: latents, the constant, the rings by resolution, the features by resolution."""
+        """The same tensors, without their names."""
+        return iter(self.named_tensors().values())
 
     def __len__(self) -> int:
         return len(next(self.tensors()))
@@ -213,15 +213,6 @@ class PaddingCode(_Code):
         const, rings, up_rings = named.get("const"), *parts.values()
         return cls(const, rings, up_rings, scaled) if rings or up_rings or const is not None else None
 
-    def tensors(self) -> Iterator[Tensor]:
-        """The constant if there is one, then the rings by ascending resolution."""
-        if self.const is not None:
-            yield self.const
-        for resolution in self.padded_resolutions:
-            yield self.rings[resolution]
-        for resolution in sorted(self.up_rings):
-            yield self.up_rings[resolution]
-
     def _parts(self) -> str:
         told = f"{'a constant and ' if self.const is not None else ''}rings at {self.padded_resolutions} px"
         told += f" and, for upsampling, at {sorted(self.up_rings)} px" if self.up_rings else ""
@@ -299,7 +290,7 @@ class InversionCode(_Code):
     def named_tensors(self) -> dict[str, Tensor]:
         """The parts by name, as for a file: "w_plus", "const", then "ring_R" and "features_R" by resolution R."""
         named = {"w_plus": self.w_plus} | ({} if self.padding is None else self.padding.named_tensors())
-        return named | {f"features_{r}": self._features(r) for r in self.feature_resolutions}
+        return named | {f"features_{r}": residual for r, residual in sorted((self.features or {}).items())}
 
     @classmethod
     def from_named_tensors(cls, named: Mapping[str, Tensor]) -> InversionCode:
@@ -307,17 +298,6 @@ class InversionCode(_Code):
         part = "features_"
         features = {int(name.removeprefix(part)): tensor for name, tensor in named.items() if name.startswith(part)}
         return cls(named["w_plus"], PaddingCode.from_named_tensors(named), features)
-
-    def tensors(self) -> Iterator[Tensor]:
-        """The latents, the tensors of the padding, then the features by ascending resolution."""
-        yield self.w_plus
-        if self.padding is not None:
-            yield from self.padding.tensors()
-        for resolution in self.feature_resolutions:
-            yield self._features(resolution)
-
-    def _features(self, resolution: int) -> Tensor:
-        return (self.features or {})[resolution]
 
 
 @dataclass(frozen=True)

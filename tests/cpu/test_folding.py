@@ -8,7 +8,7 @@ from padinv import Generator, InversionCode, PadInvEncoder
 from padinv.cpu import fold
 from padinv.cpu.winograd import winograd_pays
 from padinv.networks.backbone import Conv3x3
-from padinv.networks.generator import StyleConv
+from padinv.networks.synthesis import StyleConv
 
 CHANNELS = {4: 8, 8: 8, 16: 8, 32: 128}
 """At 32 px wide enough for Winograd's algorithm."""

@@ -95,7 +95,7 @@ def test_rings_are_what_full_maps_would_hold() -> None:
     head = tiny().padding_head
     level = torch.randn(2, 32, 32, 32)
     p = F.interpolate(head.extractor(level), size=(34, 34), mode="bicubic", align_corners=True)
-    _, rings = head(level)
+    _, rings, _ = head(level)
     for r, conv in head.ring_heads.items():
         whole = F.conv2d(p, conv.weight.unsqueeze(-1), conv.bias)
         torch.testing.assert_close(rings[int(r)], map_to_ring(center_crop(whole, int(r) + 2)), rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ PyTorch's convolutions on CPUs do not use it. On GPUs cuDNN does, and this is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -230,24 +230,19 @@ def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None, int], outpu
     ctx.save_for_backward(map_ if ctx.needs_input_grad[1] else None, weight, transformed)
 
 
-def _winograd_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, transformed = ctx.saved_tensors
-    return (
-        winograd_input_gradient(g, weight, transformed, ctx.padding) if ctx.needs_input_grad[0] else None,
-        winograd_weight_gradient(x, g, ctx.padding) if ctx.needs_input_grad[1] else None,
-        None,
-        None,
-    )
+def _backward(to_map: Any, to_weight: Any) -> Callable[[Any, Tensor], tuple[Tensor | None, ...]]:
+    """Makes the derivative of an operator on a map and a weight, of the operators that give both gradients."""
 
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, transformed = ctx.saved_tensors
+        return (
+            to_map(g, weight, transformed, ctx.padding) if ctx.needs_input_grad[0] else None,
+            to_weight(x, g, ctx.padding) if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+        )
 
-def _input_gradient_backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
-    g, weight, transformed = ctx.saved_tensors
-    return (
-        winograd(x, weight, transformed, ctx.padding) if ctx.needs_input_grad[0] else None,
-        winograd_weight_gradient(x, g, ctx.padding) if ctx.needs_input_grad[1] else None,
-        None,
-        None,
-    )
+    return backward
 
 
 def _remember_both(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
@@ -264,6 +259,8 @@ def _weight_gradient_backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, 
     )
 
 
-winograd.register_autograd(_winograd_backward, setup_context=_remember)
-winograd_input_gradient.register_autograd(_input_gradient_backward, setup_context=_remember)
+winograd.register_autograd(_backward(winograd_input_gradient, winograd_weight_gradient), setup_context=_remember)
+winograd_input_gradient.register_autograd(
+    _backward(winograd, lambda g, x, padding: winograd_weight_gradient(x, g, padding)), setup_context=_remember
+)
 winograd_weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_remember_both)

@@ -16,7 +16,7 @@ from padinv.editing.directions import Direction
 from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError
 from padinv.networks import Generator
-from padinv.networks.generator import StyleConv
+from padinv.networks.synthesis import StyleConv
 
 
 def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[Direction]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from padinv.batches import check_numbers
 from padinv.exceptions import ConfigError
-from padinv.networks.generator import check_channels, check_clamp
+from padinv.networks.arguments import check_channels, check_clamp, given_arguments
 from padinv.ops.equalized import EqualizedConv2d, EqualizedLinear, scaled_leaky_relu
 from padinv.ops.resampling import blur, blur_downsample, fir_kernel
 
@@ -102,23 +102,14 @@ class Discriminator(nn.Module):
         self.conv_clamp = conv_clamp
         self.from_rgb = EqualizedConv2d(3, channels[resolution], 1)
         self.blocks = nn.ModuleDict(
-            {
-                str(r): ResidualBlock(channels[r], channels[r // 2], conv_clamp)
-                for r in sorted(channels, reverse=True)
-                if r > 4
-            }
+            {str(r): ResidualBlock(channels[r], channels[r // 2], conv_clamp) for r in sorted(channels)[:0:-1]}
         )
         self.conv = EqualizedConv2d(channels[4] + 1, channels[4], 3)
         self.dense = EqualizedLinear(channels[4] * 16, channels[4])
         self.score = EqualizedLinear(channels[4], 1)
         self.resolution = resolution
         self.mbstd_group_size = mbstd_group_size
-        self.config: dict[str, Any] = {
-            "resolution": resolution,
-            "channels": channels,
-            "mbstd_group_size": mbstd_group_size,
-            "conv_clamp": conv_clamp,
-        }
+        self.config = given_arguments(Discriminator, locals(), "mbstd_groups")
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Discriminator:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from padinv.batches import check_numbers
 from padinv.codes import CodeShape, InversionCode, PaddingCode
 from padinv.exceptions import ConfigError
+from padinv.networks.arguments import check_resolution, check_widths, given_arguments
 from padinv.networks.backbone import IResNet
-from padinv.networks.generator import SynthesisNetwork, check_resolution, check_widths
 from padinv.networks.heads import FeatureHead, FeaturePyramid, PaddingHead, StyleHead, resized
+from padinv.networks.synthesis import SynthesisNetwork
 
 PADDED_RESOLUTIONS = (4, 8, 16, 32)
 """The published choice (PadInv, Bai et al. 2022): what is larger than 32 px is texture, not layout."""
@@ -164,6 +165,7 @@ class PadInvEncoder(nn.Module):
         fpn_channels = fpn_channels or 8 * width
         if padded_resolutions is None:
             padded_resolutions = [r for r in PADDED_RESOLUTIONS if r in code.channels]
+        padded_resolutions, feature_resolutions = sorted(padded_resolutions), sorted(set(feature_resolutions))
         named = {"padded_resolutions": padded_resolutions, "feature_resolutions": feature_resolutions}
         for option, r in ((option, r) for option, resolutions in named.items() for r in resolutions):
             if r not in code.channels:
@@ -179,18 +181,18 @@ class PadInvEncoder(nn.Module):
                 f"latents_per_level must be three numbers that add up to the generator's {code.num_layers} latents, "
                 f"not {latents_per_level}."
             )
-
         if padding_level not in (None, 0, 1, 2):
             raise ConfigError(f"padding_level must be 0, 1 or 2, a level of the pyramid, not {padding_level}.")
+        padding_level = published_level(resolution) if padding_level is None else padding_level
         if padding_depth < 0:
             raise ConfigError(f"padding_depth must be 0 or more, not {padding_depth}.")
+        if passes < 1:
+            raise ConfigError(f"passes must be 1 or more, not {passes}.")
 
         sizes = pyramid_sizes(resolution)
         halvings = (resolution // sizes[0]).bit_length() - 1
-        if passes < 1:
-            raise ConfigError(f"passes must be 1 or more, not {passes}.")
-        self.passes = passes
         colours = 3 if passes == 1 else 6
+        # Small images are halved less often, and in the last stages: the first ones, at full size, then see more.
         self.backbone = IResNet(depth, width, [1] * (4 - halvings) + [2] * halvings, colours)
         self.fpn = FeaturePyramid(self.backbone.channels[:0:-1], fpn_channels)
         self.style_heads = nn.ModuleList(
@@ -199,62 +201,37 @@ class PadInvEncoder(nn.Module):
             for _ in range(count)
         )
         self.padding_head: PaddingHead | None = None
+        self.padding_merge: nn.Module | None = None
         if padded_resolutions or replace_const:
             self.padding_head = PaddingHead(
                 fpn_channels,
                 code.channels,
                 padded_resolutions,
                 replace_const,
-                padding_depth,
-                padding_heads,
-                resize_to_rings,
-                up_rings,
+                depth=padding_depth,
+                heads=padding_heads,
+                resize=resize_to_rings,
+                up_rings=up_rings,
             )
-        self.padding_merge: nn.Module | None = None
-        if padding_from_all_levels and self.padding_head is not None:
-            self.padding_merge = nn.Conv2d(3 * fpn_channels, fpn_channels, 1)
-        self.style_scales_rings = style_scales_rings
-        self.feature_resolutions = sorted(set(feature_resolutions))
-        self.feature_fusion = feature_fusion
-        self.feature_pixels = feature_pixels
+            if padding_from_all_levels:
+                self.padding_merge = nn.Conv2d(3 * fpn_channels, fpn_channels, 1)
         self.feature_heads = nn.ModuleDict()
-        for r in self.feature_resolutions:
+        for r in feature_resolutions:
             seen = feature_fusion * code.channels[r] + feature_pixels * colours * max(1, resolution // r) ** 2
             head = FeatureHead(fpn_channels, feature_width or fpn_channels, code.channels[r], r, seen)
             self.feature_heads[str(r)] = head
-        self.padding_level = published_level(resolution) if padding_level is None else padding_level
         self.register_buffer("w_avg", torch.zeros(code.w_dim) if w_avg is None else w_avg.detach().clone())
         start = torch.zeros(code.channels.get(4, 0), 4, 4) if const_avg is None else const_avg.detach().clone()
         self.register_buffer("const_avg", start if replace_const else None)
         self._shrink_heads()
-        self.latents_per_level = latents_per_level
-        self.first_for_all = first_for_all
-        self.resolution = resolution
-        self.padded_resolutions = sorted(padded_resolutions)
-        self.code_shape = code
-        self.config: dict[str, Any] = {
-            "code": asdict(code),
-            "resolution": resolution,
-            "depth": depth,
-            "width": width,
-            "fpn_channels": fpn_channels,
-            "padded_resolutions": self.padded_resolutions,
-            "replace_const": replace_const,
-            "padding_level": self.padding_level,
-            "padding_depth": padding_depth,
-            "padding_heads": padding_heads,
-            "padding_from_all_levels": padding_from_all_levels,
-            "resize_to_rings": resize_to_rings,
-            "up_rings": up_rings,
-            "style_scales_rings": style_scales_rings,
-            "latents_per_level": latents_per_level,
-            "first_for_all": first_for_all,
-            "feature_resolutions": self.feature_resolutions,
-            "feature_width": feature_width,
-            "feature_fusion": feature_fusion,
-            "feature_pixels": feature_pixels,
-            "passes": passes,
-        }
+        self.code_shape, self.resolution, self.passes = code, resolution, passes
+        self.latents_per_level, self.first_for_all = latents_per_level, first_for_all
+        self.padded_resolutions, self.padding_level = padded_resolutions, padding_level
+        self.style_scales_rings = style_scales_rings
+        self.feature_resolutions = feature_resolutions
+        self.feature_fusion, self.feature_pixels = feature_fusion, feature_pixels
+        arguments = given_arguments(PadInvEncoder, locals(), "w_avg", "const_avg")
+        self.config: dict[str, Any] = {**arguments, "code": asdict(code)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PadInvEncoder:
@@ -294,14 +271,9 @@ class PadInvEncoder(nn.Module):
                 "to it."
             )
         if (reconstruction is None) != (self.passes == 1):
-            raise ConfigError(
-                f"This encoder was made for {self.passes} passes, "
-                + (
-                    "and takes images alone."
-                    if self.passes == 1
-                    else "with the generator in between: use an Inverter, or padinv.networks.encode."
-                )
-            )
+            between = "with the generator in between: use an Inverter, or padinv.networks.encode."
+            how = "and takes images alone." if self.passes == 1 else between
+            raise ConfigError(f"This encoder was made for {self.passes} passes, {how}")
         if self.feature_fusion and synthesis is None:
             raise ConfigError(
                 "This encoder's feature_fusion needs the generator: use an Inverter, or padinv.networks.encode."
@@ -332,7 +304,7 @@ class PadInvEncoder(nn.Module):
             source = levels[self.padding_level]
             if self.padding_merge is not None:
                 source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
-            const, rings, up_rings = self.padding_head.predict(source)
+            const, rings, up_rings = self.padding_head(source)
             padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
         seen: dict[int, list[Tensor]] = {r: [] for r in self.feature_resolutions}
         if self.feature_fusion and synthesis is not None:

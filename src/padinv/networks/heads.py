@@ -148,11 +148,7 @@ class PaddingHead(nn.Module):
         constant = [] if self.const_head is None else [self.const_head]
         return [*constant, *self.ring_heads.values(), *self.up_ring_heads.values()]
 
-    def forward(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor]]:
-        """Maps a level (B, in_channels, H, W) to a constant (B, C_4, 4, 4) or None, and rings {R: (B, C_R, 4R + 4)}."""
-        return self.predict(level)[:2]
-
-    def predict(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor], dict[int, Tensor]]:
+    def forward(self, level: Tensor) -> tuple[Tensor | None, dict[int, Tensor], dict[int, Tensor]]:
         """Predicts all padding from a level (B, in_channels, H, W).
 
         Returns:

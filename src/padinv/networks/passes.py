@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from padinv.codes import InversionCode
-from padinv.networks.generator import SynthesisNetwork
+from padinv.networks.synthesis import SynthesisNetwork
 
 Reconstruct: TypeAlias = Callable[[InversionCode], Tensor]
 """Makes images (B, 3, R, R) of codes, at the size R that the encoder reads."""
