@@ -12,6 +12,7 @@ import re
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -132,9 +133,7 @@ def decode_original(data: bytes, resolution: int | None = None, remark: Remark =
             raise DataError(f"it is {kind_of(data, _formats())}") from error
         except DataError:
             raise
-        except (
-            Exception
-        ) as error:  # decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error
+        except Exception as error:  # decoders raise nearly anything on damaged bytes, SyntaxError and struct.error too
             raise DataError(f"it is damaged, or ends early ({_brief(error)}); copy or download it again") from error
     for text in remarks:
         remark(text)
@@ -153,13 +152,11 @@ def _load(data: bytes, resolution: int | None) -> Image.Image:
     except (DataError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise
     except Exception:
-        if (plain := without_metadata(data)) is None:
-            raise
-        try:
-            image = _load_as_it_is(plain, resolution)
-        except Exception:
-            plain = None
-        if plain is None:
+        image, plain = None, without_metadata(data)
+        if plain is not None:
+            with suppress(Exception):
+                image = _load_as_it_is(plain, resolution)
+        if image is None:
             raise
         if data.startswith(PNG) and (profile := profile_of_png(data)) is not None:
             image.info["icc_profile"] = profile

@@ -60,7 +60,8 @@ class ImageDataModule(LightningDataModule):
         strict: stops with a DataError at a file that cannot be read.
 
     Raises:
-        ConfigError: if a value cannot work, or a split is asked for that was not given.
+        ConfigError: if a value cannot work; from the loaders, if their split was not given, or ``train`` has fewer
+            images than a batch of all processes.
         DataError: from ``setup`` on, if a path does not exist, is damaged or has no images.
         MissingPackageError: from ``setup`` on, if there is an LMDB directory and the package ``lmdb`` is not installed.
 
@@ -132,14 +133,8 @@ class ImageDataModule(LightningDataModule):
         return super().load_from_checkpoint(checkpoint_path, map_location, weights_only=weights_only, **safe)
 
     def _check(self) -> None:
-        for option, least in {
-            "resolution": 1,
-            "batch_size": 1,
-            "eval_batch_size": 1,
-            "num_workers": 0,
-            "seed": 0,
-        }.items():
-            value = getattr(self, option)
+        for option in ("resolution", "batch_size", "eval_batch_size", "num_workers", "seed"):
+            value, least = getattr(self, option), 0 if option in ("num_workers", "seed") else 1
             if value is not None and value < least:
                 raise ConfigError(f"{option} must be at least {least}, and is {value}")
         if self.num_workers > LIMIT_OF_WORKERS:
@@ -181,11 +176,7 @@ class ImageDataModule(LightningDataModule):
         return self._datasets[name]
 
     def train_dataloader(self) -> ImageLoader:
-        """Makes shuffled, full batches of ``batch_size`` images, from the place that training has reached.
-
-        Raises:
-            ConfigError: if ``train`` was not given, or has fewer images than a global batch.
-        """
+        """Shuffled, full batches of ``batch_size`` images, from the place that training has reached."""
         dataset = self._dataset("train")
         replicas, rank = self._processes()
         start = self._position() if self.trainer is not None else self._start
@@ -193,34 +184,21 @@ class ImageDataModule(LightningDataModule):
         return self._loader(dataset, self._stream, self.batch_size)
 
     def val_dataloader(self) -> ImageLoader:
-        """The validation images in order, each once.
-
-        Raises:
-            ConfigError: if neither ``val`` nor ``val_fraction`` was given.
-        """
+        """The validation images in order, each once."""
         return self._eval_loader("val")
 
     def test_dataloader(self) -> ImageLoader:
-        """The test images in order, each once.
-
-        Raises:
-            ConfigError: if ``test`` was not given.
-        """
+        """The test images in order, each once."""
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> ImageLoader:
-        """The images to predict in order, each once.
-
-        Raises:
-            ConfigError: if ``predict`` was not given.
-        """
+        """The images to predict in order, each once."""
         return self._eval_loader("predict")
 
     def _eval_loader(self, name: Split) -> ImageLoader:
         dataset = self._dataset(name)
-        return self._loader(
-            dataset, EvalSampler(len(dataset), *self._processes()), self.eval_batch_size or self.batch_size
-        )
+        sampler = EvalSampler(len(dataset), *self._processes())
+        return self._loader(dataset, sampler, self.eval_batch_size or self.batch_size)
 
     def _loader(self, dataset: ImageDataset, sampler: TrainSampler | EvalSampler, batch_size: int) -> ImageLoader:
         return ImageLoader(

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import (
     BackboneFinetuning,
     BatchSizeFinder,
@@ -26,25 +26,18 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.core.saving import load_hparams_from_yaml
 from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from padinv.checkpoints.building import Bounded
-from padinv.checkpoints.hyperparameters import build_arguments, forget_foreign_paths, read_run
 from padinv.cpu import fuse_on_cpus
-from padinv.exceptions import CheckpointError, ConfigError, NonFiniteLossError
+from padinv.exceptions import ConfigError, NonFiniteLossError
 from padinv.training.callbacks.last_checkpoint import WholeCheckpoints
 from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.distributed import check_processes
-from padinv.training.resuming import check_checkpoint, checkpoint_in
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
+from padinv.training.restoring import RestorableModule
 
 UNFIT_CALLBACKS: dict[type[Callback], str] = {
     StochasticWeightAveraging: "set model.ema_images",
@@ -55,11 +48,8 @@ UNFIT_CALLBACKS: dict[type[Callback], str] = {
 }
 """Callbacks that work only where Lightning steps the optimizer, and what to do instead."""
 
-UNSAVED = "_unsaved"
-"""The key in a checkpoint's hyper-parameters that names those it does not hold: networks, losses, functions."""
 
-
-class AlternatingModule(LightningModule):
+class AlternatingModule(RestorableModule):
     """A module whose networks take turns under manual optimization, one step of each optimizer a batch.
 
     Args:
@@ -96,82 +86,6 @@ class AlternatingModule(LightningModule):
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    @classmethod
-    def load_from_checkpoint(
-        cls,
-        checkpoint_path: str | Path | IO[bytes],
-        map_location: Any = None,
-        hparams_file: str | Path | None = None,
-        strict: bool | None = None,
-        weights_only: bool | None = True,
-        **kwargs: Any,
-    ) -> Self:
-        """Builds the module of a run again. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
-
-        Args:
-            checkpoint_path: of a run, or its folder.
-            map_location: as for ``torch.load``.
-            hparams_file: a YAML file of arguments, instead of those in the checkpoint; the same classes may be in it.
-            strict: whether all weights must be there.
-            weights_only: False lets the file run any code that it holds.
-            **kwargs: arguments that override the saved ones: those that are no plain values, and classes of your own.
-
-        Returns:
-            The module with the run's weights.
-
-        Raises:
-            CheckpointError: if the run was of another class, or the file asks for classes that are not padinv's.
-        """
-        if isinstance(checkpoint_path, str | Path):
-            checkpoint_path = checkpoint_in(path) if (path := Path(checkpoint_path)).is_dir() else checkpoint_path
-            check_checkpoint(str(checkpoint_path), weights_only=bool(weights_only))
-        where, content = str(hparams_file or checkpoint_path), read_run(checkpoint_path, weights_only)
-        if hparams_file is None:
-            saved = content.get(cls.CHECKPOINT_HYPER_PARAMS_KEY) or {}
-        else:
-            saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
-        cls._ask_for_unsaved(saved, where, kwargs)
-        with Bounded(content, where):
-            arguments = build_arguments(saved, cls, where, without=kwargs)
-            module = super().load_from_checkpoint(
-                checkpoint_path,
-                map_location,
-                strict=strict,
-                weights_only=weights_only,
-                **{**arguments, **kwargs, "_instantiator": None},  # or jsonargparse would build classes
-            )
-        module.hparams.update({name: saved[name] for name in arguments})  # also those that are classes
-        return module
-
-    @classmethod
-    def _ask_for_unsaved(cls, saved: Any, where: str, given: Mapping[str, Any]) -> None:
-        """Raises CheckpointError if a network is neither among the saved arguments nor among those given."""
-        unsaved = saved.get(UNSAVED, ()) if isinstance(saved, Mapping) else ()
-        missing = [str(name) for name in unsaved if name not in given] if isinstance(unsaved, list | tuple) else []
-        if {"generator", "discriminator", "encoder"} & set(missing):
-            arguments = ", ".join(f"{name}=…" for name in missing)
-            raise CheckpointError(
-                f"{where} is of a run that was given {', '.join(missing)} as Python objects, which no checkpoint "
-                f"holds: give them again, {cls.__name__}.load_from_checkpoint(…, {arguments})."
-            )
-
-    def keep_hyperparameters(self) -> None:
-        """Saves the arguments of the class whose ``__init__`` calls this, and the names of those that cannot be saved.
-
-        A checkpoint holds plain values only.
-        """
-        with warnings.catch_warnings():
-            # Lightning advises against saving modules; they are taken out again below.
-            warnings.filterwarnings("ignore", "Attribute .* is an instance of `nn.Module`")
-            frame = inspect.currentframe()
-            self.save_hyperparameters(logger=False, frame=frame.f_back if frame is not None else None)
-        values = dict(self.hparams)
-        unsaved = [name for name, value in values.items() if not is_plain(value)]
-        self.remove_ignored_hparams(unsaved)
-        usual = {name: given.default for name, given in inspect.signature(type(self)).parameters.items()}
-        if unsaved := [name for name in unsaved if values[name] is not usual.get(name)]:
-            self.hparams[UNSAVED] = unsaved
-
     def on_validation_start(self) -> None:
         """Stops before validation, pictures and files of networks if the run has diverged."""
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
@@ -193,10 +107,6 @@ class AlternatingModule(LightningModule):
         """Keeps a run that has diverged from replacing its last good checkpoint."""
         if self._trainer is not None and self.trainer.state.fn == "fit":
             self.check_weights()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps a file from choosing which files are deleted."""
-        forget_foreign_paths(checkpoint)
 
     def configure_callbacks(self) -> list[Callback]:
         """Adds no callback; refuses those that cannot work, and tells the Trainer how it validates before they ask.
@@ -412,15 +322,6 @@ def made(name: str, make: Callable[..., Any], learner: Any) -> Any:
 
 def _same(one: Any, other: Any) -> bool:
     return list(one) == list(other) if isinstance(one, list | tuple) else bool(one == other)
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a hyper-parameter can be in a checkpoint that is loaded with ``weights_only=True``."""
-    if isinstance(value, Mapping):
-        return all(map(is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, str | int | float | bool)
 
 
 def average_decay(images: int, half_life: float, images_seen: int = 0, ramp_up: float | None = None) -> float:

@@ -36,10 +36,13 @@ from padinv.training.distributed import check_processes
 from padinv.training.module import PadInvModule
 from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
 from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
-from padinv.training.run import NoLogger, check_writable, claim_run, discard_run, run_directory
+from padinv.training.run import check_writable, claim_run, discard_run, run_directory
 
-NUMBERING = (CSVLogger, TensorBoardLogger, NoLogger)
+NUMBERING = (CSVLogger, TensorBoardLogger)
 """Loggers whose runs have folders ``version_N``."""
+
+SWITCHES: dict[str, type] = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}
+"""Options of the Trainer that switch callbacks off."""
 
 
 def callback(name: str, **arguments: Any) -> dict[str, Any]:
@@ -288,14 +291,10 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             self.save_config_callback = None
         if trainer.get("callbacks") is not None and not isinstance(trainer["callbacks"], list):
             trainer["callbacks"] = [trainer["callbacks"]]
-        unwanted: list[type] = [
-            kind
-            for option, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar))
-            if trainer.get(option) is False
-        ]
+        unwanted = [kind for option, kind in SWITCHES.items() if trainer.get(option) is False]
         unwanted += [ProgressBar if isinstance(c, ProgressBar) else type(c) for c in trainer.get("callbacks") or ()]
         own = [callback for callback in own if not any(_replaces(kind, callback) for kind in unwanted)]
-        for option, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
+        for option, kind in SWITCHES.items():
             if not any(isinstance(c, kind) for c in [*own, *(trainer.get("callbacks") or ())]):
                 trainer[option] = False  # or Lightning would add one of its own
         try:
@@ -307,11 +306,8 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         """Checks, before anything is computed, that the run can work and write its results; keeps freed memory."""
         options = self.options
         if not self.model.automatic_optimization:
-            for option, off, ours in (
-                ("gradient_clip_val", 0, "clip_norm"),
-                ("accumulate_grad_batches", 1, "accumulate"),
-            ):
-                if options["trainer"][option] not in (None, off):
+            for option, ours in {"gradient_clip_val": "clip_norm", "accumulate_grad_batches": "accumulate"}.items():
+                if options["trainer"][option] not in (None, 0 if ours == "clip_norm" else 1):
                     raise ConfigError(f"trainer.{option} has no effect on two optimizers; set model.{ours} instead.")
         ends = (ImageSchedule, EarlyStopping, Timer)
         endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -19,17 +18,13 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics import MetricCollection
 
-from padinv.batches import batch_images, check_images
+from padinv.batches import batch_images
 from padinv.checkpoints import fingerprint, load_discriminator, load_generator
 from padinv.checkpoints.building import check_state
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.codes import CodeShape, InversionCode
 from padinv.cpu import buffers_kept, recompute_activations
-from padinv.evaluation.extremes import KeptPictures, gathered, ordering_metric
-from padinv.evaluation.protocols import PROTOCOLS
-from padinv.evaluation.results import Evaluation, Sampling, finish
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.losses import (
     AdversarialLoss,
@@ -43,12 +38,11 @@ from padinv.losses import (
     ReconstructionLoss,
     random_steps,
 )
-from padinv.metrics import image_metrics, reconstruction_metrics
-from padinv.metrics.per_image import PerImage
 from padinv.networks import Discriminator, Generator, PadInvEncoder, encode
-from padinv.networks.passes import pooled, take_passes
-from padinv.training.alternating import AlternatingModule, average_decay, made, moving_average
+from padinv.networks.passes import take_passes
+from padinv.training.alternating import average_decay, made, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
+from padinv.training.inverting import InvertingModule
 from padinv.training.starting import check_unseen_options, weights_to_start_from
 
 EncoderCallable = Callable[[CodeShape], nn.Module]
@@ -65,7 +59,7 @@ def default_optimizer_d(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
 
 
-class PadInvModule(AlternatingModule):
+class PadInvModule(InvertingModule):
     """Trains an encoder to invert a generator.
 
     The loss of the encoder is  λ_pix·pix + λ_per·per + λ_id·id + λ_adv·adv + λ_reg·reg + λ_feat·feat + λ_cycle·cycle,
@@ -168,13 +162,9 @@ class PadInvModule(AlternatingModule):
                 "checkpoint), or set lambda_adv to 0."
             )
         self.lambdas = lambdas
-        self.optimizer_callables = (optimizer_e, optimizer_d)
-        self.scheduler_callables = (scheduler_e, scheduler_d)
-        self.feature_dropout = feature_dropout
-        self.cycle_strength = cycle_strength
-        self.scheduler_images = scheduler_images
-        self.accumulate = accumulate
-        self.ema_images = ema_images
+        self.optimizer_callables, self.scheduler_callables = (optimizer_e, optimizer_d), (scheduler_e, scheduler_d)
+        self.scheduler_images, self.accumulate, self.ema_images = scheduler_images, accumulate, ema_images
+        self.feature_dropout, self.cycle_strength = feature_dropout, cycle_strength
         self.checkpoint_activations = checkpoint_activations
         self.compile_networks = compile
         self.sync_batchnorm = sync_batchnorm
@@ -231,57 +221,20 @@ class PadInvModule(AlternatingModule):
         adversarial_loss: AdversarialLoss | None,
     ) -> None:
         """Builds those terms of the loss whose λ is not zero."""
-        given = {"pix": pixel_loss, "per": perceptual_loss, "id": identity_loss}
-        default: dict[str, Callable[[], ReconstructionLoss]] = {
-            "pix": PixelLoss,
-            "per": PerceptualLoss,
-            "id": IdentityLoss,
+        losses = {
+            "pix": pixel_loss or PixelLoss,
+            "per": perceptual_loss or PerceptualLoss,
+            "id": identity_loss or IdentityLoss,
         }
-        self.reconstruction_losses = nn.ModuleDict(
-            {name: given[name] or default[name]() for name in given if self.lambdas[name] > 0}
-        )
+        counting = {name: loss for name, loss in losses.items() if self.lambdas[name] > 0}
+        made_losses = {name: loss if isinstance(loss, nn.Module) else loss() for name, loss in counting.items()}
+        self.reconstruction_losses = nn.ModuleDict(made_losses)
         self.latent_regularization = LatentRegularization()
         self.feature_regularization = FeatureRegularization()
         self.cycle_consistency = CycleConsistency()
         self.adversarial_loss = adversarial_loss or AdversarialLoss()
 
-    def configure_metrics(self) -> None:
-        """Builds the metrics of validation and test."""
-        losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
-        metrics = reconstruction_metrics(self.resolution, losses, lpips=self.report_lpips)
-        self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
-        each = image_metrics(self.resolution, losses, lpips=self.report_lpips)
-        self.test_metrics: MetricCollection = each.clone(prefix="test/")
-        self.test_names: list[str] = []
-        self.test_pictures = KeptPictures()
-        self.test_evaluation: Evaluation | None = None
-
-    @property
-    def generator(self) -> Generator:
-        """The frozen generator."""
-        network = self._generator.network
-        assert isinstance(network, Generator)
-        return network
-
-    @property
-    def inference_encoder(self) -> nn.Module:
-        """The encoder to use: its moving average if the run keeps one."""
-        return self.encoder if self.encoder_ema is None else self.encoder_ema
-
     # One step -------------------------------------------------------------------------------------------------------
-
-    def forward(self, images: Tensor) -> InversionCode:
-        """Encodes images (B, 3, H, W) in [-1, 1] with the encoder to use."""
-        check_images(images)
-        return self._encode(images)
-
-    def _encode(self, images: Tensor) -> InversionCode:
-        synthesis = self.generator.synthesis
-        return encode(self.inference_encoder, self.in_memory_format(images), self.reconstruct, synthesis)
-
-    def reconstruct(self, code: InversionCode) -> Tensor:
-        """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
-        return pooled(self.generator.synthesis(*code.parts), self.resolution)
 
     def encoder_losses(self, code: InversionCode, reconstruction: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Every term of the encoder's loss that counts, unweighted: {"pix": …, "per": …, …}."""
@@ -293,25 +246,26 @@ class PadInvModule(AlternatingModule):
         if self.lambdas["feat"] > 0 and code.features:
             terms["feat"] = self.feature_regularization(code.features)
         if self.lambdas["cycle"] > 0:
-            # Those of the whole batch, dealt out as its images are: the same on any number of processes, and resumed.
-            ranks, rank = self.trainer.world_size, self.trainer.global_rank
-            steps = random_steps(self.generator, len(images) * ranks, self.cycle_strength, int(self.steps))
-            terms["cycle"] = self.cycle_consistency(
-                self._encode_again, self.reconstruct, code, images, steps[rank::ranks]
-            )
+            count = len(images) * self.trainer.world_size
+            step = self._own_share(random_steps(self.generator, count, self.cycle_strength, int(self.steps)))
+            terms["cycle"] = self.cycle_consistency(self._encode_again, self.reconstruct, code, images, step)
         return terms
+
+    def _own_share(self, drawn: Tensor) -> Tensor:
+        """This process's part of what was drawn for the whole batch, dealt out as images are.
+
+        Draws are then the same on any number of processes, and in a resumed run.
+        """
+        return drawn[self.trainer.global_rank :: self.trainer.world_size]
 
     def _reconstruct_without_some_features(self, code: InversionCode, part: int) -> Tensor:
         """Reconstructs a batch, some of its codes without their features; the step's number draws which."""
         if self.feature_dropout == 0 or not code.features:
             return self.reconstruct(code)
-        # Drawn for the whole batch, dealt out as its images are: the same on any number of processes, and resumed.
-        ranks, rank = self.trainer.world_size, self.trainer.global_rank
         random = torch.Generator().manual_seed(int(self.steps) * self.accumulate + part)
-        count = len(code) * ranks
-        kept = torch.ones(count, 1, 1, 1)
-        kept[torch.randperm(count, generator=random)[: round(self.feature_dropout * count)]] = 0
-        kept = kept[rank::ranks]
+        kept = torch.ones(len(code) * self.trainer.world_size, 1, 1, 1)
+        kept[torch.randperm(len(kept), generator=random)[: round(self.feature_dropout * len(kept))]] = 0
+        kept = self._own_share(kept)
         return self.reconstruct(replace(code, features={r: x * kept.to(x) for r, x in code.features.items()}))
 
     def _encode_again(self, images: Tensor) -> InversionCode:
@@ -343,14 +297,17 @@ class PadInvModule(AlternatingModule):
 
         optimizers = self.optimizer_list()
         logs = self.take_step(optimizers[0], encoder_step, parts, batch)
-        self._update_ema(len(images) * self.trainer.world_size)
+        total = len(images) * self.trainer.world_size
+        if self.encoder_ema is not None and self.ema_images is not None:
+            self.encoder_ema.multi_avg_fn = moving_average(average_decay(total, self.ema_images))
+            self.encoder_ema.update_parameters(self.encoder)
         if self.discriminator is not None:
             logs |= self.take_step(
                 optimizers[1], lambda i: self.discriminator_losses(reconstructions[i], parts[i]), parts, batch
             )
 
         before = int(self.images_seen)
-        self.images_seen += len(images) * self.trainer.world_size
+        self.images_seen += total
         self.steps += 1
         for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
             for scheduler in self._schedulers():
@@ -360,18 +317,6 @@ class PadInvModule(AlternatingModule):
         rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
         named_rates = dict(zip(("lr/encoder", "lr/discriminator"), rates, strict=False))
         self.log_at_images({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
-
-    def _update_ema(self, images: int) -> None:
-        if self.encoder_ema is not None and self.ema_images is not None:
-            self.encoder_ema.multi_avg_fn = moving_average(average_decay(images, self.ema_images))
-            self.encoder_ema.update_parameters(self.encoder)
-
-    # Validation, test, prediction -----------------------------------------------------------------------------------
-
-    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        images = batch_images(batch, values=batch_idx == 0)
-        self.val_metrics.update(self.reconstruct(self._encode(images)), images)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics as val/mse, val/psnr and so on; shows them to schedules that wait for a plateau."""
@@ -383,52 +328,6 @@ class PadInvModule(AlternatingModule):
                 if isinstance(scheduler, ReduceLROnPlateau):
                     scheduler.step(metrics[_monitored(scheduler)])
 
-    def on_test_epoch_start(self) -> None:
-        """Forgets the pictures of an earlier test."""
-        self.test_pictures = KeptPictures()
-
-    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
-        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
-        images = batch_images(batch, values=batch_idx == 0)
-        reconstruction = self.reconstruct(self._encode(images))
-        self.test_metrics.update(reconstruction, images)
-        metrics = dict(self.test_metrics.items(keep_base=True))
-        ordering = metrics[ordering_metric(list(metrics))]
-        assert isinstance(ordering, PerImage)
-        self.test_pictures.add(ordering.values[-1], reconstruction, images)
-        self.test_names += batch.get("name", [f"image-{len(self.test_names) + i}" for i in range(len(images))])
-
-    def on_test_epoch_end(self) -> None:
-        """Logs the metrics as test/mse, test/psnr and so on, and keeps them with their intervals."""
-        self.log_at_images(self.test_metrics.compute(), sync_dist=True)
-        self.test_evaluation = self._evaluation()
-        self.test_pictures = gathered(self.test_pictures)
-        self.test_metrics.reset()
-        self.test_names = []
-
-    def _evaluation(self) -> Evaluation:
-        """What was tested on all ranks, with intervals (:mod:`padinv.evaluation`)."""
-        values = {}
-        for name, metric in self.test_metrics.items(keep_base=True):
-            assert isinstance(metric, PerImage)
-            values[name] = metric.gathered_values().double().cpu().numpy()
-        names = [self.test_names]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            names = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(names, self.test_names)
-        return finish(values, "test", PROTOCOLS["default"], self.resolution, list(chain(*names)), Sampling())
-
-    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Inverts a batch.
-
-        Returns:
-            {"name": the files, "code": an InversionCode, "reconstruction": (B, 3, H, W)}.
-        """
-        images = batch_images(batch, values=batch_idx == 0)
-        names = batch.get("name", [f"{batch_idx}-{i}" for i in range(len(images))])
-        code = self._encode(images)
-        return {"name": names, "code": code, "reconstruction": self.generator.synthesis(*code.parts)}
-
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -438,9 +337,9 @@ class PadInvModule(AlternatingModule):
             ConfigError: if a schedule waits for an unknown metric.
         """
         optimizers, schedulers = [], []
-        for name, network, make, schedule in zip(
-            "ed", (self.encoder, self.discriminator), self.optimizer_callables, self.scheduler_callables, strict=True
-        ):
+        networks = self.encoder, self.discriminator
+        players = zip("ed", networks, self.optimizer_callables, self.scheduler_callables, strict=True)
+        for name, network, make, schedule in players:
             if network is not None:
                 optimizers.append(made(f"optimizer_{name}", make, network.parameters()))
                 if schedule is not None:
@@ -489,7 +388,7 @@ class PadInvModule(AlternatingModule):
                 "The checkpoint is not of padinv fit; if it is of padinv fit-gan, go on with that, or give its "
                 "networks/generator.safetensors as model.generator."
             )
-        trained_for = checkpoint.get(LIGHTNING_KEY, {}).get("generator")
+        trained_for = checkpoint[LIGHTNING_KEY].get("generator")
         if trained_for != fingerprint(self.generator):
             raise CheckpointError(
                 f"The checkpoint was trained for the generator {trained_for}, but this one is "

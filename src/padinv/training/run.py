@@ -8,13 +8,13 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger
 
 from padinv.exceptions import ConfigError
 
 
-class NoLogger(Logger):
-    """Logs nothing, but gives a run its own folder ``save_dir/name/version``.
+class NoLogger(CSVLogger):
+    """Writes nothing, but gives a run its own folder ``save_dir/name/version``.
 
     Args:
         save_dir: where runs are.
@@ -23,37 +23,16 @@ class NoLogger(Logger):
     """
 
     def __init__(self, save_dir: str, name: str = "unlogged", version: str | None = None) -> None:
-        super().__init__()
-        self._save_dir, self._name, self._version = save_dir, name, version
+        super().__init__(save_dir, name, version)
 
     @property
-    def save_dir(self) -> str:
-        """Where runs are."""
-        return self._save_dir
-
-    @property
-    def name(self) -> str:
-        """Of all runs without a logger."""
-        return self._name
-
-    @property
-    def version(self) -> str:
-        """Of this run."""
-        if self._version is None:
-            folders = Path(self._save_dir, self._name).glob("version_*")
-            numbers = [int(number) for folder in folders if (number := folder.name[8:]).isdecimal()]
-            self._version = f"version_{max(numbers, default=-1) + 1}"
-        return self._version
-
-    @property
-    def experiment(self) -> None:
-        """Does nothing, as there is nothing to log to."""
+    def experiment(self) -> None:  # type: ignore[override]  # CSVLogger's writer makes the folder
+        """Nothing: there is no file to write to."""
 
     def log_metrics(self, *_: Any, **__: Any) -> None:
         """Does nothing."""
 
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Does nothing."""
+    log_hyperparams = save = log_metrics
 
 
 def run_directory(trainer: Trainer) -> Path:

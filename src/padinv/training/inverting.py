@@ -1,0 +1,130 @@
+"""A module that inverts a frozen generator: what validation, test and prediction do with its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics import MetricCollection
+
+from padinv.batches import batch_images, check_images
+from padinv.codes import InversionCode
+from padinv.evaluation.extremes import KeptPictures, gathered, ordering_metric
+from padinv.evaluation.protocols import PROTOCOLS
+from padinv.evaluation.results import Evaluation, Sampling, finish
+from padinv.losses import Frozen, ReconstructionLoss
+from padinv.metrics import image_metrics, reconstruction_metrics
+from padinv.metrics.per_image import PerImage
+from padinv.networks import Generator, encode
+from padinv.networks.passes import pooled
+from padinv.training.alternating import AlternatingModule
+
+
+class InvertingModule(AlternatingModule):
+    """Encodes images, reconstructs them, and measures how near the reconstructions are.
+
+    Attributes:
+        encoder: makes codes of images.
+        encoder_ema: its moving average, if the run keeps one.
+        resolution: of the images that are compared, in pixels.
+        report_lpips: whether LPIPS is measured, whatever the losses.
+        reconstruction_losses: each of which is measured, too.
+    """
+
+    _generator: Frozen
+    encoder: nn.Module
+    encoder_ema: AveragedModel | None
+    resolution: int
+    report_lpips: bool
+    reconstruction_losses: nn.ModuleDict
+
+    def configure_metrics(self) -> None:
+        """Builds the metrics of validation and test."""
+        losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
+        metrics = reconstruction_metrics(self.resolution, losses, lpips=self.report_lpips)
+        self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
+        each = image_metrics(self.resolution, losses, lpips=self.report_lpips)
+        self.test_metrics: MetricCollection = each.clone(prefix="test/")
+        self.test_names: list[str] = []
+        self.test_pictures = KeptPictures()
+        self.test_evaluation: Evaluation | None = None
+
+    @property
+    def generator(self) -> Generator:
+        """The frozen generator."""
+        network = self._generator.network
+        assert isinstance(network, Generator)
+        return network
+
+    @property
+    def inference_encoder(self) -> nn.Module:
+        """The encoder to use: its moving average if the run keeps one."""
+        return self.encoder if self.encoder_ema is None else self.encoder_ema
+
+    def forward(self, images: Tensor) -> InversionCode:
+        """Encodes images (B, 3, H, W) in [-1, 1] with the encoder to use."""
+        check_images(images)
+        return self._encode(images)
+
+    def _encode(self, images: Tensor) -> InversionCode:
+        synthesis = self.generator.synthesis
+        return encode(self.inference_encoder, self.in_memory_format(images), self.reconstruct, synthesis)
+
+    def reconstruct(self, code: InversionCode) -> Tensor:
+        """Synthesizes, and pools to the encoder's resolution, at which images are compared (B, 3, H, W)."""
+        return pooled(self.generator.synthesis(*code.parts), self.resolution)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
+        images = batch_images(batch, values=batch_idx == 0)
+        self.val_metrics.update(self.reconstruct(self._encode(images)), images)
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets the pictures of an earlier test."""
+        self.test_pictures = KeptPictures()
+
+    def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
+        """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
+        images = batch_images(batch, values=batch_idx == 0)
+        reconstruction = self.reconstruct(self._encode(images))
+        self.test_metrics.update(reconstruction, images)
+        metrics = dict(self.test_metrics.items(keep_base=True))
+        ordering = metrics[ordering_metric(list(metrics))]
+        assert isinstance(ordering, PerImage)
+        self.test_pictures.add(ordering.values[-1], reconstruction, images)
+        self.test_names += batch.get("name", [f"image-{len(self.test_names) + i}" for i in range(len(images))])
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics as test/mse, test/psnr and so on, and keeps them with their intervals."""
+        self.log_at_images(self.test_metrics.compute(), sync_dist=True)
+        self.test_evaluation = self._evaluation()
+        self.test_pictures = gathered(self.test_pictures)
+        self.test_metrics.reset()
+        self.test_names = []
+
+    def _evaluation(self) -> Evaluation:
+        """What was tested on all ranks, with intervals (:mod:`padinv.evaluation`)."""
+        values = {}
+        for name, metric in self.test_metrics.items(keep_base=True):
+            assert isinstance(metric, PerImage)
+            values[name] = metric.gathered_values().double().cpu().numpy()
+        names = [self.test_names]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            names = [[] for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(names, self.test_names)
+        return finish(values, "test", PROTOCOLS["default"], self.resolution, list(chain(*names)), Sampling())
+
+    def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Inverts a batch.
+
+        Returns:
+            {"name": the files, "code": an InversionCode, "reconstruction": (B, 3, H, W)}.
+        """
+        images = batch_images(batch, values=batch_idx == 0)
+        names = batch.get("name", [f"{batch_idx}-{i}" for i in range(len(images))])
+        code = self._encode(images)
+        return {"name": names, "code": code, "reconstruction": self.generator.synthesis(*code.parts)}
