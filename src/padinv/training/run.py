@@ -26,8 +26,8 @@ class NoLogger(CSVLogger):
         super().__init__(save_dir, name, version)
 
     @property
-    def experiment(self) -> None:  # type: ignore[override]  # CSVLogger's writer makes the folder
-        """Nothing: there is no file to write to."""
+    def experiment(self) -> None:
+        """Nothing: the writer of CSVLogger would make a file."""
 
     def log_metrics(self, *_: Any, **__: Any) -> None:
         """Does nothing."""
