@@ -30,8 +30,8 @@ def batch_images(batch: Any, values: bool = True) -> Tensor:
     """Takes the images out of a batch of :class:`padinv.ImageDataModule`, {"image": (B, 3, H, W), "name": [...]}.
 
     Args:
-        batch: of a data loader.
-        values: whether to check values, too, which waits for the device.
+        batch: what a data loader gives.
+        values: whether to check values, too, for which the process waits for the device.
 
     Raises:
         DataError: if it is no such mapping, or its images fail :func:`check_images`.
@@ -57,13 +57,13 @@ def check_numbers(value: Any, what: str, like: Tensor) -> None:
     """Checks that a network can compute with something, whatever its values.
 
     Args:
-        value: to check.
-        what: its name in the message.
+        value: what the network is to compute with.
+        what: the value's name in the message.
         like: a tensor of the network.
 
     Raises:
-        ConfigError: if it is no tensor of floating-point numbers, or on another device or, without autocast, of another
-            precision than the network.
+        ConfigError: if the value is no tensor of floating-point numbers, or its device or, without autocast, its
+            precision is not the network's.
 
     >>> check_numbers(torch.zeros(2, 3).double(), "The latents", torch.zeros(1))
     Traceback (most recent call last):
@@ -85,7 +85,7 @@ def check_images(images: Any, what: str = "The images", values: bool = True) -> 
     Warns with :class:`ImageRangeWarning` if no value is below 0, as in [0, 1].
 
     Args:
-        images: to check.
+        images: the images to check.
         what: their name in the message.
         values: whether to look at the values, too.
 

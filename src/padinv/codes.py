@@ -44,7 +44,7 @@ class _Code(ABC):
 
     @property
     def shape(self) -> torch.Size:
-        """The shape of the first tensor, for tools that would otherwise iterate: a sample contains itself."""
+        """The shape of the first tensor. Without it printing tools would iterate, and a sample contains itself."""
         return next(self.tensors()).shape
 
     def __getitem__(self: Code, index: int | slice | Tensor | Sequence[int]) -> Code:
@@ -122,7 +122,7 @@ class PaddingCode(_Code):
 
     Args:
         const: replaces the generator's learned constant, (B, C, 4, 4), or None to keep it.
-        rings: for each padded resolution R a ring (B, C_R, 4R + 4) in reading order (:mod:`padinv.ops.ring`).
+        rings: {R: (B, C_R, 4R + 4)}, for each padded resolution R a ring in reading order (:mod:`padinv.ops.ring`).
         up_rings: the same for the convolution that upsamples to R px, of the channels that it reads, (B, C_{R/2},
             4R + 4); a design that was not published.
         scaled: whether the style multiplies rings as it does what is inside; as published it does not.
@@ -226,8 +226,8 @@ class InversionCode(_Code):
     Args:
         w_plus: style latents, one for each layer, (B, L, 512).
         padding: the padding code of the same images, or None for a W+ code.
-        features: for each of some resolutions R a residual (B, C_R, R, R), which the synthesis adds to what its block
-            of R px makes. None for none, as an empty mapping; zeros are the same as none.
+        features: {R: (B, C_R, R, R)}, for some resolutions R a residual that the synthesis adds to what its block of
+            R px makes. None, an empty mapping and zeros all mean none.
 
     Raises:
         ConfigError: if the latents are not three-dimensional, features are not as large as their resolution, or the

@@ -35,10 +35,10 @@ def profile_of(image: Image.Image) -> bytes | None:
     """The ICC profile of an opened picture: embedded, or made from its other marks; None for sRGB.
 
     Args:
-        image: as Pillow has opened it.
+        image: an image that Pillow has opened.
 
     Raises:
-        DataError: if the profile is cut off or damaged; gives the reason only.
+        DataError: if the profile is cut off or damaged. The message gives the reason only.
     """
     if "icc_profile" in image.info:
         profile = image.info["icc_profile"]
@@ -78,7 +78,7 @@ def rgb_of_grey(profile: bytes) -> bytes | None:
     """Makes an RGB profile of a grey one, so that a face can be pasted; None if the grey profile has no simple curve.
 
     Args:
-        profile: of a grey image (:func:`mode_of` is "L").
+        profile: the profile of a grey image (:func:`mode_of` is "L").
     """
     count = min(int.from_bytes(profile[128:132], "big"), (len(profile) - 132) // 12)
     tags = struct.iter_unpack(">4s2I", profile[132 : 132 + 12 * count])
@@ -91,11 +91,11 @@ def matrix_profile(primaries: Sequence[float], curve: float | bytes) -> bytes:
 
     Args:
         primaries: white, red, green and blue as (x, y), eight numbers.
-        curve: from numbers in [0, 1] to light: an exponent, or the content of an ICC tag.
+        curve: how numbers in [0, 1] become light: an exponent, or the content of an ICC tag.
 
     Raises:
-        numpy.linalg.LinAlgError: if three of them lie on a line.
-        ZeroDivisionError: if one has y = 0.
+        numpy.linalg.LinAlgError: if three of the primaries lie on a line.
+        ZeroDivisionError: if a primary has y = 0.
     """
     white, *colours = (
         np.array([x / y, 1, (1 - x - y) / y]) for x, y in zip(primaries[::2], primaries[1::2], strict=True)
@@ -142,7 +142,7 @@ def mode_of(profile: bytes) -> str:
     """The mode of Pillow's images that a profile is for.
 
     Raises:
-        DataError: if it is damaged, or for another colour space; gives the reason only.
+        DataError: if the profile is damaged, or for another colour space. The message gives the reason only.
     """
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
@@ -184,15 +184,15 @@ def convert(image: Image.Image, source: bytes | None, target: bytes | None) -> I
     """Converts an image to another profile, as RGB.
 
     Args:
-        image: in the mode of the profile (:func:`mode_of`).
-        source: its profile; None for sRGB, or CIELAB if that is its mode.
+        image: an image in the mode of its profile (:func:`mode_of`).
+        source: the image's profile; None for sRGB, or for CIELAB if that is its mode.
         target: an RGB profile; None for sRGB.
 
     Returns:
         A new image without a profile in its info.
 
     Raises:
-        DataError: if a profile is damaged, or has no way into this direction; gives the reason only.
+        DataError: if a profile is damaged, or cannot convert in this direction. The message gives the reason only.
     """
     transform = _transform(source, target, image.mode)
     try:

@@ -25,7 +25,7 @@ def padded_maps(generator: Generator, code: InversionCode) -> dict[int, Tensor]:
 
     Args:
         generator: the network; it is left as it is.
-        code: of B images.
+        code: the code of B images.
 
     Returns:
         {R: (B, C_R, R + 2, R + 2)} for each resolution R of the generator, ascending.
@@ -79,9 +79,9 @@ def draw_code(
     the mean of |value| over channels, of ring and map on one scale. Features are drawn as residuals.
 
     Args:
-        generator: what the code is for.
-        code: of B images.
-        images: to be drawn before, each (B, 3, H, W) in [-1, 1].
+        generator: the generator that the code is for.
+        code: the code of B images.
+        images: drawn before the rest, each (B, 3, H, W) in [-1, 1].
         tile: height of a picture in pixels.
         gap: pixels between pictures.
 

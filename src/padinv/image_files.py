@@ -69,8 +69,8 @@ def kind_of(data: bytes, formats: Collection[str] = ()) -> str:
     """What a file is that Pillow takes for no image, and what to do about it.
 
     Args:
-        data: its bytes.
-        formats: those that are read, by Pillow's names; what begins as one of them is damaged.
+        data: the file's bytes.
+        formats: Pillow's names of those that are read; a file that begins as one of them is damaged.
 
     >>> kind_of(b"GIF89a", ["GIF"]), kind_of(b"a text", ["GIF"])
     ('damaged, or ends early; copy or download it again', 'not an image')
@@ -139,7 +139,7 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def profile_of_png(data: bytes) -> bytes | None:
-    """The profile in a PNG: Pillow refuses one of more than 1 MiB. Empty if it is damaged, None if there is none."""
+    """The profile in a PNG, which Pillow refuses above 1 MiB: empty if it is damaged, None if there is none."""
     for kind, chunk in _chunks(data):
         if kind == b"iCCP":
             _, _, packed = chunk[8:-4].partition(b"\0")

@@ -68,11 +68,11 @@ def _warn(text: str) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of an image file.
+    """Reads the bytes of an image file.
 
     Raises:
-        DataError: if it is larger than ``MAX_BYTES``, or is a pipe, a socket or a device.
-        OSError: if it cannot be read.
+        DataError: if the file is larger than ``MAX_BYTES``, or is a pipe, a socket or a device.
+        OSError: if the file cannot be read.
     """
     if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():  # open() itself raises for a folder
         raise DataError("it is a pipe, a socket or a device, not a file")
@@ -85,7 +85,7 @@ def limited(data: bytes) -> bytes:
     """Returns the bytes, unless they are too many; a reader takes one byte more than the limit to tell.
 
     Raises:
-        DataError: if it is larger than ``MAX_BYTES``.
+        DataError: if they are more than ``MAX_BYTES``.
     """
     if len(data) > MAX_BYTES:
         raise DataError(f"it is larger than {MAX_BYTES >> 20} MiB")
@@ -103,11 +103,11 @@ def decode(data: bytes, resolution: int | None = None, remark: Remark = _warn) -
         data: the file's bytes.
         resolution: the side the image will be resized to. A JPEG at least four times as large is then decoded at
             1/2, 1/4 or 1/8 of its size, and still at least twice as large as wanted.
-        remark: called if a colour profile cannot be used; by default that is an ``ImageWarning``.
+        remark: called if a colour profile cannot be used; by default it warns with an ``ImageWarning``.
 
     Raises:
-        DataError: if it is empty, no image of ``FORMATS``, truncated, too large, or of floating-point pixels; gives the
-            reason only.
+        DataError: if the file is empty, truncated, too large, none of ``FORMATS``, or has floating-point pixels. The
+            message gives the reason only.
     """
     return seen(decode_original(data, resolution, remark))
 
@@ -224,15 +224,15 @@ def _too_large(what: str) -> str:
 
 
 def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
-    """An opened image upright, with its own colours and transparency; the image itself stays as it is.
+    """Turns an opened image upright, and keeps its colours and transparency. The image itself stays as it is.
 
     Args:
-        image: of Pillow's.
-        remark: as for ``decode``.
+        image: an image that Pillow has opened.
+        remark: as for :func:`decode`.
 
     Returns:
-        8-bit RGB, or RGBA if it says what is transparent. ``info`` has its profile as "icc_profile", if that is another
-        than sRGB, and nothing else; a grey profile is made one for three equal channels. What is CMYK is in sRGB.
+        8-bit RGB, or RGBA if the image has transparency. ``info`` holds only "icc_profile", and that only if the
+        colours are not sRGB. A grey profile becomes one for three equal channels; CMYK becomes sRGB.
 
     Raises:
         DataError: if its pixels are floating-point numbers, or of 32 bits.
@@ -299,7 +299,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes 
 
 
 def seen(image: Image.Image) -> Image.Image:
-    """What ``original`` returns as the networks see it: RGB in sRGB, what is transparent laid on white."""
+    """Makes of what :func:`original` returns what networks see: RGB in sRGB, with transparent areas on white."""
     rgb, profile = image.convert("RGB"), image.info.get("icc_profile")
     if profile is not None:
         rgb = convert(rgb, profile, None)
@@ -311,7 +311,7 @@ def seen(image: Image.Image) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image, remark: Remark = _warn) -> Image.Image:
-    """An opened image as ``decode`` returns it: upright and 8-bit sRGB; the image itself stays as it is.
+    """Makes of an opened image what :func:`decode` returns: upright 8-bit sRGB. The image itself stays as it is.
 
     Raises:
         DataError: if its pixels are floating-point numbers.
@@ -325,7 +325,7 @@ def square(image: Image.Image, resolution: int) -> Image.Image:
     Both in one step: the crop is not rounded to whole pixels, so the picture stays centred and undistorted.
 
     Args:
-        image: of any size.
+        image: an image of any size.
         resolution: side of the result, in pixels.
 
     >>> square(Image.new("RGB", (300, 200)), 64).size

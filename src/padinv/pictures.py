@@ -47,7 +47,7 @@ def mark_points(
     Args:
         image: (3, H, W) in [-1, 1]; values beyond are clamped. A small one is enlarged to ``tile`` px.
         starts: places (x, y) in pixels of the image.
-        ends: where they go; the last ones may still be missing.
+        ends: the places (x, y) to which the arrows go; the last ones may be missing.
         tile: smallest height of the picture in pixels.
 
     Returns:
@@ -139,7 +139,7 @@ def save_picture(picture: Tensor, path: PathLike) -> None:
     """Writes a picture (3, H, W) in [0, 1], whole or not at all, as the kind of file that its name says.
 
     Raises:
-        ConfigError: if it cannot be written, or there are no such files.
+        ConfigError: if the file cannot be written, or its ending is no picture's.
     """
     try:
         with writing(path, ConfigError, durable=False) as file:

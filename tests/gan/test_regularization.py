@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padinv.gan.regularization import mix_styles, path_lengths
+from padinv.gan.module import mix_styles, path_lengths
 
 
 @given(count=st.integers(1, 6), layers=st.integers(2, 8), probability=st.floats(0, 1), seed=st.integers(0, 99))

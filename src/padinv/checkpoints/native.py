@@ -23,7 +23,7 @@ from padinv.checkpoints.formats.state_dicts import MOST_KEYS, Config, Kind, Read
 from padinv.exceptions import CheckpointError
 from padinv.files import local_path, writing
 from padinv.networks import Discriminator, Generator, PadInvEncoder
-from padinv.networks.encoder import published_level
+from padinv.networks.encoder import level_nearest
 from padinv.typing import PathLike
 
 METADATA_KEY = "padinv"
@@ -256,7 +256,7 @@ def fingerprint(network: nn.Module) -> str:
     config: dict[str, Any] = getattr(network, "config", {})
     before = dict(UNSEEN)
     if isinstance(network, PadInvEncoder):
-        before["padding_level"] = published_level(network.resolution)
+        before["padding_level"] = level_nearest(network.resolution)
     for option, default in before.items():
         if (value := config.get(option, default)) != default:
             digest.update(f"{FIRST_NAMES.get(option, option)}={value}".encode())

@@ -43,7 +43,7 @@ class Foldable(Protocol):
         """Returns the layer for inference: itself, changed in place, or its replacement.
 
         Args:
-            dtype: of the weights of convolutions; None leaves it.
+            dtype: type of the weights of convolutions; None leaves it.
         """
 
 
@@ -57,9 +57,9 @@ def fold(network: Network, dtype: torch.dtype | None = None) -> Network:
     memory. Other layers stay as they are.
 
     Args:
-        network: an encoder or a generator, frozen and in evaluation mode. What does not change is not copied.
-        dtype: of the weights of convolutions, for use under ``torch.autocast`` of that dtype, which would cast them at
-            each call; None leaves it.
+        network: an encoder or a generator, frozen and in evaluation mode. The copy shares what does not change.
+        dtype: type of the weights of convolutions, for use under ``torch.autocast`` of that type, which would cast them
+            at each call; None leaves it.
 
     Returns:
         The copy.

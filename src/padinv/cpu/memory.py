@@ -61,7 +61,7 @@ def fuse_on_cpus(optimizer: torch.optim.Optimizer) -> None:
     have been clipped.
 
     Args:
-        optimizer: of any class; changed in place, in the groups that can be: those of Adam, AdamW, SGD and Adagrad.
+        optimizer: an optimizer of any class; groups of Adam, AdamW, SGD and Adagrad are changed in place.
 
     >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
     >>> fuse_on_cpus(optimizer)

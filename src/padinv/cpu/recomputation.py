@@ -41,7 +41,7 @@ def recompute_activations(network: nn.Module, minimum_size: int = 1, *, only_che
 
     Args:
         network: the encoder, or the synthesis network.
-        minimum_size: of the maps that a layer gets, in pixels a side; layers whose maps are smaller keep activations.
+        minimum_size: height of a layer's input in pixels from which it recomputes; smaller layers keep activations.
         only_cheap: keeps the results of convolutions, and only layers that are ``cheap`` do it. A compiled network
             then stays as it is: the compiler does this by itself.
 

@@ -50,13 +50,13 @@ class ImageDataModule(LightningDataModule):
         val: images to validate on.
         test: images to test on.
         predict: images to predict.
-        resolution: R; the short side is resized to it, with antialiasing, and the centre is cropped.
-        batch_size: images of each process in a training batch.
+        resolution: R in pixels; the short side is resized to it, with antialiasing, and the centre is cropped.
+        batch_size: number of images in a training batch of each process.
         eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default.
         val_fraction: share of ``train`` that is set aside for validation, drawn with ``seed``, if ``val`` is not given.
         flip: mirrors half of the training images, anew each epoch.
-        num_workers: worker processes of each loader.
-        seed: of order, flips and the validation share.
+        num_workers: number of worker processes of each loader.
+        seed: seeds the order, the flips and the validation share.
         strict: stops with a DataError at a file that cannot be read.
 
     Raises:
@@ -115,9 +115,9 @@ class ImageDataModule(LightningDataModule):
         The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
 
         Args:
-            checkpoint_path: of the run; it holds the place alone.
+            checkpoint_path: the run's checkpoint, which holds only the place.
             map_location: as for ``torch.load``.
-            hparams_file: A YAML file of arguments.
+            hparams_file: a YAML file of arguments.
             weights_only: False lets the file run any code that it holds.
             **kwargs: arguments that override those of the files.
 

@@ -37,8 +37,8 @@ class ImageDataset(Dataset[Sample]):
 
     Args:
         source: the encoded images.
-        resolution: R.
-        indices: which of the source's images these are; all by default.
+        resolution: R in pixels.
+        indices: numbers of the source's images that belong to it; all by default.
         replace: puts the next readable image of the source in the place of an unreadable one, so that training batches
             are always full; otherwise the sample has no image.
 
@@ -104,7 +104,7 @@ def split(length: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], N
     Args:
         length: number of images.
         fraction: share of the second part, in (0, 1); it gets at least one image.
-        seed: of the draw.
+        seed: seeds the draw.
 
     Returns:
         The numbers in the first and in the second part, each sorted.

@@ -37,11 +37,11 @@ class ImageLoader(DataLoader[Sample]):
 
     Args:
         dataset: the images.
-        strict: raises a DataError instead.
-        **options: of ``torch.utils.data.DataLoader``.
+        strict: whether such a file raises a DataError instead.
+        **options: those of ``torch.utils.data.DataLoader``.
 
-    Iterating raises:
-        DataError: if a file cannot be read, with ``strict``; or if none could be read.
+    Raises:
+        DataError: while iterating, if a file cannot be read, with ``strict``; or if none could be read.
     """
 
     def __init__(self, dataset: ImageDataset, strict: bool = False, **options: Any) -> None:

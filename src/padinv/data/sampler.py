@@ -36,12 +36,12 @@ class TrainSampler(DistributedSampler[tuple[int, bool]]):
 
     Args:
         length: number of images.
-        batch_size: images of each process in a batch.
+        batch_size: number of images in a batch of each process.
         num_replicas: number of processes, W.
         rank: number of this process.
-        seed: of order and flips.
+        seed: seeds order and flips.
         flip: whether to mirror half of the images.
-        start: where to begin.
+        start: the place to begin at.
 
     Raises:
         ConfigError: if there are fewer images than a global batch has.

@@ -55,11 +55,11 @@ class AdaptiveAugmentation(nn.Module):
     both are the same, except for pixels that leave the picture.
 
     Args:
-        probability: p at the start.
-        target: of r.
+        probability: p at the start, from 0 to 1.
+        target: the wanted r.
         every: number of updates from one move of p to the next.
         images_to_one: how many images it takes to go from p = 0 to 1, real ones of all ranks.
-        maximum: of p. The paper finds that changes leak into what is generated from about 0.8 up.
+        maximum: the largest p. The paper finds that changes leak into what is generated from about 0.8 up.
         blit: whether to make the first group's changes.
         geometric: whether to make the second group's.
         colour: whether to make the third group's.

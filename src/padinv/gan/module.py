@@ -26,7 +26,6 @@ from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.gan.augmentation import AdaptiveAugmentation
 from padinv.gan.projected import ProjectedDiscriminator
-from padinv.gan.regularization import mix_styles, path_lengths
 from padinv.losses import AdversarialLoss
 from padinv.metrics import FrechetDistance
 from padinv.networks import Discriminator, Generator
@@ -53,11 +52,11 @@ class StyleGAN2Module(AlternatingModule):
         generator: name of a bundled generator, checkpoint of one, or a Generator; in a config ``class_path:
             padinv.Generator`` with its size as ``init_args`` starts from nothing.
         discriminator: the same for the discriminator; None for a new one of the generator's channels.
-        augmentation: of all that the discriminator sees; None for none.
+        augmentation: changes all images that the discriminator sees; None for none.
         adversarial_loss: AdversarialLoss(r1_gamma=10, r1_every=16) if not given. StyleGAN2-ADA's rule of thumb for γ is
             0.0002·resolution² / batch, with more where images are few.
-        path_length_weight: of the path length regularization; 0 for none. Published: 2.
-        path_length_every: batches from one to the next. Published: 4.
+        path_length_weight: weight of the path length regularization; 0 for none. Published: 2.
+        path_length_every: batches from one regularization to the next. Published: 4.
         path_length_shrink: the regularization is computed on a batch smaller by this factor. Published: 2.
         style_mixing: probability that a sample is mixed from two latents. Published: 0.9.
         ema_images: half-life of the moving average in images. Published: 10,000 to 20,000.
@@ -75,7 +74,7 @@ class StyleGAN2Module(AlternatingModule):
         fid: FrechetDistance("random") if not given: its features need no weights. It compares validation images, as
             they are, with samples of the moving average.
         fid_samples: how many samples. Published: 50,000.
-        seed: of latents, noise, mixing and augmentation.
+        seed: seeds latents, noise, mixing and augmentation.
         projected: a second discriminator, which sees the same augmented images through a trained network; None for
             none. The optimizer of the plain one makes its steps, too.
 
@@ -314,7 +313,7 @@ def freeze_highest(discriminator: Discriminator, blocks: int) -> None:
     """Freezes the first blocks of a discriminator, and what reads the image (FreezeD, Mo et al. 2020).
 
     Raises:
-        ConfigError: if there are not so many.
+        ConfigError: if the discriminator has fewer blocks.
     """
     if not 0 <= blocks <= len(discriminator.blocks):
         raise ConfigError(
@@ -324,3 +323,43 @@ def freeze_highest(discriminator: Discriminator, blocks: int) -> None:
         discriminator.from_rgb.requires_grad_(False)
     for block in list(discriminator.blocks.values())[:blocks]:
         block.requires_grad_(False)
+
+
+def mix_styles(w_plus: Tensor, other: Tensor, probability: float) -> Tensor:
+    """Gives some samples the latents of another sample, from a layer on that is drawn for each.
+
+    Layers then do not come to rely on each other (Karras et al. 2018, *A style-based generator*, section 3.1).
+
+    Args:
+        w_plus: style latents (B, L, w_dim).
+        other: latents of other samples, of the same shape.
+        probability: how likely a sample is mixed, from 0 to 1.
+
+    Returns:
+        (B, L, w_dim), of which the first layer is always that of ``w_plus``.
+
+    >>> mix_styles(torch.zeros(1, 2, 1), torch.ones(1, 2, 1), 1.0).flatten().tolist()
+    [0.0, 1.0]
+    """
+    count, layers = w_plus.shape[:2]
+    crossover = torch.randint(1, layers, (count, 1, 1), device=w_plus.device)
+    mixed = torch.rand(count, 1, 1, device=w_plus.device) < probability
+    layer = torch.arange(layers, device=w_plus.device)[:, None]
+    return torch.where(mixed & (layer >= crossover), other, w_plus)
+
+
+def path_lengths(images: Tensor, w_plus: Tensor) -> Tensor:
+    """How far images move with their latents, ‖Jᵀy‖ with J = ∂image/∂w and y random (Karras et al. 2019, section 3.2).
+
+    y is normal noise over √(H·W), and the square is averaged over layers, as in the published code.
+
+    Args:
+        images: (B, 3, H, W), computed from ``w_plus``.
+        w_plus: style latents (B, L, w_dim) that require a gradient.
+
+    Returns:
+        (B,), differentiable in the generator's parameters.
+    """
+    noise = torch.randn_like(images) / math.sqrt(images[0, 0].numel())
+    (gradients,) = torch.autograd.grad((images * noise).sum(), w_plus, create_graph=True)
+    return gradients.float().square().sum(dim=2).mean(dim=1).sqrt()

@@ -70,9 +70,9 @@ class RandomProjection(nn.Module):
     Its weights are buffers, in the state dict: a resumed run has the same, whatever version of torch draws them.
 
     Args:
-        channels: of each level, the finest first.
-        width: channels of each level after it.
-        seed: of the weights.
+        channels: width of each level, the finest first.
+        width: channels of each level afterwards.
+        seed: seeds the weights.
     """
 
     def __init__(self, channels: list[int], width: int, seed: int = 0) -> None:
@@ -106,8 +106,8 @@ class Head(nn.Sequential):
     scores real and generated images apart.
 
     Args:
-        width: of the map's channels, a multiple of 8.
-        size: of the map, in pixels.
+        width: channels of the map, a multiple of 8.
+        size: height and width of the map in pixels.
     """
 
     def __init__(self, width: int, size: int) -> None:
@@ -128,16 +128,16 @@ class ProjectedDiscriminator(nn.Module):
         features: ``alex``, ``vgg``, ``squeeze`` (:class:`ImageNetFeatures`), or a network that maps images (B, 3, H, W)
             in [-1, 1] to feature maps, the finest first. It is frozen and not in the state dict.
         weights: a file with the named network's weights, in torchvision's format, instead of the usual ones.
-        resolution: images are enlarged or shrunk to it before the network, whose first filters are often coarse.
+        resolution: size in pixels to which images are resized first. The network's first filters are often coarse.
         width: channels of the projections and heads, a multiple of 8. Published: 64.
-        form: of the game, ``hinge`` as published, or ``logistic``.
-        weight: w, of the generator's loss, beside 1 for the plain discriminator's.
-        seed: of the projections.
+        form: the adversarial game, ``hinge`` as published, or ``logistic``.
+        weight: w, the weight in the generator's loss; that of the plain discriminator is 1.
+        seed: seeds the projections.
 
     Raises:
         ConfigError: if an option is out of range, or the network does not give feature maps.
         WeightsNotFoundError: if the weights are not on this machine and cannot be fetched.
-        CheckpointError: if the file does not hold them.
+        CheckpointError: if the file does not hold this network's weights.
 
     >>> pyramid = nn.ModuleList([nn.Conv2d(3, 8, 3, stride=2, padding=1)])
     >>> network = nn.Sequential(*pyramid)

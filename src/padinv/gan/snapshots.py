@@ -24,10 +24,10 @@ class SamplePictures(Callback):
     With a logger that takes images (W&B, TensorBoard) they are logged, too. Noise is constant.
 
     Args:
-        rows: of the sheet.
-        columns: of the sheet.
+        rows: number of rows of the sheet.
+        columns: number of samples in a row.
         truncation_psi: 1 shows the generator's whole variety; smaller values show less of it, in better pictures.
-        seed: of z.
+        seed: seeds z.
         tile: smallest height of a sample in pixels.
     """
 
@@ -64,7 +64,7 @@ class NetworkFiles(Callback):
     ``load_generator`` and ``load_discriminator`` take them, and so do all of padinv's commands.
 
     Args:
-        keep: also writes ``generator-IMAGES.safetensors``, to choose from later.
+        keep: whether to write ``generator-IMAGES.safetensors``, too, to choose from later.
     """
 
     def __init__(self, keep: bool = False) -> None:

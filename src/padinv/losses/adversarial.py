@@ -76,11 +76,11 @@ class AdversarialLoss:
     bound. Here it is a penalty: a plus.
 
     Args:
-        form: of the game.
+        form: the adversarial game.
         r1_gamma: γ; 0 for no penalty.
         r1_every: steps of the discriminator from one penalty to the next. It is multiplied by this number, so that its
             sum over a run stays the same (lazy regularization, Karras et al. 2020).
-        norm: of the gradient.
+        norm: ``squared`` or ``unsquared`` norm of the gradient.
 
     Raises:
         ConfigError: if an option has no such value.

@@ -95,11 +95,11 @@ class WeightedSum(ReconstructionLoss):
     """Several losses as one term of the training's: Σ weight·loss. Validation reports each of them.
 
     Args:
-        losses: what is summed.
+        losses: the losses to sum.
         weights: one for each; all 1 if not given.
 
     Raises:
-        ConfigError: if there is no loss, not one weight for each, or a weight is negative or no number.
+        ConfigError: if there are no losses, not as many weights as losses, or a weight that is not 0 or more.
 
     >>> from padinv.losses import PixelLoss
     >>> loss = WeightedSum([PixelLoss(), PixelLoss(squared=False)], [1.0, 0.5])

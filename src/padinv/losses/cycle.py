@@ -46,7 +46,7 @@ class CycleConsistency(nn.Module):
         Args:
             encode: images (B, 3, R, R) to codes.
             synthesize: codes to images (B, 3, R, R).
-            code: what it makes of the images.
+            code: what ``encode`` makes of the images.
             images: (B, 3, R, R) in [-1, 1].
             step: Δ, (B, L, w_dim) or a shape that goes with it.
 
@@ -69,7 +69,7 @@ def random_steps(generator: Generator, count: int, strength: float, seed: int) -
         generator: it is not written to.
         count: how many, B.
         strength: 1 for the whole way.
-        seed: of z.
+        seed: seeds z.
 
     Returns:
         (B, 1, w_dim), the same for all layers.

@@ -26,7 +26,7 @@ class SqueezeExcitation(nn.Module):
     """Rescales each channel by a gate computed from all channel means (Hu et al. 2018).
 
     Args:
-        channels: of its input and output.
+        channels: channels of input and output.
         reduction: how much narrower the hidden layer is.
     """
 
@@ -46,10 +46,10 @@ class Conv3x3(nn.Conv2d):
     """3×3 convolution with "same" zero padding.
 
     Args:
-        in_channels: of its input.
-        channels: of its output.
+        in_channels: channels of the input.
+        channels: channels of the output.
         stride: 1 or 2.
-        bias: whether it adds one; not where a norm follows.
+        bias: whether it adds a bias, which is of no use before a norm.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, bias: bool = False) -> None:
@@ -80,9 +80,9 @@ class Bottleneck(Recomputable):
     Where the widths agree the shortcut is every stride-th pixel, otherwise a 1×1 convolution and BatchNorm.
 
     Args:
-        in_channels: of its input.
-        channels: of its output.
-        stride: of the second convolution.
+        in_channels: channels of the input.
+        channels: channels of the output.
+        stride: stride of the second convolution, 1 or 2.
     """
 
     cheap = True
@@ -144,8 +144,8 @@ class IResNet(nn.Module):
     Args:
         depth: 18, 50, 100 or 152.
         width: channels of the first stage; each further one has twice as many.
-        strides: of the first bottleneck of each stage.
-        in_channels: of the images, or of several that are seen at once.
+        strides: stride of the first bottleneck of each stage.
+        in_channels: channels of all images that are seen at once, 3 each.
 
     Raises:
         ConfigError: if there is no such depth.

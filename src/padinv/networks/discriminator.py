@@ -70,12 +70,12 @@ class Discriminator(nn.Module):
     """Images to scores: high for what looks real.
 
     Args:
-        resolution: of the images, a power of two from 8 to 1024.
+        resolution: height and width of the images in pixels, a power of two from 8 to 1024.
         channels: channels at each resolution from 4 px up; :func:`~padinv.networks.stylegan2_channels` if not given.
-        mbstd_group_size: samples in a group of the minibatch standard deviation; None for the whole batch.
+        mbstd_group_size: number of samples in a group of the minibatch standard deviation; None for the whole batch.
         conv_clamp: bound on the absolute value of what each convolution gives, 256 in NVIDIA's networks with float16
             layers; none if not given.
-        mbstd_groups: deprecated, the name that ``mbstd_group_size`` had before.
+        mbstd_groups: the former name of ``mbstd_group_size``, deprecated.
 
     Raises:
         ConfigError: if the resolution, the channels, the group size or the bound do not make a discriminator.
@@ -120,7 +120,7 @@ class Discriminator(nn.Module):
         return cls(**{{"mbstd_groups": "mbstd_group_size"}.get(name, name): value for name, value in config.items()})
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps after each block, {(B, C_r, r, r)} from half the resolution down to 4 px.
+        """The maps after each block, [(B, C_r, r, r), …] from half the resolution down to 4 px.
 
         They depend on each image alone: the minibatch statistic comes after them.
 

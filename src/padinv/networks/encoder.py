@@ -56,24 +56,16 @@ def pyramid_sizes(resolution: int) -> list[int]:
     return [top, 2 * top, 4 * top]
 
 
-def published_level(resolution: int) -> int:
-    """The level of the pyramid that padding comes from: that of 32 px, or the nearest to it.
+def level_nearest(resolution: int, size: int = PADDING_SIZE) -> int:
+    """The level of the pyramid of this size in pixels, or the nearest to it.
 
-    >>> published_level(256), published_level(64)
-    (1, 2)
+    Padding comes from that of 32 px, features at R px from that of R px.
+
+    >>> level_nearest(256), [level_nearest(64, r) for r in (4, 8, 16, 32, 64)]
+    (1, [0, 0, 1, 2, 2])
     """
     sizes = pyramid_sizes(resolution)
-    return min(range(3), key=lambda level: abs(sizes[level] - PADDING_SIZE))
-
-
-def feature_level(resolution: int, features: int) -> int:
-    """The level of the pyramid that features come from: that of their size, or the nearest to it.
-
-    >>> [feature_level(64, r) for r in (4, 8, 16, 32, 64)]
-    [0, 0, 1, 2, 2]
-    """
-    sizes = pyramid_sizes(resolution)
-    return min(range(3), key=lambda level: abs(math.log2(sizes[level] / features)))
+    return min(range(3), key=lambda level: abs(math.log2(sizes[level] / size)))
 
 
 class PadInvEncoder(nn.Module):
@@ -83,13 +75,13 @@ class PadInvEncoder(nn.Module):
     three stages make the pyramid, which at 256 px has levels of 16, 32 and 64 px. The padding comes from that of 32 px.
 
     Args:
-        code: what the generator consumes, ``generator.code_shape``.
-        resolution: of the images it reads, a power of two from 32 to 1024; need not be the generator's.
-        depth: of the backbone: 50 (published), 100, 152, or 18 for small images.
+        code: the shape of the codes that the generator consumes, ``generator.code_shape``.
+        resolution: height and width of the images that it reads, a power of two from 32 to 1024.
+        depth: depth of the backbone: 50 (published), 100, 152, or 18 for small images.
         width: channels of the backbone's first stage, 64 as published.
         fpn_channels: channels of the pyramid and the heads, 8·width (published: 512) if not given.
-        padded_resolutions: where padding is predicted; those of 4, 8, 16 and 32 px that the generator has if not given;
-            an empty list for none.
+        padded_resolutions: sizes in pixels at which padding is predicted; if not given, those of 4, 8, 16 and 32 px
+            that the generator has. An empty list for none.
         replace_const: whether the generator's constant input is predicted, too.
         padding_level: the level of the pyramid that all padding comes from: 0 for the coarsest, 1 or 2. If not given,
             the level of 32 px, as published, or the nearest to it.
@@ -183,7 +175,7 @@ class PadInvEncoder(nn.Module):
             )
         if padding_level not in (None, 0, 1, 2):
             raise ConfigError(f"padding_level must be 0, 1 or 2, a level of the pyramid, not {padding_level}.")
-        padding_level = published_level(resolution) if padding_level is None else padding_level
+        padding_level = level_nearest(resolution) if padding_level is None else padding_level
         if padding_depth < 0:
             raise ConfigError(f"padding_depth must be 0 or more, not {padding_depth}.")
         if passes < 1:
@@ -250,9 +242,9 @@ class PadInvEncoder(nn.Module):
 
         Args:
             images: (B, 3, resolution, resolution) in [-1, 1].
-            reconstruction: what became of them so far, of the same shape; for an encoder of several passes alone.
-            code: that it was made of, to which a step is added; in the first pass not given.
-            synthesis: the generator's, for an encoder with feature_fusion alone. It passes no gradient on.
+            reconstruction: what the generator makes of them so far, of the same shape; only for several passes.
+            code: the code of this reconstruction, to which a step is added; in the first pass not given.
+            synthesis: the generator's synthesis network, only for feature_fusion. It passes no gradient on.
 
         Returns:
             Latents (B, L, w_dim), the padding code, or None without a padding head, and features if it predicts any.
@@ -318,7 +310,7 @@ class PadInvEncoder(nn.Module):
             for r, maps in seen.items():
                 maps.append(F.pixel_unshuffle(images, self.resolution // r) if r < self.resolution else images)
         residuals = {
-            r: self.feature_heads[str(r)](levels[feature_level(self.resolution, r)], *seen[r])
+            r: self.feature_heads[str(r)](levels[level_nearest(self.resolution, r)], *seen[r])
             for r in self.feature_resolutions
         }
         return InversionCode(offsets, padding, residuals)

@@ -27,7 +27,7 @@ class MappingNetwork(nn.Sequential):
     Args:
         z_dim: width of z.
         w_dim: width of w.
-        num_layers: how many dense layers.
+        num_layers: number of dense layers.
         width: width between them, that of w if not given.
     """
 
@@ -55,10 +55,10 @@ class Generator(nn.Module):
     its latent with the next block's ``up``.
 
     Args:
-        resolution: of the images, a power of two from 8 to 1024.
+        resolution: height and width of the images in pixels, a power of two from 8 to 1024.
         z_dim: width of z.
         w_dim: width of w.
-        mapping_layers: dense layers of the mapping network.
+        mapping_layers: number of dense layers of the mapping network.
         mapping_width: their width, that of w if not given.
         channels: channels at each resolution from 4 px up; :func:`stylegan2_channels` if not given.
         conv_clamp: bound on the absolute value of what each convolution and toRGB gives, 256 in NVIDIA's networks with
@@ -122,7 +122,7 @@ class Generator(nn.Module):
             w: (B, 512), or (B, L, 512).
             psi: 1 leaves them as they are, 0 is the mean.
             truncation_cutoff: how many of the first latents of (B, L, 512) to pull; all if not given.
-            layers: its earlier name.
+            layers: the earlier name of ``truncation_cutoff``.
 
         Returns:
             Latents of the same shape.

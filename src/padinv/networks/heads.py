@@ -57,8 +57,8 @@ class StyleHead(nn.Module):
     Convolutions of stride 2 reduce the level to one pixel. A dense layer with an equalized learning rate follows.
 
     Args:
-        in_channels: of the level.
-        channels: of the convolutions.
+        in_channels: channels of the level.
+        channels: channels of the convolutions.
         size: height and width of the level, a power of two.
         w_dim: width of the latent.
     """
@@ -95,13 +95,13 @@ class PaddingHead(nn.Module):
     """Predicts a padding code.
 
     Args:
-        in_channels: of the level of the pyramid.
+        in_channels: channels of the level of the pyramid.
         channels: channels of the generator at each resolution.
-        padded_resolutions: where rings are predicted; may be empty.
+        padded_resolutions: sizes in pixels at which rings are predicted; may be empty.
         replace_const: whether the constant is predicted.
         depth: number of bottlenecks before the heads.
         heads: whether each ring has its 1×1 convolution; without, all are as wide as the level.
-        resize: whether the map is resized to each ring, so that this comes from the picture's border; as published it
+        resize: whether the map is resized to each ring, which then comes from the picture's border; as published it
             comes from the border of the map's centre.
         up_rings: whether rings are predicted for the upsampling convolutions, too, of the same resolutions except 4 px.
 
@@ -173,10 +173,10 @@ class FeatureHead(Recomputable):
     encoder without features would.
 
     Args:
-        in_channels: of the level of the pyramid.
+        in_channels: channels of the level of the pyramid.
         hidden: channels between the convolutions.
-        channels: of the generator at this resolution.
-        resolution: of the features in pixels.
+        channels: the generator's channels at this resolution.
+        resolution: height and width of the features in pixels.
         seen: channels of all that it sees beside the level: the generator's features, the image itself.
     """
 
@@ -195,7 +195,7 @@ class FeatureHead(Recomputable):
         """Maps a level (B, in_channels, H, W) to a residual (B, channels, resolution, resolution).
 
         Args:
-            level: of the pyramid.
+            level: the nearest level of the pyramid.
             seen: maps (B, C, h, w), seen channels in all.
         """
         x = torch.cat([resized(level, self.resolution), *(resized(each, self.resolution) for each in seen)], dim=1)

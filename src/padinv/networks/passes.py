@@ -51,10 +51,10 @@ def encode(
     """Encodes images by all passes of an encoder.
 
     Args:
-        encoder: of any number of passes.
+        encoder: an encoder of any number of passes.
         images: (B, 3, R, R) in [-1, 1].
-        reconstruct: the generator, which is only called between passes.
-        synthesis: its network, for an encoder with ``feature_fusion``.
+        reconstruct: makes images of codes; called only between passes.
+        synthesis: the generator's synthesis network, for an encoder with ``feature_fusion``.
 
     Returns:
         The code after the last pass.
@@ -78,10 +78,10 @@ def take_passes(
     As in ReStyle, gradients do not flow from one pass into the one before.
 
     Args:
-        encoder: of any number of passes.
+        encoder: an encoder of any number of passes.
         images: (B, 3, R, R) in [-1, 1].
-        reconstruct: the generator.
-        synthesis: its network, for an encoder with ``feature_fusion``.
+        reconstruct: makes images of codes.
+        synthesis: the generator's synthesis network, for an encoder with ``feature_fusion``.
 
     Yields:
         Code and reconstruction (B, 3, R, R), as many pairs as there are passes.

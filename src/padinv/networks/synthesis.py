@@ -30,10 +30,10 @@ class StyleConv(Recomputable):
     """A modulated 3×3 convolution with noise, bias and activation.
 
     Args:
-        in_channels: channels of its input.
+        in_channels: channels of the input.
         out_channels: channels of its output.
         w_dim: width of its latent.
-        resolution: of its output.
+        resolution: height and width of the output in pixels.
         up: whether it doubles the resolution.
         clamp: bound on the absolute value of its output, if there is one.
     """
@@ -102,7 +102,7 @@ class ToRGB(Recomputable):
     """A modulated 1×1 convolution to three channels, without demodulation, noise or activation.
 
     Args:
-        in_channels: channels of its input.
+        in_channels: channels of the input.
         w_dim: width of its latent.
         clamp: bound on the absolute value of its output, if there is one.
     """
@@ -159,7 +159,7 @@ class SynthesisBlock(nn.Module):
             scale_rings: whether the styles multiply them.
             features: (B, C', R, R), added to what ``conv`` gives, after its activation: ``to_rgb`` and the next block
                 read the sum.
-            noise: as for the network.
+            noise: as for :meth:`SynthesisNetwork.forward`.
 
         Returns:
             (B, C', R, R) and (B, 3, R, R).
@@ -181,7 +181,7 @@ class SynthesisNetwork(nn.Module):
     """Style latents and padding to images.
 
     Args:
-        resolution: of the images, a power of two from 8 to 1024.
+        resolution: height and width of the images in pixels, a power of two from 8 to 1024.
         w_dim: width of a latent.
         channels: channels at each resolution from 4 px up.
         conv_clamp: bound on the absolute value of what each convolution gives, if there is one.
@@ -233,13 +233,13 @@ class SynthesisNetwork(nn.Module):
         """The network's own features, {R: (B, C_R, R, R)}: what ``features`` are added to, with these added.
 
         Args:
-            resolutions: which; blocks above the largest are not computed.
-            w_plus: as for the images.
-            padding: as for the images.
-            features: as for the images.
+            resolutions: sizes in pixels of the wanted maps; blocks above the largest are not computed.
+            w_plus: as for :meth:`forward`.
+            padding: as for :meth:`forward`.
+            features: as for :meth:`forward`.
 
         Raises:
-            ConfigError: as for the images, or if there is no such resolution.
+            ConfigError: as for :meth:`forward`, or if there is no such resolution.
 
         >>> synthesis = SynthesisNetwork(16, 8, {4: 8, 8: 6, 16: 4})
         >>> {r: tuple(x.shape) for r, x in synthesis.maps([8], torch.zeros(2, 6, 8)).items()}
@@ -260,7 +260,7 @@ class SynthesisNetwork(nn.Module):
         noise: Noise,
         wanted: Collection[int] = (),
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """The image, and the maps of the wanted resolutions, after the last of which it stops if there are any."""
+        """Makes the image and the wanted maps. It stops at the last wanted map: the image is then unfinished."""
         if noise not in get_args(Noise):
             raise ConfigError(f"noise must be one of {', '.join(get_args(Noise))}, not {noise!r}.")
         self.check(w_plus, padding, features)

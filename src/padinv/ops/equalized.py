@@ -29,8 +29,8 @@ def scaled_leaky_relu(x: Tensor, bound: float | None = None) -> Tensor:
     """√2 · leaky_relu(x, 0.2): keeps the variance of a unit normal input near 1.
 
     Args:
-        x: of any shape.
-        bound: on the result's absolute value, if there is one.
+        x: a tensor of any shape.
+        bound: largest absolute value of the result; None for no bound.
 
     >>> [round(v, 3) for v in scaled_leaky_relu(torch.tensor([1.0, -1.0])).tolist()]
     [1.414, -0.283]
@@ -75,7 +75,7 @@ class EqualizedConv2d(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: 1 or 3.
-        bias: whether there is one.
+        bias: whether it adds a bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:

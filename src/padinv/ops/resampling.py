@@ -1,4 +1,4 @@
-"""StyleGAN2's resampling filter, the binomial [1, 3, 3, 1] (Karras et al. 2019, appendix B), at its three uses.
+"""StyleGAN2's resampling filter, the binomial [1, 3, 3, 1] (Karras et al. 2019, appendix B), in its three uses.
 
 The two-dimensional filter is the outer product of the one-dimensional one, which sums to 1.
 """

@@ -36,7 +36,7 @@ def pad_with_ring(x: Tensor, ring: Tensor) -> Tensor:
         (B, C, R + 2, R + 2) with ``x`` in the middle.
 
     Raises:
-        ConfigError: if the ring has not 4R + 4 positions or other channels than the map.
+        ConfigError: if the ring does not have 4R + 4 positions, and as many channels as the map.
 
     >>> pad_with_ring(torch.zeros(1, 1, 1, 1), torch.arange(1.0, 9.0).view(1, 1, 8)).int().tolist()
     [[[[1, 2, 3], [4, 0, 5], [6, 7, 8]]]]
@@ -59,7 +59,7 @@ def map_to_ring(padded: Tensor) -> Tensor:
     """Takes the border off a map: the inverse of :func:`ring_to_map`.
 
     Args:
-        padded: (B, C, R + 2, R + 2); what lies inside is not looked at.
+        padded: (B, C, R + 2, R + 2), of which only the border counts.
 
     Returns:
         (B, C, 4R + 4) in reading order.
@@ -87,12 +87,11 @@ def ring_to_map(ring: Tensor) -> Tensor:
 def upsampled_ring(ring: Tensor, weight: Tensor, resolution: int) -> Tensor:
     """What a ring adds to the result of an upsampling convolution.
 
-    StyleGAN2 puts zeros between the pixels of an R×R map, convolves, and filters. All of this is linear, nothing is cut
-    off in between, and so the order does not matter: it is the same as to filter first, which leaves a map of
-    (2R + 2)×(2R + 2), and then to convolve with the weight turned by 180°, without padding, to 2R×2R. So this is where
-    a ring lies: around the 2R×2R of the result, where the filter has left a quarter of the outermost pixels, not
-    zeros. The ring is added to them, and as the convolution is linear, what it adds can be computed by itself. A ring
-    of zeros is no ring.
+    StyleGAN2 puts zeros between the pixels of an R×R map, convolves, and filters. These steps are linear and cut
+    nothing off, so their order does not matter: filtering first leaves a map of (2R + 2)×(2R + 2), and the convolution
+    with the weight turned by 180°, without padding, then makes 2R×2R of it. The ring lies around these 2R×2R. There
+    the filter has left a quarter of the outermost pixels, to which the ring is added. The convolution is linear, so
+    what the ring adds is computed by itself. A ring of zeros adds nothing.
 
     Args:
         ring: (B, I, 8R + 4) in reading order.
@@ -103,7 +102,7 @@ def upsampled_ring(ring: Tensor, weight: Tensor, resolution: int) -> Tensor:
         (B, O, 2R, 2R).
 
     Raises:
-        ConfigError: if the ring is not one around 2R×2R, or has not the weight's channels.
+        ConfigError: if the ring does not lie around 2R×2R, or does not have the weight's input channels.
     """
     expected = (weight.shape[1], ring_positions(resolution))
     if ring.shape[-2:] != expected:

@@ -215,10 +215,10 @@ class AlternatingModule(RestorableModule):
         """One optimizer step over all parts of a batch, with the other optimizers' networks frozen.
 
         Args:
-            optimizer: whose networks learn.
+            optimizer: the one whose networks learn.
             losses: the terms of a part, by its number.
-            parts: of the batch.
-            batch: for the names of its files.
+            parts: the parts of the batch.
+            batch: the whole batch, for the names of its files.
 
         Returns:
             The batch mean of each term, unweighted.
@@ -328,7 +328,7 @@ def average_decay(images: int, half_life: float, images_seen: int = 0, ramp_up: 
     """How much of an average is left after a batch.
 
     Args:
-        images: in the batch.
+        images: number of images in the batch.
         half_life: images after which half is left.
         images_seen: by the run so far.
         ramp_up: keeps the half-life below this share of the images seen, so that a generator from nothing soon

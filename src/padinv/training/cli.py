@@ -75,8 +75,8 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         **options: further options of LightningCLI.
 
     Attributes:
-        callbacks: of every run, by their keys in a config.
-        defaults: of other options.
+        callbacks: the callbacks of every run, by their keys in a config.
+        defaults: the values of other options that are not given.
     """
 
     callbacks: ClassVar[dict[str, dict[str, Any]]] = {

@@ -16,7 +16,7 @@ from padinv.training.run import make_run_directory
 
 
 def resolve_presets(args: Sequence[str], folder: str = "presets") -> list[str]:
-    """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name goes first.
+    """Replaces names of presets behind ``--config`` (or ``-c``) by their files; a file of that name is preferred.
 
     >>> [Path(arg).name for arg in resolve_presets(["fit", "--config", "quickstart"])]
     ['fit', '--config', 'quickstart.yaml']
@@ -60,7 +60,7 @@ class RunConfigCallback(SaveConfigCallback):
     """Saves the run's config into the run's own folder: with W&B, ``trainer.log_dir`` is shared by all runs.
 
     Attributes:
-        path: of the config.
+        path: where the config is written.
         worked: whether the run has made a step of training.
     """
 

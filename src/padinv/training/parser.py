@@ -37,7 +37,7 @@ class PadInvParser(LightningArgumentParser):
 
     Attributes:
         summary: the short help; None for the full one.
-        words: of the command line, to tell where a mistake is.
+        words: the command line, to tell where a mistake is.
     """
 
     summary: str | None = None
@@ -120,14 +120,12 @@ def given(args: Sequence[str]) -> Iterator[Given]:
             value = next(words, "")
         option = option.removesuffix("+")
         if option in ("--config", "-c"):
-            if (
-                content := _parse(Path(value).read_text(encoding="utf-8")) if Path(value).is_file() else None
-            ) is not None:
-                yield from _walk(content, "", f" in {value}")
+            if Path(value).is_file():
+                yield from _walk(_parse(Path(value).read_text(encoding="utf-8")), "", f" in {value}")
         else:
             yield Given(option, option.lstrip("-"), value)
-            if isinstance(content := _parse(value), dict | list):
-                yield from (Given(option, found.key, found.value) for found in _walk(content, option.lstrip("-"), ""))
+            inner = _walk(_parse(value), option.lstrip("-"), "")
+            yield from (Given(option, found.key, found.value) for found in inner)
 
 
 def _parse(text: str) -> Any:
@@ -154,9 +152,9 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     """Turns jsonargparse's message into one sentence.
 
     Args:
-        message: jsonargparse's.
-        error: that it was made from.
-        parser: of the subcommand.
+        message: jsonargparse's message.
+        error: the error that the message was made from.
+        parser: the subcommand's.
         args: the words of the command line, behind ``padinv``.
     """
     wrote = list(given(args))
@@ -178,12 +176,10 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     if match := re.search(r"argument (\S+): (expected .*)", message):
         option = args[-1] if args and args[-1].startswith("--") else match[1]
         return f"{option}: {match[2]}."
-    if (
-        isinstance(cause := _cause(error, yaml.MarkedYAMLError), yaml.MarkedYAMLError)
-        and cause.problem_mark is not None
-    ):
-        files = [word.partition("=")[2] or word for word in args if Path(word.partition("=")[2] or word).is_file()]
-        broken = next((file for file in files if _parse(Path(file).read_text(encoding="utf-8")) is None), "A config")
+    cause = next((e for e in _causes(error) if isinstance(e, yaml.MarkedYAMLError)), None)
+    if cause is not None and cause.problem_mark is not None:
+        files = filter(Path.is_file, (Path(word.partition("=")[2] or word) for word in args))
+        broken = next((file for file in files if _parse(file.read_text(encoding="utf-8")) is None), "A config")
         return f"{broken} is no YAML: {cause.problem} in line {cause.problem_mark.line + 1}."
     key, reason = _innermost_reason(message)
     if match := re.search(r"(?s)(?:must include a class_path|is abstract).*NestedArg\(key='([^']+)'", reason):
@@ -208,11 +204,8 @@ def describe(message: str, error: BaseException | None, parser: ArgumentParser, 
     if match := re.search(r"Expected a path but (\S+\.\S+) either not accessible or invalid", reason):
         return _about_class(match[1], "", wrote)
     if expected := re.findall(r"Expected an? ([^\n]+?)(?:\. Got value: .*)?$", reason, re.MULTILINE):
-        value = (
-            match[1]
-            if (match := re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value.*)?$", reason, re.M))
-            else ""
-        )
+        match = re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value.*)?$", reason, re.M)
+        value = match[1] if match else ""
         value = match[1] if (match := re.fullmatch(r"NestedArg\(key='[^']*', val='(.*)'\)", value)) else value
         kinds = list(dict.fromkeys(kind for part in expected for kind in _kinds(part)))
         kinds.sort(key="null".__eq__)  # null comes last, in whatever order types were tried
@@ -245,8 +238,8 @@ def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
     """Turns an error of Lightning's Trainer, at its making or its start, into one sentence.
 
     Args:
-        error: of Lightning.
-        trainer: its options.
+        error: Lightning's.
+        trainer: the Trainer's options.
     """
     accelerator, strategy = trainer.get("accelerator"), trainer.get("strategy")
     text = one_line(str(error))
@@ -328,13 +321,9 @@ def nearest_option(option: str, parser: ArgumentParser) -> str | None:
 
 def _innermost(error: BaseException | None, parser: ArgumentParser) -> ArgumentParser:
     """The parser of the class that refused an option: the last one in the frames of an error's causes."""
-    while error is not None:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            for value in frame.f_locals.values():
-                if isinstance(value, ArgumentParser) and value._actions:
-                    parser = value
-        error = error.__cause__ or error.__context__
-    return parser
+    frames = [frame for cause in _causes(error) for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    values = [value for frame in frames for value in frame.f_locals.values()]
+    return [parser, *(value for value in values if isinstance(value, ArgumentParser) and value._actions)][-1]
 
 
 def _arguments(class_paths: Iterable[str]) -> set[str]:
@@ -348,10 +337,11 @@ def _arguments(class_paths: Iterable[str]) -> set[str]:
     return names
 
 
-def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    while error is not None and not isinstance(error, kind):
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
         error = error.__cause__ or error.__context__
-    return error
 
 
 def _kinds(expected: str) -> list[str]:

@@ -39,7 +39,7 @@ class RestorableModule(LightningModule):
         """Builds the module of a run again. The file chooses no code (:mod:`padinv.checkpoints.hyperparameters`).
 
         Args:
-            checkpoint_path: of a run, or its folder.
+            checkpoint_path: a run's checkpoint, or its folder.
             map_location: as for ``torch.load``.
             hparams_file: a YAML file of arguments, instead of those in the checkpoint; the same classes may be in it.
             strict: whether all weights must be there.

@@ -91,8 +91,8 @@ def restored_model(path: str, changed: dict[str, Any], default: str) -> Lightnin
     """Makes the model that a checkpoint describes, from padinv's own classes alone; its weights come later.
 
     Args:
-        path: of the checkpoint.
-        changed: the arguments that the user has chosen, which go before the checkpoint's.
+        path: the checkpoint.
+        changed: the arguments that the user has chosen; they replace the checkpoint's.
         default: the name of the class for checkpoints that name none of padinv's.
     """
     content = read_run(path)
@@ -116,7 +116,7 @@ def place_results(command: str, options: Namespace) -> None:
 
     Args:
         command: validate or test.
-        options: its config, which is changed.
+        options: the command's config, which is changed.
     """
     folder = runs_folder(options)
     if (given := options.get("ckpt_path")) is not None:
@@ -162,7 +162,7 @@ def named(class_path: str, **arguments: Any) -> Namespace:
 
 
 def _folder_of(run: Path) -> dict[str, str]:
-    """What gives a logger's run this folder."""
+    """The options that give a logger's run this folder."""
     return {"save_dir": str(run.parent), "name": "", "version": run.name}
 
 

@@ -17,9 +17,9 @@ class NoLogger(CSVLogger):
     """Writes nothing, but gives a run its own folder ``save_dir/name/version``.
 
     Args:
-        save_dir: where runs are.
-        name: of all runs without a logger.
-        version: of this one; the next free ``version_N`` if not given.
+        save_dir: the folder of all runs.
+        name: the folder of runs without a logger.
+        version: this run's folder; the next free ``version_N`` if not given.
     """
 
     def __init__(self, save_dir: str, name: str = "unlogged", version: str | None = None) -> None:
@@ -52,7 +52,7 @@ def claim_run(trainer: Trainer) -> tuple[Path, bool]:
     """Makes the run's folder on rank zero. Runs that start at the same moment get different versions.
 
     Args:
-        trainer: of the run; its first logger numbers versions.
+        trainer: the run's Trainer; its first logger numbers versions.
 
     Returns:
         The folder, and whether it was made here. All ranks get one, but only rank zero makes it.

@@ -18,15 +18,15 @@ def weights_to_start_from(encoder: nn.Module, source: str) -> dict[str, Tensor]:
     """Loads the weights of another encoder, for one of the same kind and size.
 
     Args:
-        encoder: that will get them. It may have feature heads, which begin at zero and can be added to any encoder.
-        source: of the other, as for :func:`padinv.load_encoder`.
+        encoder: the one that will get the weights. Its feature heads, if it has any, begin at zero.
+        source: where the other encoder is, as for :func:`padinv.load_encoder`.
 
     Returns:
         A state dict of ``encoder``.
 
     Raises:
-        ConfigError: if the other has another configuration.
-        CheckpointError: if it cannot be loaded.
+        ConfigError: if the two configurations differ.
+        CheckpointError: if the other encoder cannot be loaded.
     """
     start = load_encoder(source)
     theirs, ours = (_itself(config) for config in (start.config, getattr(encoder, "config", start.config)))
@@ -51,10 +51,10 @@ def check_unseen_options(before: dict[str, Any], now: dict[str, Any]) -> None:
 
     Args:
         before: the configuration of the checkpoint's encoder; empty if it has none.
-        now: that of the run's.
+        now: the configuration of the run's encoder.
 
     Raises:
-        CheckpointError: if one differs.
+        CheckpointError: if one of these options differs.
     """
     for option in UNSEEN_IN_ENCODERS:
         if option in before and before[option] != now.get(option, before[option]):

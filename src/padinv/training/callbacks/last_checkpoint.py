@@ -86,9 +86,7 @@ class LastCheckpoint(Checkpoint):
         """Counts from the images that a resumed run has seen."""
         self._saved = images_seen(pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves if it is time."""
         if images_seen(pl_module) // self.every_images > self._saved // self.every_images:
             self.save(trainer, pl_module)
@@ -121,9 +119,9 @@ class LastCheckpoint(Checkpoint):
         """Saves, on all ranks together, unless nothing was learned since.
 
         Args:
-            trainer: of the run.
-            pl_module: its module.
-            path: to save to; ``last.ckpt`` if not given.
+            trainer: the run's Trainer.
+            pl_module: the run's module.
+            path: where to save; ``last.ckpt`` if not given.
         """
         seen = images_seen(pl_module)
         if seen > self._saved and not getattr(trainer, "fast_dev_run", False):

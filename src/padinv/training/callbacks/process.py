@@ -30,8 +30,8 @@ class Stopped(SystemExit):
     """Ends the process as the signal would have, with exit code 128 + signal; 143 for SIGTERM, 130 for Ctrl+C.
 
     Args:
-        code: of the process.
-        path: the checkpoint to go on from, None on all ranks but the first, or if there is none.
+        code: the exit code of the process.
+        path: the checkpoint to go on from; None if there is none, and on all ranks but the first.
     """
 
     def __init__(self, code: int, path: Path | None = None) -> None:
@@ -76,9 +76,7 @@ class StopAtSignals(Callback):
                 if signum != getattr(signal, "SIGHUP", None) or signal.getsignal(signum) != signal.SIG_IGN:
                     signal.signal(signum, note)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stops if the ranks have agreed to in this step."""
         agreed = pl_module.agreed_signal if isinstance(pl_module, AlternatingModule) else self.agree(trainer)
         self.stop(trainer, pl_module, agreed)
@@ -112,7 +110,8 @@ class StopAtSignals(Callback):
         code = 128 + signum
         if not trainer.is_global_zero:
             # If a process that Lightning started fails, it kills the first one, whose exit code is then lost.
-            raise Stopped(0 if isinstance(_environment(trainer), LightningEnvironment) else code)
+            environment = getattr(trainer.strategy, "cluster_environment", None)
+            raise Stopped(0 if isinstance(environment, LightningEnvironment) else code)
         path = last.path if last is not None and last.path.is_file() else None
         kept = (
             f"{path} holds all of them" if path is not None else "no checkpoint was asked for, or nothing was learned"
@@ -120,10 +119,6 @@ class StopAtSignals(Callback):
         name = signal.Signals(signum).name
         print(f"\nStopped by {name} after {images_seen(pl_module)} images: {kept}.", file=sys.stderr, flush=True)
         raise Stopped(code, path)
-
-
-def _environment(trainer: Trainer) -> Any:
-    return getattr(trainer.strategy, "cluster_environment", None)
 
 
 class KeepFreedMemory(Callback):
@@ -138,14 +133,12 @@ class KeepFreedMemory(Callback):
         if not self.first:
             keep_freed_memory()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Keeps the memory of the first batch apart."""
         if self.first:
             set_apart()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
         """Keeps what is freed from now on."""
         if self.first:
             keep_freed_memory()
