@@ -39,7 +39,7 @@ ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 """Names of devices here, which are torch's → Lightning's."""
 
 MOST_WORKERS = 8
-"""The most decoding processes for a device: more of them would only wait."""
+"""The most decoding processes for a device: more would wait for its networks."""
 
 
 def read_faces(text: str) -> Faces:
@@ -58,23 +58,23 @@ class BulkOptions:
     Args:
         output: folder for the results.
         model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
-        generator: the generator, if the model is an encoder alone, such as a run's checkpoint.
-        sha256: of the model's file, which https://… needs.
+        generator: file of the generator, if the model is an encoder alone, such as a run's checkpoint.
+        sha256: SHA-256 of the model's file; an address https://… needs it.
         align: find the face, and paste the result back.
-        landmarks: align by these, and look for none.
+        landmarks: file with the points of the faces; no detector looks for faces then.
         detector: what finds faces: mtcnn, a model pack of InsightFace, a folder, or an .onnx file.
-        faces: which faces of a photograph.
+        faces: which faces of a photograph are taken.
         refine: optimize each code for N steps.
-        refine_features: resolutions whose features are optimized, too, or none (default: those of the encoder).
+        refine_features: resolutions whose features are optimized, too (default: those of the encoder).
         device: auto, cpu, cuda, cuda:N or mps.
-        devices: how many of them.
-        num_nodes: of a cluster.
-        batch_size: photographs that go through the networks at once, on each device.
-        precision: of the numbers in the networks.
-        workers: processes that decode (default: as many as are of use).
+        devices: number of devices on each machine.
+        num_nodes: number of machines.
+        batch_size: photographs in the networks at once, on each device.
+        precision: bits of the numbers in the networks.
+        workers: processes that decode photographs (default: by the number of cores).
         keep_memory: on a CPU, keep freed memory for what comes next (:func:`padinv.cpu.keep_freed_memory`).
-        overwrite: make again what is already there.
-        lpips: report the LPIPS distance of each photograph, too.
+        overwrite: make results again that are there already.
+        lpips: measure the LPIPS distance of each photograph, too.
 
     Raises:
         ConfigError: if a number is out of range, there is no such device or precision, or faces are to be chosen or
@@ -101,7 +101,7 @@ class BulkOptions:
         True,
         flags=("--no-keep-memory",),
         rare=True,
-        help="on a CPU, give freed memory back at once, which is slower",
+        help="on a CPU, give freed memory back to the system at once, which is slower",
         group="speed",
     )
     overwrite: bool = option(False, group="results")
@@ -163,7 +163,7 @@ PHOTOGRAPHS = (
 
 
 def reference() -> Any:
-    """A field that is one photograph, or saved code, whose code is given to :meth:`Task.prepare`."""
+    """A field that is one photograph, or saved code: :meth:`Task.prepare` gets its code."""
     return option(help="file, or saved code (.safetensors, or latents: .pt, .npy, .npz)")
 
 
@@ -177,7 +177,14 @@ class Task(Command):
         name: results of the same name and settings count as done; the class's name if not given.
         metavar: what the help calls the photographs.
         output_required: whether photographs and a folder for the results must be given.
+        generator: on its device; there once :meth:`prepare` was called.
+        codes: of the references, of one image each.
+        pictures: images (3, H, W) of the references, which are drawn before each result.
     """
+
+    generator: Generator
+    codes: Sequence[InversionCode] = ()
+    pictures: Sequence[Tensor] = ()
 
     name: ClassVar[str] = "task"
     metavar: ClassVar[str] = "PHOTO"
@@ -226,14 +233,14 @@ class Task(Command):
         return [getattr(self, each.name) for each in options_of(type(self)) if is_positional(each)]
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
-        """Called first of all, with what the user named.
+        """Is called first, with what the user named.
 
         Raises:
             PadInvError: if the task cannot be done.
         """
 
     def check(self, generator: Generator) -> list[str]:
-        """Called before anything is encoded.
+        """Is called before anything is encoded; checks the option ``layers``, if the task has one.
 
         Returns:
             Sentences that the user should read first.
@@ -241,25 +248,33 @@ class Task(Command):
         Raises:
             PadInvError: if the task cannot be done with this generator.
         """
+        from padinv.editing import parse_layers
+
+        parse_layers(getattr(self, "layers", None), generator.num_layers)
         return []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Called once, when the networks are on their device, with a code (of one image) for each reference.
+        """Is called once, when the networks are on their device, with a code of one image for each reference.
 
         Raises:
             PadInvError: if the task cannot be done with this generator or these codes.
         """
+        import torch
+
+        self.generator, self.codes = generator, references
+        with torch.inference_mode():
+            self.pictures = [generator.synthesis(*code.parts)[0].float() for code in references]
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Turns the code of B photographs into that of B results."""
+        """Turns the code of B photographs into the code of B results."""
         return code
 
     def facts(self, place: int) -> dict[str, float]:
-        """Numbers about the result at a place of the last batch that :meth:`apply` had, for its record."""
+        """Numbers for the record of a result, by its place in the batch that :meth:`apply` had last."""
         return {}
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws a result beside the images that it was made from.
+        """Draws a result behind the images that it was made from; :attr:`pictures` come first.
 
         Args:
             generator: the generator.
@@ -274,11 +289,11 @@ class Task(Command):
 
         from padinv.pictures import contact_sheet
 
-        return contact_sheet([torch.stack(list(row))])
+        return contact_sheet([torch.stack([*self.pictures, *row])])
 
     def outcome(self, report: Report) -> dict[str, Any]:
-        """What ``--json`` tells of the task, apart from the photographs."""
+        """What ``--json`` says about the task, beside the photographs."""
         return {}
 
     def finish(self, report: Report) -> None:
-        """Called in the first process when everything is done, before another command may write into the folder."""
+        """Is called by the first process when all is done, before another command may write into the folder."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from padinv.bulk.task import BulkOptions, Task
-from padinv.commands.photographs import Invert, check_directions, identify
+from padinv.commands.photographs import check_directions, identify
 from padinv.exceptions import ConfigError, DataError, printable
 from padinv.options import file, from_namespace, number, option, whole_number
 
@@ -29,15 +29,15 @@ class Directions(Task):
     """Find directions of editing, list them, and draw them.
 
     Args:
-        find: how; otherwise known ones are taken.
-        directions: where known ones are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model).
-        count: how many sefa and ganspace find.
+        find: method that finds new directions; without it, known ones are taken.
+        directions: where the known ones are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model).
+        count: number of directions that sefa and ganspace find.
         layers: which latents to look at, and to move (default: all).
-        strengths: to draw, in standard deviations.
-        labels: labels of the photographs, by file name.
-        column: which, and the name of the direction: numbers, or two words.
-        groups: column of who is in the photograph, for testing on others.
-        confounder: column of what goes with the label and is not to be taken for it.
+        strengths: strengths that are drawn, in standard deviations.
+        labels: table with labels of the photographs, by file name.
+        column: column of the label, numbers or two words; it names the direction.
+        groups: column that says who is in the photograph, so that the test is on other people.
+        confounder: column of a property that goes with the label and must not be taken for it.
     """
 
     output_required: ClassVar = False
@@ -61,52 +61,42 @@ class Directions(Task):
     def main(cls, args: Sequence[str]) -> int:
         """Runs the command, which does less without photographs and without ``--output``."""
         namespace = cls.parser().parse_args(args)
-        self, photographs = from_namespace(cls, namespace), namespace.photographs
-        if self.find == "linear" and not (photographs and self.labels and self.column and namespace.output):
+        linear, photographs = namespace.find == "linear", namespace.photographs
+        self = from_namespace(Fit if linear else cls, namespace)
+        if linear and not (photographs and self.labels and self.column and namespace.output):
             raise ConfigError("--find linear needs photographs, --labels with --column, and --output.")
-        if namespace.output is None:
-            from padinv.editing import load_directions
+        if namespace.output is None and (self.find or photographs):
+            raise ConfigError("--output must be given: the folder for the results.")
+        with self.telling(namespace):
+            if namespace.output is None:
+                from padinv.editing import load_directions
 
-            if self.find or photographs:
-                raise ConfigError("--output must be given: the folder for the results.")
-            self.known = list(load_directions(self.directions or namespace.model).values())
-            with self.telling(namespace):
-                self.tell(self.facts_of_all(), *map(describe, self.known))
-            return 0
-
-        from padinv.bulk.outputs import OutputFolder
-
-        options = from_namespace(BulkOptions, namespace)
-        task = Fit(self) if self.find == "linear" else self
-        with task.telling(namespace):
+                self.known = list(load_directions(self.directions or namespace.model).values())
+                self.tell(self.outcome(), *map(describe, self.known))
+                return 0
+            options = from_namespace(BulkOptions, namespace)
             if photographs:
-                return task.run_on(photographs, options)
+                return self.run_on(photographs, options)
+            from padinv.bulk.outputs import OutputFolder
+
             self.write(OutputFolder(options.output, ()), self.load(options))
-            self.tell({"output": options.output, **self.facts_of_all()})
+            self.tell({"output": options.output, **self.outcome()})
         return 0
 
-    def facts_of_all(self) -> dict[str, Any]:
-        """The directions, as ``--json`` tells of them."""
-        return {
-            "command": "directions",
-            "directions": [
-                {"name": each.name, "kind": each.kind, "layers": each.layers, **each.metadata} for each in self.known
-            ],
-        }
-
-    def outcome(self, report: Report) -> dict[str, Any]:
+    def outcome(self, report: Report | None = None) -> dict[str, Any]:
         """The directions."""
-        return self.facts_of_all()
+        facts = [{"name": each.name, "kind": each.kind, "layers": each.layers, **each.metadata} for each in self.known]
+        return {"command": "directions", "directions": facts}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Names directions by their content, since a file may change."""
+        """Names the directions by their content, since a file may change."""
         named = [identify(direction) for direction in self.known]
         return {"directions": named, "strengths": list(self.strengths), "layers": self.moved}
 
     @property
     def moved(self) -> str | None:
-        """The latents to move: of those that were found, their own."""
+        """The latents to move: a direction that was found has its own."""
         return None if self.find else self.layers
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
@@ -128,19 +118,16 @@ class Directions(Task):
         return generator
 
     def check(self, generator: Generator) -> list[str]:
-        """Checks that directions and layers are for this generator.
-
-        Raises:
-            PadInvError: if they are not.
-        """
-        from padinv.editing import parse_layers
-
+        """Checks that the directions are for this generator, too."""
         check_directions(self.known, generator)
-        parse_layers(self.moved, generator.num_layers)
-        return []
+        return super().check(generator)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws a row for each direction, from the lowest strength to the highest."""
+        """Draws a row for each direction."""
+        return self.draw_rows(generator, code)
+
+    def draw_rows(self, generator: Generator, code: InversionCode) -> Tensor:
+        """Draws what each direction does to a code, in a row from the first strength to the last."""
         import torch
 
         from padinv.pictures import contact_sheet
@@ -162,21 +149,18 @@ class Directions(Task):
 
         folder.write(folder.path / "directions.safetensors", partial(save_directions, self.known))
         mean = InversionCode(generator.broadcast(generator.w_avg[None]))
-        picture = folder.write(folder.path / "directions.png", partial(write_png, self.draw(generator, mean, [])))
+        picture = folder.write(folder.path / "directions.png", partial(write_png, self.draw_rows(generator, mean)))
         print("\n".join([*map(describe, self.known), printable(str(picture))]))
 
 
-class Fit(Invert):
-    """Leaves codes as they are; a direction is fitted to all of them afterwards, and drawn.
-
-    Args:
-        directions: the command, which has the options.
-    """
+@dataclass
+class Fit(Directions):
+    """Inverts photographs, and fits a direction to all of their codes and their labels afterwards."""
 
     name: ClassVar = "invert"  # so that results of either count as done
-
-    def __init__(self, directions: Directions) -> None:
-        self.directions = directions
+    settings: ClassVar[dict[str, Any]] = {}  # codes stay as they are
+    check = Task.check
+    draw = Task.draw
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
         """Checks the labels before the work."""
@@ -186,9 +170,8 @@ class Fit(Invert):
 
         require_scikit_learn()
         _, paths = search(photographs, options.output)
-        named = (
-            [] if any(map(is_code, paths)) else list(filter(None, paths))
-        )  # saved codes name their photographs when they are read
+        # Saved codes name their photographs, but only when they are read.
+        named = [] if any(map(is_code, paths)) else list(filter(None, paths))
         self._check_labels(named, one_each=options.faces == "largest")
 
     def _check_labels(self, photographs: Sequence[str], one_each: bool) -> None:
@@ -201,19 +184,17 @@ class Fit(Invert):
         labels, groups, _ = self._read(photographs)
         if not photographs:
             return
-        column = str(self.directions.column)
+        column = str(self.column)
         known = [(y, i) for i, y in enumerate(as_numbers(labels, column)) if y is not None]
         if len(known) < len(photographs):
             without = next(path for path, label in zip(photographs, labels, strict=True) if label is None)
             print(
                 f"padinv: {len(photographs) - len(known)} of {len(photographs)} photographs lack {column!r} in "
-                f"{printable(str(self.directions.labels))}, such as {printable(without)}; they are not fitted to.",
+                f"{printable(str(self.labels))}, such as {printable(without)}; they are not fitted to.",
                 file=sys.stderr,
             )
         if not known:
-            raise DataError(
-                f"{self.directions.labels} has no entry in the column {column!r} for any of the photographs."
-            )
+            raise DataError(f"{self.labels} has no entry in the column {column!r} for any of the photographs.")
         if one_each:  # otherwise a photograph can have several faces
             people = [(groups and groups[i]) or photographs[i] for _, i in known]
             check_labels(np.array([y for y, _ in known]), np.array(people))
@@ -224,24 +205,13 @@ class Fit(Invert):
         """The column to fit to, the groups and the confounder, of these photographs."""
         from padinv.commands.labels import read_labels
 
-        table = self.directions.labels
+        table = self.labels
         assert table is not None  # main has checked it
         label, *others = (
             None if column is None else read_labels(table, photographs, column, recorded=recorded)
-            for column in (self.directions.column, self.directions.groups, self.directions.confounder)
+            for column in (self.column, self.groups, self.confounder)
         )
         return label or [], others[0], others[1]
-
-    def check(self, generator: Generator) -> list[str]:
-        """Checks that there are such layers.
-
-        Raises:
-            ConfigError: if there are not.
-        """
-        from padinv.editing import parse_layers
-
-        parse_layers(self.directions.layers, generator.num_layers)
-        return []
 
     def finish(self, report: Report) -> None:
         """Fits a hyperplane to the codes of all photographs that have a label."""
@@ -249,28 +219,23 @@ class Fit(Invert):
         from padinv.commands.labels import as_numbers, poles
         from padinv.editing import linear
 
-        done = [record for record in report.records if "name" in record]
-        photographs = [record["photograph"] for record in done for _ in range(record["faces"])]
+        photographs = [record["photograph"] for record in report.done for _ in range(record["faces"])]
         inversions = [report.inverter.load(report.folder.file("codes", name)).cpu() for name in report.names]
         recorded = [inversion.names[0] for inversion in inversions]  # saved codes name their photographs themselves
         labels, group, confounder = self._read(photographs, recorded)
-        column = str(self.directions.column)
+        column = str(self.column)
         direction = linear(
             InversionCode.cat([inversion.code for inversion in inversions]),
             as_numbers(labels, column),
             name=column,
             groups=None if group is None else [who or path for who, path in zip(group, photographs, strict=True)],
             confounder=None if confounder is None else [value or "" for value in confounder],
-            layers=self.directions.layers,
+            layers=self.layers,
             fingerprint=report.inverter.fingerprint,
         )
         metadata = {**direction.metadata, **poles(labels, column)}
-        self.directions.known = [replace(direction, metadata=metadata)]
-        self.directions.finish(report)
-
-    def outcome(self, report: Report) -> dict[str, Any]:
-        """The direction."""
-        return self.directions.outcome(report)
+        self.known = [replace(direction, metadata=metadata)]
+        super().finish(report)
 
 
 def describe(direction: Direction) -> str:

@@ -41,14 +41,14 @@ class Drag(Task):
     """Pull points of faces to other places; what is around them follows.
 
     Args:
-        point: a handle and its target, in pixels of the generator's image, from the upper left; more than once for
+        point: a handle and its target, in pixels of the generator's image from the upper left; give it again for
             several.
-        mask: a picture, white where the image may change (default: everywhere).
-        steps: the most to take.
+        mask: a picture that is white where the image may change (default: everywhere).
+        steps: the largest number of steps.
         layers: which latents move (default: 0-5).
-        padding: whether the padding moves, too (default: yes).
+        padding: move the padding, too (default: yes).
         features: resolution of the features that are compared (default: half the image's, a quarter from 512 px on).
-        rate: how far a number moves in a step, as a part of its tensor's size.
+        rate: how far a number moves in a step, relative to the size of its tensor.
         tolerance: how near each handle must come to its target, in pixels.
     """
 
@@ -68,7 +68,7 @@ class Drag(Task):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The mask by its content: a file may change."""
+        """Names the mask by its content, since a file may change."""
         return super().settings | {"mask": None if self.mask is None else sha256(self._mask_bytes()).hexdigest()}
 
     def _mask_bytes(self) -> bytes:
@@ -97,10 +97,10 @@ class Drag(Task):
         return []
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Keeps the generator, and reads the mask."""
+        """Reads the mask."""
         from padinv.images import decode, square, to_tensor
 
-        self.generator = generator
+        super().prepare(generator, references)
         self.pixels: Tensor | None = None
         if self.mask is not None:
             try:
@@ -135,7 +135,7 @@ class Drag(Task):
         return InversionCode.cat(dragged)
 
     def facts(self, place: int) -> dict[str, float]:
-        """The steps that were taken, and how far the farthest handle still is from its target, in pixels."""
+        """The number of steps, and how far the farthest handle still is from its target, in pixels."""
         return self.about[place]
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:

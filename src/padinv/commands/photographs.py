@@ -32,14 +32,14 @@ class Edit(Task):
     """Change one property of faces, along a direction of the latent space.
 
     Args:
-        direction: what to change; more than once for several.
-        strength: how much, one for each direction, in standard deviations; negative for the contrary (default: 1).
-        padding_strength: the same for the padding, where the direction moves it, too (default: --strength).
-        feature_strength: the same for the features (default: --strength).
-        directions: where directions are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model).
+        direction: what to change; give it again for several.
+        strength: how far to go along each direction, in standard deviations; less than 0 goes back (default: 1).
+        padding_strength: how far the padding goes, if the direction moves it (default: --strength).
+        feature_strength: how far the features go (default: --strength).
+        directions: where the directions are: .safetensors, .pt, .npy, .npz, a bundled model (default: --model).
         keep: a direction along which nothing may change.
         layers: which latents to move (default: those of the direction).
-        truncation: pull to the mean first: 0 is the mean.
+        truncation: first pull the code towards the mean; 0 is the mean itself.
     """
 
     direction: list[str] = option([], metavar="NAME", group="edit")
@@ -69,7 +69,7 @@ class Edit(Task):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Directions by their content: a file may change."""
+        """Names the directions by their content, since a file may change."""
         steps = [[identify(direction), *strengths] for direction, *strengths in self.steps]
         return {"steps": steps, "layers": self.layers, "truncation": self.truncation}
 
@@ -88,18 +88,14 @@ class Edit(Task):
         Raises:
             PadInvError: if they are not.
         """
-        from padinv.editing import parse_layers, remarks
+        from padinv.editing import remarks
 
         check_directions([direction for direction, *_ in self.steps], generator)
-        parse_layers(self.layers, generator.num_layers)
-        said = [remark for direction, strength, *_ in self.steps for remark in remarks(direction, strength, generator)]
+        said = super().check(generator)
+        said += [remark for direction, strength, *_ in self.steps for remark in remarks(direction, strength, generator)]
         if not -1 <= self.truncation <= 2:
             said.append(f"truncation {self.truncation:g} is far from 0, the mean, to 1: what comes out may be no face.")
         return said
-
-    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Keeps the generator, whose mean is needed."""
-        self.generator = generator
 
     def apply(self, code: InversionCode) -> InversionCode:
         """Moves the latents, and padding and features if a direction moves them."""
@@ -113,7 +109,7 @@ class Edit(Task):
 
 
 def identify(direction: Direction) -> list[Any]:
-    """Makes plain values that are equal for directions that do the same."""
+    """Plain values that are the same for two directions if these do the same."""
     from padinv.codes import InversionCode
 
     tensors = InversionCode(direction.vector[None], direction.padding, direction.features).tensors()
@@ -139,14 +135,14 @@ def check_directions(directions: Sequence[Direction], generator: Generator) -> N
 
 @dataclass
 class Blend(Task):
-    """Give photographs the layout of another: its padding, their latents.
+    """Give photographs the layout of another one: its padding with their latents.
 
     Args:
-        rings: resolutions whose ring is the contour's (default: all).
-        const: whether the constant is the contour's (default: yes).
-        features: resolutions whose features are the contour's (default: none).
-        face: whether other features are the details' on the face alone, and the contour's around it.
-        layers: which latents are the details' (default: all).
+        rings: resolutions whose ring comes from the contour (default: all).
+        const: take the constant from the contour (default: yes).
+        features: resolutions whose features come from the contour (default: none).
+        face: take the other features from the details on the face, and from the contour around it.
+        layers: which latents come from the details (default: all).
     """
 
     metavar: ClassVar = "DETAILS"
@@ -157,29 +153,15 @@ class Blend(Task):
     face: bool = option(False, group="blend")
     layers: str | None = option(None, metavar="4-", group="blend")
 
-    def check(self, generator: Generator) -> list[str]:
-        """Checks that there are such layers.
-
-        Raises:
-            ConfigError: if there are not.
-        """
-        from padinv.editing import parse_layers
-
-        parse_layers(self.layers, generator.num_layers)
-        return []
-
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Keeps the contour's code, and checks that it has such rings and features.
+        """Checks that the contour has such rings and features.
 
         Raises:
-            ConfigError: if there are not.
+            ConfigError: if it has not.
         """
-        import torch
-
+        super().prepare(generator, references)
         (self.code,) = references
         self.apply(self.code)
-        with torch.inference_mode():
-            self.picture = generator.synthesis(*self.code.parts)[0].float()
 
     def apply(self, code: InversionCode) -> InversionCode:
         """Blends the contour with each photograph."""
@@ -190,23 +172,15 @@ class Blend(Task):
         mask = face_mask(64).to(code.w_plus) if self.face else None
         return blend(self.code, details, rings=self.rings, const=self.const, features=self.features or (), mask=mask)
 
-    def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws the contour, then the row."""
-        import torch
-
-        from padinv.pictures import contact_sheet
-
-        return contact_sheet([torch.stack([self.picture, *row])])
-
 
 @dataclass
 class Transfer(Task):
     """Do to photographs what was done between two others.
 
     Args:
-        strength: of the edit.
-        padding_strength: of its padding (default: --strength).
-        feature_strength: of its features (default: --strength).
+        strength: how much of the edit to do; 1 is all of it.
+        padding_strength: how much of what it did to the padding (default: --strength).
+        feature_strength: how much of what it did to the features (default: --strength).
     """
 
     metavar: ClassVar = "TARGET"
@@ -217,34 +191,18 @@ class Transfer(Task):
     feature_strength: float | None = option(None, number(), metavar="S", group="transfer")
 
     def check(self, generator: Generator) -> list[str]:
-        """Remarks on strengths that lead far beyond the pair."""
+        """Warns of strengths that lead far beyond the pair."""
         given = (self.strength, self.padding_strength, self.feature_strength)
         strengths = [strength for strength in given if strength is not None]
         far = [strength for strength in strengths if abs(strength) > FARTHEST]
         return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
 
-    def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Keeps the codes of the pair."""
-        import torch
-
-        self.pair = references
-        with torch.inference_mode():
-            self.pictures = [generator.synthesis(*code.parts)[0].float() for code in references]
-
     def apply(self, code: InversionCode) -> InversionCode:
         """Edits each photograph as the pair was."""
         from padinv.editing import transfer
 
-        before, after = self.pair
+        before, after = self.codes
         return transfer(before, after, code, self.strength, self.padding_strength, self.feature_strength)
-
-    def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws the pair, then the row."""
-        import torch
-
-        from padinv.pictures import contact_sheet
-
-        return contact_sheet([torch.stack([*self.pictures, *row])])
 
 
 @dataclass
@@ -252,12 +210,10 @@ class Show(Task):
     """Draw codes: the padding rings around the generator's feature maps, and the features added to these.
 
     Args:
-        tile: height of a picture.
+        tile: height of each picture, in pixels.
     """
 
-    tile: int = option(
-        256, whole_number(64, 4096), metavar="PX"
-    )  # a map of 32 px with its ring has 34 positions a side
+    tile: int = option(256, whole_number(64, 4096), metavar="PX")  # 64: a map of 32 px has 34 positions with its ring
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
         """Draws the row, then the constant, the rings and the features of the code."""
