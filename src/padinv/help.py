@@ -1,10 +1,77 @@
-"""The short help of the commands that train: it is printed without importing Lightning, which takes seconds."""
+"""The short help of every command: it fits a screen, and is printed without torch and Lightning, which take seconds."""
 
 from __future__ import annotations
 
+import argparse
+import re
+import textwrap
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
+
+SCREEN = (80, 23)
+"""Columns and lines of the smallest terminal, less the line of the prompt: a short help fits."""
+
+
+def short_help(parser: argparse.ArgumentParser, rare: Collection[str] = ()) -> str:
+    """The help of a parser or, if it is longer than a screen, a line for each option that is not rare.
+
+    Args:
+        parser: with the options.
+        rare: names of options that only ``--help-all`` tells of, if there is no room for all.
+    """
+    columns, most = SCREEN
+    whole = parser.format_help()
+    if whole.count("\n") <= most:
+        return whole
+    shown = [each for each in parser._actions if each.dest not in rare and each.dest != argparse.SUPPRESS]
+    shown.sort(key=lambda each: (bool(each.option_strings), each.dest == "json"))  # what has no name comes first
+    named = [(_name(each), each) for each in shown]
+    width = min(max(len(name) for name, _ in named), 30)
+    places = [f"[{name}]" if each.nargs in ("?", "*") else name for name, each in named if not each.option_strings]
+    needed = [name.split(", ")[0] for name, each in named if each.required and each.option_strings]
+    lines = [f"{' '.join(['usage:', parser.prog, *places, *needed])} [--OPTION VALUE …]", ""]
+    lines += [*textwrap.wrap(parser.description or "", columns), ""]
+    for name, each in named:
+        lines.append(f"  {name:<{width}}  {brief(each.help or '', columns - max(width, len(name)) - 4)}".rstrip())
+    return "\n".join([*lines, f"  {'--help-all':<{width}}  every option", ""])
+
+
+def _name(action: argparse.Action) -> str:
+    """An option and what it takes, as short as it is clear."""
+    if not action.option_strings:
+        name = str(action.metavar or action.dest) if action.choices is None else "|".join(map(str, action.choices))
+        return name + ("…" if action.nargs in ("+", "*") else "")
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return action.option_strings[0].replace("--", "--[no-]")
+    if action.nargs == 0:
+        return action.option_strings[-1]
+    flag = next((name for name in action.option_strings if len(name) == 2), action.option_strings[0])
+    takes = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    takes = " ".join(takes) if isinstance(takes, tuple) else takes
+    return f"{flag} {takes}" + ("…" if action.nargs == "+" else "")
+
+
+def brief(text: str, room: int) -> str:
+    """Shortens a help to a line: at the end of a clause, or else of a word, with dots.
+
+    >>> brief("how much, one for each direction; negative for the contrary (default: 1)", 40)
+    'how much, one for each direction'
+    >>> brief("file, saved code (.pt, .npy), folder or zip file", 35)
+    'file, saved code'
+    """
+    if len(text) <= room:
+        return text
+    bare = re.sub(r" \(default: [^()]*\)$", "", text)
+    if len(bare) <= room:
+        return bare
+    flat = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), bare)  # nothing ends within brackets
+    for mark, dots in (("; |: | _", ""), (", ", " …"), (" ", " …")):
+        ends = [found.start() for found in re.finditer(mark, flat) if found.start() + len(dots) <= room]
+        if ends and ends[-1] >= room // 4:
+            return bare[: ends[-1]] + dots
+    return bare[: room - 1] + "…"
 
 
 def presets(folder: str = "presets") -> dict[str, Path]:

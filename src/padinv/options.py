@@ -8,19 +8,18 @@ import json
 import math
 import re
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TextIO, TypeVar
 
 from padinv.exceptions import ConfigError, nearest, printable
+from padinv.files import local_path
+from padinv.help import short_help
 
 Options = TypeVar("Options")
-
-SCREEN = (80, 23)
-"""Columns and lines of the smallest terminal, less the line of the prompt: a short help fits."""
 
 LARGEST = 2**31 - 1
 """What a whole number may be at most: larger ones are mistakes, and not every library takes them."""
@@ -120,7 +119,7 @@ def check_options(options: Any) -> None:
         value, given = getattr(options, each.name), each.metadata["option"]
         check, choices = getattr(given["read"], "check", None), given.get("choices")
         try:
-            if choices is not None and value not in choices:
+            if choices is not None and value is not None and value not in choices:
                 raise argparse.ArgumentTypeError(f"must be one of {', '.join(choices)}, not {value!r}")
             if check is not None and value is not None:
                 for one in value if isinstance(value, list | tuple) else [value]:
@@ -163,30 +162,21 @@ def whole_number(least: int, most: float = math.inf) -> number:
     return number(least, most, int)
 
 
-def file(text: str) -> Path:
-    """The ``read`` of an option that is a file of this machine."""
+def _local_path(kind: str, text: str) -> Path:
+    """The ``read`` of an option that is a file or a folder of this machine (:func:`padinv.files.local_path`)."""
     if not text:  # as from a shell variable that is not set
-        raise argparse.ArgumentTypeError("must be a file, and is empty")
-    _check_nul(text)
-    return Path(text)
-
-
-def folder(text: str) -> Path:
-    """The ``read`` of an option that is a folder of this machine."""
+        raise argparse.ArgumentTypeError(f"must be a {kind}, and is empty")
     if "://" in text:
-        raise argparse.ArgumentTypeError(f"must be a folder of this machine, not the URL {text}")
-    if not text:  # as from a shell variable that is not set
-        raise argparse.ArgumentTypeError("must be a folder, and is empty; a dot is this one")
-    _check_nul(text)
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"begins with a user whom this machine does not have: {text}") from None
-
-
-def _check_nul(text: str) -> None:
+        raise argparse.ArgumentTypeError(f"must be a {kind} of this machine, not the URL {text}")
     if "\0" in text:  # from Python alone: a command line cannot have one
-        raise argparse.ArgumentTypeError(f"must be a path, which has no NUL, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a {kind}, whose name has no NUL, not {text!r}")
+    try:
+        return local_path(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(f"must be a {kind}, but {str(error).removesuffix('.')}") from error
+
+
+file, folder = partial(_local_path, "file"), partial(_local_path, "folder")
 
 
 def resolutions(text: str) -> list[int]:
@@ -220,42 +210,6 @@ class OptionParser(argparse.ArgumentParser):
         self.rare: set[str] = set()
         self.add_argument("-h", "--help", action=Help, help="show this help message and exit")
         self.add_argument("--help-all", action=Help, help=argparse.SUPPRESS)
-
-    def short_help(self) -> str:
-        """The help, or, if that is longer than a screen, a line for each option that is not rare."""
-        columns, most = SCREEN
-        whole = self.format_help()
-        if whole.count("\n") <= most:
-            return whole
-        shown = [each for each in self._actions if each.dest not in self.rare and not isinstance(each, Help)]
-        shown.sort(key=lambda each: (bool(each.option_strings), each.dest == "json"))  # what has no name comes first
-        names = [self._name(each) for each in shown]
-        width = min(max(map(len, names)), 30)
-        needed = [name for each, name in zip(shown, names, strict=True) if each.required and each.option_strings]
-        places = [
-            f"[{name}]" if each.nargs in ("?", "*") else name
-            for each, name in zip(shown, names, strict=True)
-            if not each.option_strings
-        ]
-        usage = " ".join(["usage:", self.prog, *places, *(name.split(", ")[0] for name in needed)])
-        described = textwrap.wrap(self.description or "", columns)
-        lines = [f"{usage} [--OPTION VALUE …]", "", *described, ""]
-        for each, name in zip(shown, names, strict=True):
-            lines.append(f"  {name:<{width}}  {brief(each.help or '', columns - max(width, len(name)) - 4)}".rstrip())
-        lines.append(f"  {'--help-all':<{width}}  every option")
-        return "\n".join(lines) + "\n"
-
-    def _name(self, action: argparse.Action) -> str:
-        """An option and what it takes, as short as it is clear."""
-        if not action.option_strings:
-            name = str(action.metavar or action.dest) if action.choices is None else "|".join(map(str, action.choices))
-            return name + ("…" if action.nargs in ("+", "*") else "")
-        flag = next((name for name in action.option_strings if len(name) == 2), action.option_strings[0])
-        if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
-            return action.option_strings[-1]
-        takes = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
-        takes = " ".join(takes) if isinstance(takes, tuple) else takes
-        return f"{flag} {takes}" + ("…" if action.nargs == "+" else "")
 
     def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -293,29 +247,8 @@ class Help(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, _: Any, __: Any, option_string: str | None = None) -> None:
         """Prints it, and ends."""
         assert isinstance(parser, OptionParser)
-        print(parser.format_help() if option_string == "--help-all" else parser.short_help(), end="")
+        print(parser.format_help() if option_string == "--help-all" else short_help(parser, parser.rare), end="")
         parser.exit()
-
-
-def brief(text: str, room: int) -> str:
-    """Shortens a help to a line: at the end of a clause, or else of a word, with dots.
-
-    >>> brief("how much, one for each direction; negative for the contrary (default: 1)", 40)
-    'how much, one for each direction'
-    >>> brief("file, saved code (.pt, .npy), folder or zip file", 35)
-    'file, saved code'
-    """
-    if len(text) <= room:
-        return text
-    bare = re.sub(r" \(default: [^()]*\)$", "", text)
-    if len(bare) <= room:
-        return bare
-    flat = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), bare)  # nothing ends within brackets
-    for mark, dots in (("; |: | _", ""), (", ", " …"), (" ", " …")):
-        ends = [found.start() for found in re.finditer(mark, flat) if found.start() + len(dots) <= room]
-        if ends and ends[-1] >= room // 4:
-            return bare[: ends[-1]] + dots
-    return bare[: room - 1] + "…"
 
 
 def plain(value: Any) -> Any:
@@ -346,6 +279,10 @@ class Command:
 
     reports: ClassVar[bool] = True
     _objects: TextIO | None = None
+
+    def __post_init__(self) -> None:
+        """Checks values from Python, as the parser has checked those of the command line."""
+        check_options(self)
 
     @classmethod
     def parser(cls) -> OptionParser:

@@ -14,7 +14,8 @@ import pytest
 from command_files import Command
 from padinv.cli import COMMANDS, main
 from padinv.exceptions import ConfigError
-from padinv.options import SCREEN, plain
+from padinv.help import SCREEN, short_help
+from padinv.options import plain
 
 LIGHTNING = ("fit", "validate", "test", "fit-gan")
 OWN = {
@@ -26,7 +27,7 @@ OWN = {
 def test_a_short_help_fits_a_screen(name: str) -> None:
     parser = OWN[name].parser()
     columns, most = SCREEN
-    lines = parser.short_help().splitlines()
+    lines = short_help(parser, parser.rare).splitlines()
     assert len(lines) <= most
     assert max(map(len, lines)) <= columns
     assert f"usage: padinv {name}" in lines[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from padinv.exceptions import ConfigError
-from padinv.options import Command, check_options, option, whole_number
+from padinv.options import Command, option, whole_number
 
 
 @dataclass
@@ -38,7 +38,7 @@ class App(Command):
     waiting: int = option(64, whole_number(1, 10_000), metavar="N", group="limits")
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if not self.host:
             raise ConfigError("--host must be an address, such as 127.0.0.1, and is empty.")
         if self.stored < self.upload:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from padinv.exceptions import NonFiniteLossError
-from padinv.options import Command, check_options, folder, from_namespace, option, whole_number
+from padinv.options import Command, folder, from_namespace, option, whole_number
 
 if TYPE_CHECKING:
     from padinv.comparison import Comparison, Measured, Report, Run
@@ -47,9 +47,6 @@ class Compare(Command):
         True, flags=("--no-keep-memory",), help="on a CPU, give freed memory back at once, which is slower"
     )
     options: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     @classmethod
     def main(cls, args: Sequence[str]) -> int:

@@ -52,6 +52,7 @@ class Directions(Task):
     confounder: str | None = option(None, metavar="NAME", group="linear")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         about_labels = (name for name in ("labels", "column", "groups", "confounder") if getattr(self, name))
         if self.find != "linear" and (name := next(about_labels, None)):
             raise ConfigError(f"--{name} is for finding a direction from labels: add --find linear, or leave it out.")

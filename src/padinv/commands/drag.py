@@ -62,6 +62,7 @@ class Drag(Task):
     tolerance: float = option(1.0, number(0.1), metavar="PX", group="drag")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.point:
             raise ConfigError("There is nothing to drag: give --point X,Y:X,Y, a handle and its target in pixels.")
         self.about: list[dict[str, float]] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import ConfigError, printable
 from padinv.files import local_path
-from padinv.options import LIMIT_OF_WORKERS, Command, check_options, file, folder, number, option, whole_number
+from padinv.options import LIMIT_OF_WORKERS, Command, file, folder, number, option, whole_number
 
 if TYPE_CHECKING:
     from padinv.evaluation.pairs import Subject
@@ -94,7 +94,7 @@ class Evaluate(Command):
     workers: int | None = option(None, whole_number(0, LIMIT_OF_WORKERS), metavar="N", rare=True, group="speed")
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         given = [each for each in (self.photographs, self.reconstructions) if each is not None]
         if self.model is not None:
             if self.compare or self.reconstructions is not None:

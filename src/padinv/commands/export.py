@@ -40,6 +40,7 @@ class Export(Command):
     int8: bool = option(False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.int8 and self.format == "torch":
             raise ConfigError("--int8 is for --format onnx: leave it out, or choose that.")
         if self.plain_convolutions and self.format == "torch":

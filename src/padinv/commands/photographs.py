@@ -52,6 +52,7 @@ class Edit(Task):
     truncation: float = option(1.0, number(), metavar="PSI", group="edit")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.direction and (self.strength or self.padding_strength or self.feature_strength):
             raise ConfigError("--strength is how far to go along a direction: give --direction.")
         self.strength = self.strength or [1.0] * len(self.direction)

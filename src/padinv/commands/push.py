@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError, printable
 from padinv.files import local_path
-from padinv.options import Command, check_options, folder, option, whole_number
+from padinv.options import Command, folder, option, whole_number
 
 if TYPE_CHECKING:
     from padinv.commands.card import ModelCard
@@ -70,9 +70,6 @@ class Push(Command):
     message: str | None = option(None, metavar="TEXT", group="hub")
     device: str | None = option(None, group="speed")
     batch_size: int = option(16, whole_number(1), metavar="N", group="speed")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     def run(self) -> int:
         """Writes the folder, and sends it; what was written stays if sending fails."""
