@@ -9,10 +9,10 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 from padinv.exceptions import CheckpointError, ConfigError, PadInvError
@@ -20,6 +20,9 @@ from padinv.typing import PathLike
 
 UNFINISHED = ".part-"
 """Prefix of the folders in which files are being written; a killed process leaves one behind."""
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags of ``os.open`` that follow no link and wait for no pipe, where the system has them."""
 
 
 def path_text(path: Any, error: type[PadInvError] = ConfigError) -> str:
@@ -30,7 +33,7 @@ def path_text(path: Any, error: type[PadInvError] = ConfigError) -> str:
         error: what to raise.
 
     Raises:
-        PadInvError: the ``error``, if it is none, or empty, as from a variable of the shell that is not set.
+        PadInvError: the ``error``, if it is no path, or is empty, as a shell variable that is not set.
 
     >>> path_text(Path("a"))
     'a'
@@ -47,20 +50,34 @@ def path_text(path: Any, error: type[PadInvError] = ConfigError) -> str:
 
 
 def local_path(path: Any, error: type[PadInvError] = ConfigError) -> Path:
-    """The path that a user has given, with its ``~``.
+    """The path that a user has given; ``~`` becomes the home folder.
 
     Args:
         path: what was given for one.
         error: what to raise.
 
     Raises:
-        PadInvError: the ``error``, if it is none, or empty, or names a user whom this machine does not have.
+        PadInvError: the ``error``, if it is no path, is empty, or names a user whom this machine does not have.
     """
     text = path_text(path, error)
     try:
         return Path(text).expanduser()
     except RuntimeError as reason:
         raise error(f"{text} begins with the name of a user whom this machine does not have.") from reason
+
+
+def make_writable(folder: Path, mend: str) -> None:
+    """Makes a folder, and tries to write there, before the work begins.
+
+    Raises:
+        ConfigError: if nothing can be written to it; the sentence ends with the mend.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"Nothing can be written to {folder} ({error.strerror}); {mend}.") from error
 
 
 @contextmanager
@@ -84,10 +101,10 @@ def writing(
         path: the file.
         error: what to raise.
         parents: make its folder if it is missing.
-        durable: wait until the file is on the disk, so that not even a power failure leaves less than a whole one. It
-            takes some milliseconds, which thousands of small files can do without.
+        durable: wait until the file is on the disk, so that even a power failure leaves all or nothing. It takes some
+            milliseconds, too many for thousands of small files.
         scratch: an empty folder to write in, on the same disk, whose name begins with :data:`UNFINISHED`. If it is not
-            given one is made, which takes some milliseconds, too.
+            given, one is made, which takes some milliseconds, too.
 
     Yields:
         Where to write.
@@ -103,7 +120,7 @@ def writing(
         mode = _mode_of(target)
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
-        place = scratch or Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
+        place = scratch or Path(mkdtemp(prefix=UNFINISHED, dir=target.parent))
         try:
             if mode is None:
                 mode = _mode_of_new(place)

@@ -159,7 +159,7 @@ def test_a_folder_to_read_only(
     def refuse(dir: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("padinv.bulk.outputs.TemporaryFile", refuse)  # root may write where permissions forbid it
+    monkeypatch.setattr("padinv.files.TemporaryFile", refuse)  # root may write where permissions forbid it
     assert padinv("invert", photographs / "a.png", "-o", tmp_path / "out") == 1
     assert f"Nothing can be written to {tmp_path / 'out'} (Read-only file system)" in capsys.readouterr().err
     assert files(tmp_path) == ["photographs/a.png", "photographs/b.jpg", "photographs/c.png"]

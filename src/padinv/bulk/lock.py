@@ -1,4 +1,4 @@
-"""Lets only one process at a time write into a folder of results: two would overwrite each other's records."""
+"""Lets one process at a time write into a folder of results: two would overwrite each other's records."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from pathlib import Path
 from time import strftime
 
 from padinv.exceptions import ConfigError
+from padinv.files import NO_LINK
 
 LOCK = ".padinv-lock"
-"""The file that is locked; while it is there and locked, its holder is in it."""
+"""The file that is locked; it says who holds it."""
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""Errors of file systems that have no locks: there, a command runs without one."""
+"""Errors of file systems without locks, where a command runs without one."""
 
 AT = 1 << 30
-"""The byte that Windows locks, beyond the content: nobody could read a locked one."""
+"""The byte that Windows locks. It lies beyond the content, since nobody can read a locked byte."""
 
 
 @contextmanager
 def alone_in(folder: Path, what: str) -> Iterator[None]:
-    """Keeps all other processes that call this out of a folder.
+    """Keeps other processes that call this out of a folder.
 
     The system frees the lock however the process ends, so a killed process blocks nobody.
 
     Args:
-        folder: which must exist.
-        what: names the command that runs, for the message of the others.
+        folder: the folder, which exists.
+        what: the command that runs, for the message that the others get.
 
     Raises:
         ConfigError: if another process is there, or the folder has been removed or replaced in the meantime.
@@ -53,11 +54,10 @@ def alone_in(folder: Path, what: str) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
-    """Opens and locks the file: returns a descriptor that child processes do not inherit."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    """Opens and locks the file, and returns its descriptor, which child processes do not inherit."""
     while True:
         try:
-            descriptor = os.open(path, flags, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
         except OSError as error:
             raise ConfigError(f"{path} cannot be opened ({error.strerror}): remove it.") from error
         try:
@@ -70,11 +70,11 @@ def _acquire(path: Path) -> int:
                 raise ConfigError(f"Another command writes into {path.parent}{holder}: {mend}.") from error
         if _is_at(descriptor, path):
             return descriptor
-        os.close(descriptor)  # its holder removed it after it was opened here and before it was locked
+        os.close(descriptor)  # its holder has removed it between the opening and the locking
 
 
 def _lock(descriptor: int) -> None:
-    """Locks an open file, or raises OSError. The lock is this process's alone: a fork does not keep it."""
+    """Locks an open file for this process, not for its forks, or raises OSError."""
     try:
         import fcntl
     except ImportError:

@@ -1,15 +1,14 @@
 """A folder of results: files that are whole or absent, and a record of the photographs that are done.
 
-``images/NAME.png``, ``grids/NAME.png``, ``codes/NAME.safetensors``, with alignment ``photographs/NAME.png``, and one
-line of ``metrics.jsonl`` for each photograph. Each process writes its lines to a shard of its own,
-``metrics-RANK.jsonl``; the first one merges them when all are done. Opening the folder also reads the shards that an
-interrupted run has left.
+It has ``images/NAME.png``, ``grids/NAME.png``, ``codes/NAME.safetensors``, with alignment ``photographs/NAME.png``, and
+one line of ``metrics.jsonl`` for each photograph. Each process writes its lines to its own shard,
+``metrics-RANK.jsonl``; the first process merges the shards when all are done. A folder that is opened also reads the
+shards that an interrupted run has left.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import stat
@@ -17,20 +16,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
+from tempfile import mkdtemp
 from typing import Any, TypeAlias
 
 from padinv.bulk.lock import alone_in
 from padinv.bulk.naming import is_name, names_of_faces, same_file
 from padinv.exceptions import ConfigError
-from padinv.files import UNFINISHED, clear_unfinished, writing
+from padinv.files import NO_LINK, UNFINISHED, clear_unfinished, make_writable, writing
+from padinv.options import plain
 from padinv.sources.finding import is_code
 
 SUFFIXES = {"images": ".png", "grids": ".png", "photographs": ".png", "codes": ".safetensors"}
 """Kind of result, which is its subfolder → suffix of its files."""
 
 PICTURES = ("grid.png", "directions.png", "interpolation.gif")
-"""Other results that could be taken for photographs."""
+"""Other results, which a search for photographs would find."""
 
 MOST_FACES = 10_000
 """The most faces in a photograph that a record may have."""
@@ -40,7 +40,7 @@ Record: TypeAlias = dict[str, Any]
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """Names settings, which must be JSON: equal ones have the same 16 hexadecimal digits.
+    """Names settings, which are JSON, by 16 hexadecimal digits; equal settings have the same name.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
@@ -65,7 +65,7 @@ class OutputFolder:
     def __init__(self, path: Path, kinds: Iterable[str]) -> None:
         self.path = path
         self.kinds = tuple(kinds)
-        self._check_writable()
+        make_writable(path, "choose another folder with --output")
         self.records = read_records(path)
         self._scratch: Path | None = None
 
@@ -80,26 +80,16 @@ class OutputFolder:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
 
-    def _check_writable(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"Nothing can be written to {self.path} ({error.strerror}); choose another folder with --output."
-            ) from error
-
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:
-        """Keeps other commands out (:func:`~padinv.bulk.lock.alone_in`), and reads the records of earlier ones."""
+        """Keeps other commands out (:func:`~padinv.bulk.lock.alone_in`), and reads the records of earlier commands."""
         with alone_in(self.path, what):
             self.records = read_records(self.path)
             yield
 
     @property
     def names(self) -> dict[str, str]:
-        """Photograph → name, for all photographs whose results are here, and are not those of another."""
+        """Photograph → name, for all photographs whose results are here and belong to no other photograph."""
         named = {path: record["name"] for path, record in self.records.items() if "name" in record}
         owners = {same_file(name): path for path, name in reversed(named.items())}
         return {path: name for path, name in named.items() if owners[same_file(name)] == path}
@@ -115,10 +105,10 @@ class OutputFolder:
         return self.path / kind / f"{name}{SUFFIXES[kind]}"
 
     def is_done(self, photograph: str, settings: str, name: str | None = None) -> bool:
-        """Whether all files of a photograph are there, made with these settings, and under this name if it is given.
+        """Whether all files of a photograph are there, with these settings, and under this name if it is given.
 
         Raises:
-            ConfigError: if they were made with others.
+            ConfigError: if they are there with other settings.
         """
         record = self.records.get(photograph, {})
         if "name" not in record or name not in (None, record["name"]):
@@ -136,7 +126,7 @@ class OutputFolder:
         )
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
-        """Writes a file by ``write(path)``; it is there as a whole or not at all.
+        """Writes a file by ``write(path)``; it is whole or absent.
 
         Args:
             target: the file, in this folder.
@@ -186,7 +176,9 @@ class OutputFolder:
         shard = self.shard(rank)
         try:
             with open(shard, "a", encoding="utf-8", opener=_open_no_link) as file:
-                file.write("\n" + _line(record))  # a line break first: an interrupted run may have left half a line
+                file.write(
+                    "\n" + json.dumps(plain(record))
+                )  # a line break first: an interrupted run may have left half a line
         except OSError as error:
             raise ConfigError(f"{shard} cannot be written ({error.strerror or error}).") from error
 
@@ -198,7 +190,7 @@ class OutputFolder:
         """
         shards = list(self.path.glob("metrics-*.jsonl"))
         self.records = read_records(self.path)
-        lines = "".join(_line(self.records[path]) + "\n" for path in sorted(self.records))
+        lines = "".join(json.dumps(plain(self.records[path])) + "\n" for path in sorted(self.records))
         self.write(self.path / "metrics.jsonl", lambda path: path.write_text(lines, "utf-8"))
         for shard in shards:
             shard.unlink(missing_ok=True)
@@ -216,11 +208,6 @@ def read_records(folder: Path) -> dict[str, Record]:
     for file in [folder / "metrics.jsonl", *sorted(folder.glob("metrics-*.jsonl"))]:
         records |= {record["photograph"]: record for record in _lines(file)}
     return records
-
-
-def _line(record: Record) -> str:
-    """A record as a line of JSON, which has no infinity and no NaN."""
-    return json.dumps({key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()})
 
 
 def _lines(file: Path) -> Iterator[Record]:
@@ -254,7 +241,7 @@ def _is_record(value: Any) -> bool:
 
 def _open_no_link(path: str, flags: int) -> int:
     """Opens a regular file, never a link or a pipe of that name."""
-    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    descriptor = os.open(path, flags | NO_LINK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError("there is something that is no file")

@@ -137,6 +137,7 @@ def run(
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
     references = [_read_reference(path) for path in task.references]
+    contents = [content for _, content in references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
     trainer = _trainer(options)
     with folder.alone(f"padinv {task.name}") if trainer.is_global_zero else nullcontext():
@@ -151,7 +152,7 @@ def run(
             if trainer.is_global_zero:
                 print(f"padinv: {remark}", file=sys.stderr)
         common = {
-            "task": [task.name, task.settings, [_content(path) for path in task.references]],
+            "task": [task.name, task.settings, contents],
             "networks": [fingerprint(encoder), fingerprint(generator)],
             "refine": options.refine if options.refine_features is None else [options.refine, options.refine_features],
             "precision": options.precision,
@@ -185,7 +186,7 @@ def run(
             module = BulkInversion(
                 inverter,
                 task,
-                references,
+                [photograph for photograph, _ in references],
                 lpips=options.lpips,
                 align=options.aligned,
                 landmarks=landmarks,
@@ -244,14 +245,8 @@ def _trainer(options: BulkOptions) -> Trainer:
     )
 
 
-def _content(path: str) -> str:
-    """Names the content of a file."""
-    source = find_photographs([path], codes=True)
-    return sha256(source.read(0)).hexdigest()
-
-
-def _read_reference(path: str) -> Photograph:
-    """Reads one photograph or saved code, which must be readable.
+def _read_reference(path: str) -> tuple[Photograph, str]:
+    """Reads one photograph or saved code, which must be readable, and names its content by SHA-256.
 
     Raises:
         DataError: if it is not, or is several.
@@ -262,4 +257,4 @@ def _read_reference(path: str) -> Photograph:
     photograph = read(source, Photograph(0, os.path.abspath(source.name(0)), ""))  # noqa: PTH100 (it keeps links)
     if photograph.problem:
         raise DataError(photograph.problem)
-    return photograph
+    return photograph, sha256(source.read(0)).hexdigest()

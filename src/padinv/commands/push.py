@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
@@ -10,20 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError, printable
+from padinv.exceptions import CheckpointError, ConfigError, MissingPackageError, printable
 from padinv.files import local_path
 from padinv.options import Command, folder, option, whole_number
 
 if TYPE_CHECKING:
-    from padinv.commands.card import ModelCard
-    from padinv.evaluation.results import Evaluation
     from padinv.inversion import Inverter
-
-CONFIG, RUN_CONFIG, RESULTS = "config.json", "run.yaml", "evaluation.json"
-METRICS = ("mse", "psnr", "ms_ssim", "lpips")
-
-SHOWN = 8
-"""The number of photographs in the card's picture."""
 
 
 def repository(text: str) -> str:
@@ -45,15 +36,15 @@ class Push(Command):
 
     Args:
         source: folder of a run, its checkpoint, a bundled model, or a folder that this command has written.
-        repository: where to; without it the folder is written, and nothing is sent.
+        repository: repository of the Hub; without it the folder is written, and nothing is sent.
         output: folder for what is sent (default: hub in the run's folder, or ./NAME).
-        generator: the generator, if the run does not name it.
-        directions: of editing, which go along (default: those of the model, if it has some).
-        images: photographs to measure on and to show; more than once for several (default: the run's of validation).
+        generator: file of the generator, if the run does not name it.
+        directions: directions of editing to send along (default: those of the model, if it has some).
+        images: photographs to measure on and to show; give it again for several (default: the run's validation).
         data: the pictures that the model was trained on, in your words.
-        licence: its identifier, such as apache-2.0.
+        licence: identifier of the licence, such as apache-2.0.
         private: make a new repository private.
-        message: of the commit.
+        message: message of the commit.
         device: cpu, cuda, cuda:N or mps (default: cuda if there is one).
         batch_size: photographs that are inverted at once.
     """
@@ -73,6 +64,8 @@ class Push(Command):
 
     def run(self) -> int:
         """Writes the folder, and sends it; what was written stays if sending fails."""
+        from padinv.commands.card import CONFIG
+
         given = local_path(self.source)
         if (given / CONFIG).is_file():
             written = given
@@ -90,7 +83,7 @@ class Push(Command):
 
     def _write(self, given: Path) -> Path:
         """Writes the networks, the config, the results and the card into a folder."""
-        from padinv.commands.card import ModelCard, without_folders
+        from padinv.commands.card import ModelCard, measure, without_folders, write_model
 
         inverter, checkpoint, config = self._load(given)
         run = checkpoint and run_of(checkpoint)
@@ -137,6 +130,7 @@ class Push(Command):
     def _load(self, given: Path) -> tuple[Inverter, Path | None, dict[str, Any]]:
         """The model, and where the source is a run its checkpoint and its config."""
         from padinv.checkpoints.sources import HUB_FILES, is_bundled
+        from padinv.commands.card import init_args
         from padinv.inversion import Inverter
         from padinv.training.resuming import checkpoint_in
 
@@ -144,7 +138,7 @@ class Push(Command):
         if not is_bundled(source) and not any((given / name).is_file() for name in HUB_FILES.values()):
             checkpoint = checkpoint_in(given) if given.is_dir() else given
             config, source = read_config(run_of(checkpoint) / "config.yaml"), str(checkpoint)
-        generator = self.generator or _init_args(config, "model").get("generator")
+        generator = self.generator or init_args(config, "model").get("generator")
         options = {"device": self.device, "batch_size": self.batch_size}
         return Inverter.from_pretrained(source, generator, **options), checkpoint, config  # type: ignore[arg-type]
 
@@ -182,106 +176,23 @@ def read_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _init_args(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    found = config.get(part)
-    arguments = found.get("init_args") if isinstance(found, Mapping) else None
-    return arguments if isinstance(arguments, Mapping) else {}
-
-
 def _validation_images(config: Mapping[str, Any]) -> list[str]:
-    """Those of the run that can be found from here."""
+    """The run's images for validation, as far as they are on this machine."""
+    from padinv.commands.card import init_args
     from padinv.sources import BUNDLED
 
-    given = _init_args(config, "data").get("val")
+    given = init_args(config, "data").get("val")
     named = [str(each) for each in (given if isinstance(given, list) else [given]) if each]
     return [each for each in named if each in BUNDLED or Path(each).exists()]
 
 
-def measure(inverter: Inverter, images: list[str], name: str, target: Path, batch_size: int) -> Evaluation:
-    """Measures reconstructions of photographs, and draws the first of them into the folder.
-
-    Raises:
-        PadInvError: if there are no photographs, or none can be read.
-    """
-    from padinv.commands.card import SHEET
-    from padinv.evaluation.inverted import Inverted
-    from padinv.evaluation.running import Settings, evaluate
-    from padinv.images import decode
-    from padinv.sources import find_photographs
-
-    source = find_photographs(images)
-    measures = {"only": METRICS, "features": None, "device": inverter.device}
-    settings = Settings(batch_size=batch_size, measures=measures)
-    results, indices = evaluate(
-        Inverted(source, inverter, name), settings, lambda problem: print(f"padinv: {problem}", file=sys.stderr)
-    )
-    if not indices:
-        raise DataError(f"None of {', '.join(images)} can be read: give other --images.")
-    shown = [decode(source.read(index), remark=lambda _: None) for index in indices[:SHOWN]]
-    inverter.invert(shown).draw(target / SHEET)
-    return results[0]
-
-
-def write_model(target: Path, card: ModelCard) -> None:
-    """Writes networks, config, results and card into a folder, which :meth:`padinv.Inverter.from_pretrained` loads.
-
-    Args:
-        target: the folder; it exists.
-        card: with the networks; paths in the run's config are cut to their last part.
-    """
-    import yaml
-
-    from padinv._version import __version__
-    from padinv.checkpoints import save_network
-    from padinv.checkpoints.pair import FILES
-    from padinv.commands.card import CARD, without_folders
-    from padinv.files import writing
-
-    inverter = card.inverter
-    generator, encoder = inverter.generator, inverter.encoder
-    save_network(generator, target / FILES["generator"])
-    save_network(encoder, target / FILES["encoder"], generator=inverter.fingerprint)
-    description = {
-        "library_name": "padinv",
-        "padinv_version": __version__,
-        "generator": {"fingerprint": inverter.fingerprint, "config": generator.config},
-        "encoder": {"class": type(encoder).__name__, "config": encoder.config},
-    }
-    texts = {CONFIG: json.dumps(description, indent=2) + "\n"}
-    if card.config:
-        texts[RUN_CONFIG] = yaml.safe_dump(without_folders(card.config), sort_keys=False)
-    if card.evaluation is not None:
-        results = json.dumps(without_folders(card.evaluation.as_json()), indent=2, allow_nan=False)
-        texts[RESULTS] = results + "\n"
-    texts[CARD] = card.markdown()
-    for name, text in texts.items():
-        with writing(target / name) as part:
-            part.write_text(text, encoding="utf-8")
-
-
-def address(card: Path, source: str) -> None:
-    """Makes a card that is there say where the model will be loaded from.
-
-    Raises:
-        CheckpointError: if it cannot be written.
-    """
-    from padinv.commands.card import addressed
-    from padinv.files import writing
-
-    if card.is_file():
-        text = card.read_text(encoding="utf-8", errors="surrogateescape")
-        if (changed := addressed(text, source)) != text:
-            with writing(card) as part:
-                part.write_text(changed, encoding="utf-8", errors="surrogateescape")
-
-
 def upload(source: Path, to: str, *, private: bool = False, message: str | None = None) -> str:
-    """Sends a folder that :func:`write_model` has written; a repository that is there gets a new commit.
+    """Sends a folder that ``padinv push`` has written; a repository that is there gets a new commit.
 
     Args:
-        source: the folder. Only files that this module writes are sent.
+        source: the folder; no other files in it are sent.
         to: ``owner/name``.
-        private: for a new repository.
+        private: makes a new repository private.
         message: of the commit.
 
     Returns:
@@ -289,11 +200,11 @@ def upload(source: Path, to: str, *, private: bool = False, message: str | None 
 
     Raises:
         CheckpointError: if it cannot be sent.
-        MissingPackageError: without huggingface_hub.
+        MissingPackageError: if huggingface_hub is not installed.
     """
     from padinv.checkpoints.pair import FILES
     from padinv.checkpoints.weights import reason
-    from padinv.commands.card import CARD, SHEET
+    from padinv.commands.card import CARD, CONFIG, RESULTS, RUN_CONFIG, SHEET, address
     from padinv.editing.direction_files import FILE_NAME
 
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger
 
-from padinv.exceptions import ConfigError
+from padinv.files import make_writable
 
 
 class NoLogger(CSVLogger):
@@ -87,15 +86,7 @@ def check_writable(trainer: Trainer) -> None:
     """Raises ConfigError unless every folder of the run can be written to; call it before anything is computed."""
     folders = {trainer.default_root_dir, *(logger.save_dir for logger in trainer.loggers)}
     for folder in map(Path, sorted(filter(None, folders))):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"Nothing can be written to {folder} ({error.strerror}); "
-                "choose another folder with trainer.default_root_dir or the logger's save_dir."
-            ) from error
+        make_writable(folder, "choose another folder with trainer.default_root_dir or the logger's save_dir")
 
 
 def discard_run(trainer: Trainer, folder: Path) -> None:
