@@ -57,7 +57,7 @@ class BulkOptions:
 
     Args:
         output: folder for the results.
-        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
+        model: bundled model, checkpoint, or folder with generator.safetensors and encoder.safetensors.
         generator: file of the generator, if the model is an encoder alone, such as a run's checkpoint.
         sha256: SHA-256 of the model's file; an address https://… needs it.
         align: find the face, and paste the result back.

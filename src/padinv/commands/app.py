@@ -15,15 +15,15 @@ class App(Command):
     """Open the studio: inversion and editing on a page in the browser.
 
     Args:
-        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
-        host: address to listen at; 0.0.0.0 lets other machines in.
-        port: to listen at; 0 takes a free one.
+        model: bundled model, checkpoint, or folder with generator.safetensors and encoder.safetensors.
+        host: address of the page; 0.0.0.0 lets other machines in.
+        port: port of the page; 0 takes a free one.
         share: make a public address, through gradio's servers.
-        device: cpu, cuda, cuda:N or mps (default: a CUDA device if there is one).
+        device: cpu, cuda, cuda:N or mps (default: cuda if there is one).
         upload: the largest file that a visitor may send, in megabytes.
-        pixels: the largest picture in it, in megapixels.
+        pixels: the largest picture that a visitor may send, in megapixels.
         stored: files of all visitors that are kept at once, in megabytes.
-        waiting: requests that may wait.
+        waiting: number of requests that may wait.
     """
 
     reports: ClassVar = False  # it serves until it is stopped

@@ -30,7 +30,7 @@ class Inspect(Command):
 
     Args:
         source: a path, the name of a bundled model, https://… with --sha256, or hf://owner/repository/file.
-        sha256: what the file's SHA-256 must be.
+        sha256: SHA-256 that the file must have.
     """
 
     source: str = option(metavar="FILE")
@@ -125,8 +125,8 @@ class Convert(Command):
     Args:
         source: a path, https://… with --sha256, or hf://owner/repository/file.
         target: the file to write.
-        network: which network.
-        sha256: what the SHA-256 of IN must be.
+        network: network to write.
+        sha256: SHA-256 that IN must have.
         class_index: the class of a conditional generator or discriminator.
     """
 

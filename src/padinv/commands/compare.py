@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class Compare(Command):
     """Train encoders with equal budget, data and seeds, and compare them on held-out images.
 
-    Options with dots are those of padinv fit, for all rows: --data.train faces --data.test others --schedule.images
-    60000. The same command goes on where it was stopped.
+    Options with dots are those of padinv fit, and hold for all rows: --data.train faces --data.test others
+    --schedule.images 60000. The same command goes on where it was stopped.
 
     Args:
-        rows: a YAML list of rows, or the name of one that comes along: ladder, open, duel, passes.
+        rows: a YAML list of rows, or one of padinv's own: ladder, open, duel, passes.
         output: folder for runs and results.
         config: preset or file of padinv fit that all rows start from (default: that of the rows, or congress64).
-        seeds: trains each row with so many.
-        only: trains these rows alone, such as those for this machine; the table has all that are there.
-        baseline: the row that others are compared with (default: that of the rows, or the first).
-        identity: file of a recognition network, .onnx, that tells whether it is the same face.
-        device: where to measure: cpu, cuda or mps (default: cuda where there is one).
+        seeds: number of seeds for each row.
+        only: train these rows alone, as on one of several machines; the table has all that are there.
+        baseline: row that the others are compared with (default: that of the rows, or the first).
+        identity: .onnx file of a recognition network, which tells whether it is the same face.
+        device: device that measures: cpu, cuda or mps (default: cuda if there is one).
         keep_memory: on a CPU, keep freed memory for what comes next.
     """
 
@@ -44,7 +44,9 @@ class Compare(Command):
     identity: str | None = option(None, metavar="FILE")
     device: str | None = option(None, metavar="DEVICE")
     keep_memory: bool = option(
-        True, flags=("--no-keep-memory",), help="on a CPU, give freed memory back at once, which is slower"
+        True,
+        flags=("--no-keep-memory",),
+        help="on a CPU, give freed memory back to the system at once, which is slower",
     )
     options: dict[str, str] = field(default_factory=dict)
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.resources import files
 from inspect import signature
 from io import StringIO
 from pkgutil import resolve_name
 from typing import ClassVar
 
+from padinv.help import presets
 from padinv.options import Command, option
 
 PRESETS = {
@@ -33,8 +32,8 @@ class Completion(Command):
     """Print a script that completes padinv's commands, options, presets and files.
 
     Args:
-        shell: whose script; write it to a file once, padinv completion bash > ~/.padinv-completion, and source that in
-            ~/.bashrc; for zsh in ~/.zshrc, below compinit.
+        shell: the shell; write its script to a file once, padinv completion bash > ~/.padinv-completion, and source
+            the file in ~/.bashrc, or for zsh in ~/.zshrc below compinit.
     """
 
     reports: ClassVar = False  # it prints a script
@@ -42,9 +41,7 @@ class Completion(Command):
 
     def run(self) -> int:
         """Prints the script."""
-        commands: dict[str, tuple[str, str]] = import_module(
-            "padinv.cli"
-        ).COMMANDS  # cli, a layer above, knows all commands
+        commands: dict[str, tuple[str, str]] = resolve_name("padinv.cli:COMMANDS")  # of the layer above
         helps = {command: help_of(command, resolve_name(place)) for command, (place, _) in commands.items()}
         print(script(self.shell, helps), end="")
         return 0
@@ -64,11 +61,8 @@ def class_options(command: str) -> list[str]:
         return []
     cli = resolve_name(PRESETS[command][0])
     classes = {key: cli.defaults[key] for key in ("model", "data")} | cli.callbacks
-    options = []
-    for key, config in classes.items():
-        home, _, name = config["class_path"].rpartition(".")
-        options += [f"--{key}.{argument}" for argument in signature(getattr(import_module(home), name)).parameters]
-    return options
+    found = {key: resolve_name(config["class_path"]) for key, config in classes.items()}
+    return [f"--{key}.{argument}" for key, each in found.items() for argument in signature(each).parameters]
 
 
 def script(shell: str, helps: Mapping[str, str]) -> str:
@@ -97,8 +91,7 @@ def script(shell: str, helps: Mapping[str, str]) -> str:
     for command, text in helps.items():
         options = {option: choices.replace(",", " ") for option, choices in OPTION.findall(text)}
         if command in PRESETS:
-            folder = files("padinv").joinpath(PRESETS[command][1])
-            names = " ".join(sorted(path.name[:-5] for path in folder.iterdir() if path.name.endswith(".yaml")))
+            names = " ".join(presets(PRESETS[command][1]))
             options |= {"--config": names, "-c": names, "--ckpt_path": "last best"}
         cases += [f'    "{command} {option}") others="{values}" ;;' for option, values in options.items() if values]
         others = " ".join(found.replace(",", " ") for found in POSITIONAL.findall(text))

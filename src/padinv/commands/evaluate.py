@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padinv.exceptions import ConfigError, printable
-from padinv.files import local_path
+from padinv.files import local_path, make_writable
 from padinv.options import LIMIT_OF_WORKERS, Command, file, folder, number, option, whole_number
 
 if TYPE_CHECKING:
@@ -34,35 +34,35 @@ class Evaluate(Command):
     """Measure reconstructions: any two folders, matched by name, or a model on photographs.
 
     Args:
-        photographs: a folder, zip file, or name of a bundled data set.
+        photographs: folder, zip file, or bundled data set.
         reconstructions: the same; a folder that padinv invert has written stands for its images.
         output: folder for evaluation.json, images.csv and report.html.
-        model: invert the photographs first: a bundled model, folder or checkpoint.
-        data: the photographs, if there is a model.
+        model: model that inverts the photographs first: a bundled model, folder or checkpoint.
+        data: photographs for the model.
         compare: two folders of reconstructions of the same photographs, compared image by image.
-        generator: the generator, if the model is an encoder alone.
+        generator: file of the generator, if the model is an encoder alone.
         align: find the face first.
         refine: optimize each code for N steps.
         protocol: how pictures are made comparable.
-        resolution: side at which the default protocol compares (default: the encoder's, or that of the files, 256 at
-            most).
+        resolution: side in pixels at which the default protocol compares (default: that of the encoder or the files,
+            256 at most).
         metrics: measure only these, such as mse,lpips,fd.
         features: network for distances between sets: alexnet, inception, inception_torchvision, random, a class
             path, an .onnx file, or none.
-        identity: recognition model (.onnx, or a folder) for the similarity of faces; not the one of the training.
+        identity: recognition model for the similarity of faces, .onnx or a folder; not the one of the training.
         discriminator: name or file of a discriminator, for the distance in its features.
-        vgg: file with VGG16's convolutions, for LPIPS in these, too.
-        edit: name of a direction towards an attribute: measure how well codes of the model can be edited, too.
+        vgg: file with the convolutions of VGG16, to measure LPIPS in them, too.
+        edit: direction towards an attribute: measure how well it edits the codes of the model, too.
         labels: table with the attribute of each photograph.
-        column: its column (default: the direction's name).
-        directions: where directions are (default: --model).
-        groups: tell results by skin tone, and by grey and colour, too; photographs must be cropped to the face.
-        resamples: of the bootstrap.
-        level: share of intervals that hold what they should.
-        seed: of all draws.
+        column: column of the attribute (default: the direction's name).
+        directions: where the directions are (default: --model).
+        groups: show results by skin tone, and by grey and colour, too; photographs must be cropped to the face.
+        resamples: number of samples of the bootstrap.
+        level: share of the intervals that hold the true value.
+        seed: seed of all random draws.
         device: cpu, cuda, cuda:N or mps (default: cuda if there is one).
         batch_size: pictures that are measured at once.
-        workers: processes that decode (default: as many as are of use).
+        workers: processes that decode pictures (default: by the number of cores).
     """
 
     photographs: str | None = option(nargs="?", metavar="PHOTOGRAPHS")
@@ -123,7 +123,7 @@ class Evaluate(Command):
 
         remarks: list[str] = []
         if self.output is not None:
-            make_folder(self.output)
+            make_writable(self.output, "choose another folder with --output")
         sampling = Sampling(self.resamples, self.seed, self.level)
         subject, speed = self._subject(sampling, remarks)
         for remark in remarks:
@@ -134,26 +134,17 @@ class Evaluate(Command):
             failed.append(problem)
             print(f"padinv: {printable(problem)}", file=sys.stderr)
 
-        results, indices = evaluate(
-            subject,
-            Settings(
-                find_protocol(self.protocol),
-                self.resolution,
-                sampling,
-                self.groups,
-                self.batch_size,
-                self._workers(len(subject.names)),
-                {
-                    "only": self.metrics or (),
-                    "features": None if self.features == "none" else self.features,
-                    "identity": self.identity,
-                    "discriminator": self.discriminator,
-                    "vgg": self.vgg,
-                    "device": self._device(),
-                },
-            ),
-            tell,
-        )
+        measures = {
+            "only": self.metrics or (),
+            "features": None if self.features == "none" else self.features,
+            "identity": self.identity,
+            "discriminator": self.discriminator,
+            "vgg": self.vgg,
+            "device": self._device(),
+        }
+        protocol, workers = find_protocol(self.protocol), self._workers(len(subject.names))
+        settings = Settings(protocol, self.resolution, sampling, self.groups, self.batch_size, workers, measures)
+        results, indices = evaluate(subject, settings, tell)
         results[0].metrics |= speed
         if self.edit is not None:
             self._edit(subject, results[0])
@@ -170,7 +161,7 @@ class Evaluate(Command):
         return find_device(self.device)
 
     def _workers(self, count: int) -> int:
-        """As many as there are cores, but none for few pairs: a process takes longer to start."""
+        """One a core, up to 8; none for fewer than 500 pairs, which take less time than the processes' start."""
         if self.workers is not None:
             return self.workers
         return 0 if count < 500 else min(8, os.cpu_count() or 1)
@@ -188,22 +179,14 @@ class Evaluate(Command):
             pairs = match(photographs, sources)
             remarks += pairs.remarks
             return Files(pairs, methods), {}
-        inverter = Inverter.from_pretrained(
-            self.model, self.generator, device=self._device(), batch_size=self.batch_size
-        )
-        subject = Inverted(
-            photographs,
-            inverter,
-            self.model,
-            align=self.align,
-            refine=self.refine,
-            facts={"model": self.model, "data": self.data or self.photographs},
-        )
-        wanted = self.metrics is None
-        return subject, measure_speed(inverter, sampling, self.batch_size) if wanted else {}
+        speed = {"device": self._device(), "batch_size": self.batch_size}
+        inverter = Inverter.from_pretrained(self.model, self.generator, **speed)
+        facts = {"model": self.model, "data": self.data or self.photographs}
+        subject = Inverted(photographs, inverter, self.model, align=self.align, refine=self.refine, facts=facts)
+        return subject, {} if self.metrics is not None else measure_speed(inverter, sampling, self.batch_size)
 
     def _edit(self, subject: Subject, result: Evaluation) -> None:
-        """Adds what edits do: the numbers of the codes as they are, and the curves of these and of latents alone."""
+        """Adds how well codes can be edited: the curves of whole codes and of latents alone, and their summaries."""
         from padinv.commands.labels import as_numbers, read_labels
         from padinv.editing import load_directions
         from padinv.evaluation.editability import edit_curves
@@ -215,7 +198,7 @@ class Evaluate(Command):
         paths = [subject.photographs.name(index) for index in range(len(subject.names))]
         words = read_labels(self.labels, paths, column)
         positive = direction.metadata.get("positive")
-        if positive in words:  # a direction says which way it goes; words are else in alphabetical order
+        if positive in words:  # the direction says which word is 1; otherwise it is the later one of the alphabet
             words = [None if word is None else str(int(word == positive)) for word in words]
         labels = as_numbers(words, column)
         if not {label for label in labels if label is not None} <= {0.0, 1.0}:
@@ -227,9 +210,7 @@ class Evaluate(Command):
 
     def _tell(self, results: list[Evaluation]) -> None:
         lines = [line for result in results for line in ["", *result.lines()]]
-        for remark in results[-1].remarks:
-            if " few" in remark:
-                lines += ["", remark]
+        lines += [line for remark in results[-1].remarks if " few" in remark for line in ("", remark)]
         self.tell(results[-1].as_json(), *lines[1:])
 
     def _write(self, results: list[Evaluation], subject: Subject, indices: list[int]) -> None:
@@ -243,10 +224,10 @@ class Evaluate(Command):
 
 
 def images_in(path: str) -> str:
-    """The images of a folder that ``padinv invert`` has written, or of its codes; any other path unchanged.
+    """Replaces a folder that ``padinv invert`` has written, or its codes, by its images; keeps any other path.
 
     Raises:
-        ConfigError: if there are codes alone.
+        ConfigError: if the folder holds codes alone.
     """
     from padinv.bulk.outputs import read_records
 
@@ -259,15 +240,3 @@ def images_in(path: str) -> str:
     if place.name == "codes" or (place / "codes").is_dir():
         raise ConfigError(f"{path} holds codes and no pictures: padinv show draws them, and padinv invert writes both.")
     return path
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder before anything is measured.
-
-    Raises:
-        ConfigError: if that cannot be done.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output {path} cannot be made ({error.strerror}): choose another place.") from error

@@ -19,14 +19,14 @@ class Export(Command):
     """Write an encoder, a generator or both as a file that runs without padinv.
 
     Args:
-        model: name of a bundled model, folder with generator.safetensors and encoder.safetensors, or checkpoint.
+        model: bundled model, checkpoint, or folder with generator.safetensors and encoder.safetensors.
         target: the file to write: .onnx, or .pt2 for torch.
-        part: images to codes, codes to images, or images to reconstructions and codes.
-        generator: the generator, if MODEL is an encoder alone.
-        rings: of --part generator: where rings go in, or none (default: 4,8,16,32).
-        features: of --part generator: where features go in, or none (default: none).
-        plain_convolutions: of onnx: leave convolutions as they are, for other devices than CPUs.
-        int8: weights of 8 bits, onnx alone; tells what it costs.
+        part: encoder (images to codes), generator (codes to images), or both (images to reconstructions and codes).
+        generator: file of the generator, if MODEL is an encoder alone.
+        rings: resolutions of the rings that a generator alone takes, or none (default: 4,8,16,32).
+        features: resolutions of the features that a generator alone takes, or none (default: none).
+        plain_convolutions: leave convolutions in .onnx as they are, for other devices than CPUs.
+        int8: write weights of 8 bits, in .onnx alone, and show what they cost.
     """
 
     model: str = option()

@@ -91,9 +91,9 @@ class Interpolate(Invert):
     """Make a moving picture that goes from one photograph to the next.
 
     Args:
-        frames: from one to the next.
+        frames: number of frames from one photograph to the next.
         fps: frames a second.
-        loop: go back to the first in the end.
+        loop: go back to the first photograph at the end.
     """
 
     name: ClassVar = "invert"  # so that results of either count as done

@@ -17,7 +17,7 @@ class Models(Command):
     """List the models that padinv knows by name, or tell all about one.
 
     Args:
-        name: of a model.
+        name: the model to tell about.
     """
 
     name: str | None = option(nargs="?", metavar="NAME")

@@ -14,17 +14,17 @@ import numpy as np
 
 from padinv.exceptions import DataError, MissingPackageError
 from padinv.images import MAX_BYTES, limited
-from padinv.sources.folders import LeftOut, Names, is_image, is_visible
+from padinv.sources.folders import Members, Names, is_image, is_visible
 
 if TYPE_CHECKING:
     import lmdb
 
 
-class ZipSource:
+class ZipSource(Members):
     """The image members of a zip file, stored or deflated, sorted by name.
 
-    The directory of the zip file is read once and kept as arrays, 21 bytes an image beside its name. ``ZipFile`` would
-    hold an object for each member, in every worker.
+    It reads the directory of the zip file once, and keeps 21 bytes an image beside its name. ``ZipFile`` would hold an
+    object for each member, in every worker.
 
     Args:
         path: the zip file.
@@ -36,8 +36,7 @@ class ZipSource:
     _local_header = struct.Struct("<4s22xHH")  # signature, what the directory says better, lengths of name and extra
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.left_out = LeftOut()
+        super().__init__(path)
         members = []
         try:
             for member in _directory(path):
@@ -53,30 +52,21 @@ class ZipSource:
             raise DataError(f"{path} is not a readable zip file ({error}): give {wanted}") from error
         members.sort(key=lambda member: member.name)
         self.names = Names(member.name for member in members)
-        self._start = np.array([member.start for member in members], dtype=np.int64)
-        self._size = np.array([member.size for member in members], dtype=np.int64)
-        self._method = np.array([member.method for member in members], dtype=np.int8)
-        self._crc = np.array([member.crc for member in members], dtype=np.uint32)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """The path ``archive.zip/member``."""
-        return f"{self.path}/{self.names[index]}"
+        self._places = np.array([member[1:] for member in members], dtype=PLACE)
 
     def read(self, index: int) -> bytes:
         """The member's bytes, unpacked, and checked against its checksum."""
+        start, size, method, crc = self._places[index].tolist()
         with Path(self.path).open("rb") as file:
-            file.seek(int(self._start[index]))
+            file.seek(start)
             header = file.read(self._local_header.size)
             if len(header) < self._local_header.size or not header.startswith(b"PK\3\4"):
                 raise DataError("the zip file is damaged there")
             _, name_length, extra_length = self._local_header.unpack(header)
             file.seek(name_length + extra_length, os.SEEK_CUR)
-            packed = file.read(min(int(self._size[index]), MAX_BYTES + 1))
-        data = limited(_unpack(packed, int(self._method[index])))
-        if zlib.crc32(data) != self._crc[index]:
+            packed = file.read(min(size, MAX_BYTES + 1))
+        data = limited(_unpack(packed, method))
+        if zlib.crc32(data) != crc:
             raise DataError("its checksum is wrong")
         return data
 
@@ -92,15 +82,18 @@ class Member(NamedTuple):
     crc: int
 
 
+PLACE = np.dtype([("start", np.int64), ("size", np.int64), ("method", np.int8), ("crc", np.uint32)])
+"""A member without its name: 21 bytes."""
+
 ENCRYPTED = -1
 IN_EXTRA = 0xFFFFFFFF
 """A number that is too large for its place, and is among the extra fields (zip64)."""
 
 
 def _directory(path: Path) -> Iterator[Member]:
-    """Reads the directory of a zip file, one member after the other.
+    """Reads the directory of a zip file, member by member.
 
-    Python's ``ZipFile`` refuses the whole file if a single name is no UTF-8, or a single member needs a newer program.
+    Python's ``ZipFile`` refuses the whole file if one name is no UTF-8, or one member needs a newer program.
     """
     with path.open("rb") as file:
         length = file.seek(0, os.SEEK_END)
@@ -159,7 +152,7 @@ def _unpack(packed: bytes, method: int) -> bytes:
         raise DataError(f"it cannot be unpacked ({error})") from error
 
 
-class LmdbSource:
+class LmdbSource(Members):
     """The images of an LSUN directory (``data.mdb``): each value is an encoded image, its key the name.
 
     Args:
@@ -171,13 +164,12 @@ class LmdbSource:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = str(path)
+        super().__init__(path)
         try:
             import lmdb
         except ImportError as error:
             mend = 'pip install "padinv[lmdb]"'
             raise MissingPackageError(f"{path} is an LMDB directory and the package lmdb is missing: {mend}") from error
-        self.left_out = LeftOut()
         try:
             with self._open() as environment, environment.begin() as transaction, transaction.cursor() as cursor:
                 keys = cursor.iternext(keys=True, values=False)
@@ -191,13 +183,6 @@ class LmdbSource:
         _check_lmdb(Path(self.path, "data.mdb"))
         # Without lock and read-ahead: many processes read at random, also from a read-only disk.
         return lmdb.open(self.path, create=False, readonly=True, lock=False, readahead=False, meminit=False)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """The path ``directory/key``."""
-        return f"{self.path}/{self.names[index]}"
 
     def read(self, index: int) -> bytes:
         """The value of the key."""
@@ -230,12 +215,12 @@ def _check_lmdb(path: Path) -> None:
         file.seek(page)
         metas = [META.unpack(meta) for meta in (first, file.read(META.size)) if len(meta) == META.size]
     valid = [(turn, size * (last + 1)) for magic, size, last, turn in metas if magic == LMDB_MAGIC]
-    # On systems of 32 bits and others' byte order its numbers are elsewhere; these files it refuses itself.
+    # Files from systems of 32 bits or another byte order have these numbers elsewhere; LMDB itself refuses them.
     if valid and length < max(valid)[1]:
         raise DataError(f"it is cut off: it has {length:,} of {max(valid)[1]:,} bytes, copy it again")
 
 
 LMDB_MAGIC = 0xBEEFC0DE
 META = struct.Struct("<16xI20xI92xQQ")
-"""Of a page with what is true of the whole database: behind the page's header a magic number, the size of pages, the
-last page in use, and the number of the last transaction; of two such pages that with the later transaction counts."""
+"""A page about the whole database: behind its header, a magic number, the size of pages, the last page in use, and the
+number of the last transaction. There are two such pages; the one with the later transaction counts."""

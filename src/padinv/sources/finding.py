@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import re
-import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -12,33 +11,29 @@ from pathlib import Path
 
 from padinv.exceptions import DataError
 from padinv.files import local_path
-from padinv.sources.folders import FilesLeftOutWarning, FolderSource, Names, is_image
-from padinv.sources.opening import BUNDLED, ConcatSource, Source, open_source
+from padinv.sources.folders import FolderSource, Names, is_image
+from padinv.sources.opening import BUNDLED, ConcatSource, Source, open_source, warn
 
 LATENT_SUFFIXES = (".pt", ".npy", ".npz")
-"""Of codes that other tools have saved, in lower case (:mod:`padinv.inversion.latents`)."""
+"""Endings of codes that other tools have saved, in lower case (:mod:`padinv.inversion.latents`)."""
 
 CODE_SUFFIXES = (".safetensors", *LATENT_SUFFIXES)
-"""What tells a saved code from a photograph, ours and those of other tools, in lower case."""
+"""Endings of saved codes, padinv's own and those of other tools, in lower case."""
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, FilesLeftOutWarning, stacklevel=4)
-
-
-def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Callable[[str], object] = _warn) -> Source:
+def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Callable[[str], object] = warn) -> Source:
     """Finds the photographs that a command line names.
 
     Args:
         arguments: files, folders (searched recursively), patterns such as ``photos/**/*.jpg``, zip files, LMDB
             directories or names of bundled data sets. A pattern works quoted, and on Windows, whose shell leaves it to
-            the program. A file whose very name looks like a pattern is taken for the file.
+            the program. A file whose own name looks like a pattern is taken for the file.
         codes: whether saved codes may be among them; a folder without images then stands for the codes in it.
-        remark: is told what is left out of folders and zip files; if not given, it is a warning.
+        remark: is told what is left out of folders and zip files; it warns if not given.
 
     Returns:
-        Their encoded bytes, read when asked for. A file that is named and does not exist is among them, unless none
-        does: it is reported when it is read, like any other unreadable one.
+        Their encoded bytes, which are read when asked for. A named file that does not exist is among them, unless none
+        exists: the read reports it, as any other unreadable file.
 
     Raises:
         DataError: if a folder has no images, a pattern matches nothing, or not one of the files exists.

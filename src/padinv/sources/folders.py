@@ -1,4 +1,4 @@
-"""Images in folders, and what all sources ask of a file and of a list of names."""
+"""Images in folders, and what folders and archives have in common."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ COMPANIONS = frozenset(
     )
     for kind in kinds
 )
-"""What lies beside images and is none: it is left out without a word."""
+"""Files that often lie beside images: they are left out without a word."""
 
 
 class FilesLeftOutWarning(UserWarning):
-    """Warns of files in a folder or archive that are not read, although the user may have meant them."""
+    """Warns that files in a folder or archive are not read, although the user may have meant them."""
 
 
 class LeftOut:
-    """Counts what is not read of a folder or an archive."""
+    """Counts the files of a folder or an archive that are not read."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -58,12 +58,12 @@ class LeftOut:
 class Names(Sequence[str]):
     """An immutable list of strings, kept as one bytes object and one array of ends.
 
-    A Python list of a million paths is a million objects of a hundred bytes each, and reading them changes their
-    reference counts, so that every worker process ends up with a copy of its own. Here a string costs its own bytes
-    and eight more, and the two buffers are never written to: forked workers share them.
+    A Python list of a million paths is a million objects of a hundred bytes each. Whoever reads them changes their
+    reference counts, so that each worker process ends up with its own copy. Here a string costs its own bytes and eight
+    more, and nobody writes to the two buffers: forked workers share them.
 
     Args:
-        names: consumed once, one at a time; any string, also one with bytes that are no UTF-8 (``os.fsdecode``).
+        names: any strings, also with bytes that are no UTF-8 (``os.fsdecode``); consumed once, one at a time.
 
     >>> names = Names(f"{i}.png" for i in range(100))
     >>> names[7], names[-1], len(names), names.nbytes
@@ -97,7 +97,32 @@ class Names(Sequence[str]):
         return self._text[self._ends[i] : self._ends[i + 1]].decode("utf-8", "surrogateescape")
 
 
-class FolderSource:
+class Members:
+    """What folders and archives have in common: images with names below one path.
+
+    Args:
+        path: the folder or archive.
+
+    Attributes:
+        names: of the images.
+        left_out: what lies beside them and is not read.
+    """
+
+    names: Names
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.left_out = LeftOut()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """The image's path, ``folder/file`` or ``archive.zip/member``."""
+        return f"{self.path}/{self.names[index]}"
+
+
+class FolderSource(Members):
     """The image files of a folder and its subfolders, in sorted order.
 
     Hidden files and folders are left out; links are followed, to each folder once.
@@ -111,19 +136,11 @@ class FolderSource:
     """
 
     def __init__(self, root: Path, names: Names | None = None) -> None:
-        self.root = str(root)
-        self.left_out = LeftOut()
+        super().__init__(root)
         try:
-            self.names = names if names is not None else Names(_walk(self.root, "", set(), self.left_out))
+            self.names = names if names is not None else Names(_walk(self.path, "", set(), self.left_out))
         except OSError as error:
             raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from error
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def name(self, index: int) -> str:
-        """The file's path."""
-        return f"{self.root}/{self.names[index]}"
 
     def read(self, index: int) -> bytes:
         """The file's bytes."""
@@ -131,7 +148,7 @@ class FolderSource:
 
 
 def _walk(folder: str, prefix: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[str]:
-    """Paths of images, relative to the first folder. The names of a folder are in memory only while it is listed."""
+    """Paths of images, relative to the first folder. Memory holds the names of the folders that are being listed."""
     status = Path(folder).stat()
     here = (status.st_dev, status.st_ino)
     if here in seen:  # links can lead in circles, and to each folder in very many ways

@@ -1,9 +1,9 @@
-"""Where encoded images come from: folders, zip files, LSUN's LMDB directories, or several of them.
+"""Opens sources of encoded images: folders, zip files, LSUN's LMDB directories, or several of them.
 
 A source is a list of encoded images that is cheap to hold and to send to a worker process: compact arrays, and no open
-file. Each read opens the file, takes one image and closes it, which takes 10 microseconds for a zip file and 75 for
-LMDB; decoding takes thousands. Nothing then has to survive a fork or a spawn, and two splits can share an LMDB
-directory, which LMDB forbids for handles that stay open.
+file. Each read opens the file, takes one image and closes the file: 10 microseconds for a zip file and 75 for LMDB,
+where decoding takes thousands. So nothing has to survive a fork or a spawn, and two splits can share an LMDB directory,
+which LMDB forbids for handles that stay open.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUNDLED = {
     "congress64-train": "congress64-train.zip",
     "congress64-val": "congress64-val.zip",
 }
-"""Name to file under ``padinv/assets``. Provenance and licences: ``provenance.csv`` inside each zip, and NOTICE."""
+"""Data set → file in ``padinv/assets``. Provenance and licences: ``provenance.csv`` inside each zip, and NOTICE."""
 
 
 def bundled_path(name: str) -> Path:
@@ -65,23 +65,24 @@ class Source(Protocol):
         """
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Warns of what is left out, for the function that called the one that calls this."""
     warnings.warn(text, FilesLeftOutWarning, stacklevel=4)
 
 
 def open_source(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], remark: Callable[[str], object] = _warn
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], remark: Callable[[str], object] = warn
 ) -> Source:
     """The images under a path, or under several, one after the other.
 
     Args:
-        paths: A folder (searched recursively), a zip file, an LSUN LMDB directory, an image file, the name of a
+        paths: a folder (searched recursively), a zip file, an LSUN LMDB directory, an image file, the name of a
             bundled data set (``BUNDLED``), or a list of these.
-        remark: is told what is left out of a folder or an archive; if not given, it is a ``FilesLeftOutWarning``.
+        remark: is told what is left out of a folder or an archive; it gives a ``FilesLeftOutWarning`` if not given.
 
     Raises:
-        DataError: A path does not exist, is of another kind, is damaged, or has no images.
-        MissingPackageError: if there is an LMDB directory, and the package ``lmdb`` is not installed.
+        DataError: if a path does not exist, is of another kind, is damaged, or has no images.
+        MissingPackageError: if a path is an LMDB directory, and the package ``lmdb`` is not installed.
     """
     if isinstance(paths, (str, os.PathLike)):
         return _open_one(paths, remark)
