@@ -126,14 +126,9 @@ class OutputFolder:
         )
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
-        """Writes a file by ``write(path)``; it is whole or absent.
+        """Writes a file of this folder by ``write(path)``, which gets another path with the same suffix.
 
-        Args:
-            target: the file, in this folder.
-            write: gets another path with the same suffix.
-
-        Returns:
-            The target.
+        The file is whole or absent.
 
         Raises:
             ConfigError: if it cannot be written.
@@ -145,13 +140,7 @@ class OutputFolder:
         return target
 
     def remove_other_faces(self, photograph: str, name: str, faces: int) -> None:
-        """Removes an earlier run's results of faces that a photograph no longer has.
-
-        Args:
-            photograph: its path.
-            name: of its results.
-            faces: how many it has now.
-        """
+        """Removes an earlier run's results of a photograph, under this name, that has only so many faces now."""
         before = self.records.get(photograph, {})
         if before.get("name") == name:
             for other in set(names_of_faces(name, before["faces"])) - set(names_of_faces(name, faces)):

@@ -1,4 +1,4 @@
-"""The photographs of a command: finds them among other files and results, reads them, and follows them until done."""
+"""The photographs of a command: finds them among other files and results, reads them, and holds their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from padinv.bulk.naming import output_names, same_file
 from padinv.bulk.outputs import PICTURES, SUFFIXES, OutputFolder, read_records
@@ -31,8 +30,8 @@ class Result:
 
     Args:
         inversion: of one image: the code and the image of the result, on the CPU.
-        grid: the images that it was made from, and itself, side by side, (3, H, W) in [0, 1].
-        metrics: of the reconstruction; empty if only its code was given.
+        grid: the images that the result was made from, and the result, side by side, (3, H, W) in [0, 1].
+        metrics: of the reconstruction; empty if the user gave a code.
     """
 
     inversion: Inversion
@@ -42,7 +41,7 @@ class Result:
 
 @dataclass
 class Photograph:
-    """One photograph, or saved code, on its way: it is found, then read, then done.
+    """One photograph, or saved code, which is found, then read, then done.
 
     Args:
         place: its number in the source.
@@ -52,10 +51,10 @@ class Photograph:
         image: upright sRGB; None before it is read, and for a saved code, which is read where the generator is.
         original: the photograph in its own colours and with its transparency, if that differs
             (:func:`padinv.images.original`).
-        remarks: on it, in sentences.
+        remarks: sentences about it.
         results: one for each face.
-        problem: a sentence that says why, if it could not be read or done.
-        seconds: that the networks took for it.
+        problem: a sentence that says why it could not be read or done; empty if it could.
+        seconds: how long the networks took for it.
     """
 
     place: int
@@ -83,8 +82,8 @@ def search(
         remark: called with what is left out of folders and zip files.
 
     Returns:
-        The source of everything that was found, and the absolute path of each member; "" for one that is not meant,
-        which is a result inside of a folder that is searched for photographs.
+        The source of everything that was found, and the absolute path of each member. The path is "" for a member that
+        the user does not mean: a result inside a folder that is searched for photographs.
 
     Raises:
         DataError: if there is nothing.
@@ -128,8 +127,8 @@ class _Results:
 
     Args:
         output: where results go.
-        arguments: that are searched. Results of another run are meant only if their subfolder, or a file in it, is
-            named.
+        arguments: what is searched. The user means results of another run only by naming their subfolder, or a file
+            in it.
     """
 
     def __init__(self, output: Path, arguments: Sequence[str]) -> None:
@@ -199,29 +198,6 @@ def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (it keeps links)
 
 
-class PhotographDataset(Dataset[Photograph | None]):
-    """Decodes photographs, in full size: a face is looked for, and pasted back, there.
-
-    Args:
-        source: the encoded photographs.
-        photographs: which of them.
-        at_least: the least length of the data set, filled up with None, since each process needs something to do.
-    """
-
-    def __init__(self, source: Source, photographs: Sequence[Photograph], at_least: int = 1) -> None:
-        self.source = source
-        self.photographs = photographs
-        self.at_least = at_least
-
-    def __len__(self) -> int:
-        return max(self.at_least, len(self.photographs))
-
-    def __getitem__(self, index: int) -> Photograph | None:
-        if index >= len(self.photographs):
-            return None
-        return read(self.source, self.photographs[index])
-
-
 def read(source: Source, photograph: Photograph) -> Photograph:
     """Reads one photograph into a copy; a saved code is read later, where the generator is."""
     if is_code(photograph.path):
@@ -241,6 +217,6 @@ def read(source: Source, photograph: Photograph) -> Photograph:
     return replace(photograph, image=image, original=original if differs else None, remarks=sentences)
 
 
-def collate(photographs: Sequence[Photograph | None]) -> list[Photograph]:
-    """Collects photographs without stacking them, as they differ in size."""
-    return [photograph for photograph in photographs if photograph is not None]
+def read_all(source: Source, photographs: Sequence[Photograph | None]) -> list[Photograph]:
+    """Reads a batch in full size, since a face is looked for, and pasted back, there; leaves out what is None."""
+    return [read(source, photograph) for photograph in photographs if photograph is not None]

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from statistics import mean
 from typing import Any
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record, digest
-from padinv.bulk.photographs import Photograph, PhotographDataset, collate, photographs_of, read, search
+from padinv.bulk.photographs import Photograph, photographs_of, read, read_all, search
 from padinv.bulk.task import BulkOptions, Task
 from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
@@ -42,10 +43,10 @@ class Report:
     """The results of a run.
 
     Args:
-        folder: with the results.
+        folder: holds the results.
         records: of the photographs, in their order; one that failed has an "error" instead of a "name".
-        inverter: with the networks.
-        is_first: whether this is the first process, which alone prints and goes on.
+        inverter: holds the networks.
+        is_first: whether this is the first process; it alone prints and finishes the task.
         given: paths of the photographs as the user named them; one that was named twice is there twice.
     """
 
@@ -113,19 +114,15 @@ class Report:
         return int(self.is_first and any("error" in record for record in self.records))
 
 
-def run(
-    task: Task,
-    photographs: Sequence[str],
-    options: BulkOptions,
-) -> Report:
+def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
     """Inverts photographs, does a task to their codes, and writes the results; it skips what is already done.
 
-    All processes, of which Lightning starts one for each device, call it with the same arguments.
+    Lightning starts a process for each device; all of them call it with the same arguments.
 
     Args:
-        task: to do.
+        task: what to do to the codes.
         photographs: what the user named (:func:`~padinv.bulk.find_photographs`).
-        options: how, and where to.
+        options: how to do it, and where to write.
 
     Raises:
         PadInvError: if nothing can be done: no photographs, no model, or a folder that cannot be written or that
@@ -195,11 +192,11 @@ def run(
                 refine_features=options.refine_features,
                 on_step=on_step,
             )
-            loader = DataLoader(
-                PhotographDataset(source, waiting, at_least=trainer.world_size),
+            loader: DataLoader[Any] = DataLoader(
+                [*waiting, *[None] * (trainer.world_size - len(waiting))],  # type: ignore[arg-type]  # each process needs one
                 batch_size=options.batch_size,
                 num_workers=options.num_workers(len(waiting)),
-                collate_fn=collate,
+                collate_fn=partial(read_all, source),
             )
             trainer.callbacks.append(ResultWriter(folder, progress))  # type: ignore[attr-defined]  # Lightning's own way
             try:
@@ -221,11 +218,11 @@ def run(
 
 
 def _own(landmarks: Table[Points] | None, path: str) -> Any:
-    """The entry of one photograph in a table of landmarks; its results depend on no other entry."""
+    """The entry of one photograph in a table of landmarks: its results depend on this entry alone."""
     try:
         points = None if landmarks is None else landmarks.find(path)
         return landmarks is not None if points is None else as_landmarks(points).tolist()
-    except DataError as error:  # the error comes when the photograph is inverted
+    except DataError as error:  # the inversion of the photograph raises it again
         return str(error)
 
 

@@ -1,4 +1,4 @@
-"""``padinv interpolate PHOTO PHOTO…``: a moving picture from one code to the next, GIF by Pillow or MP4 by FFmpeg."""
+"""``padinv interpolate PHOTO PHOTO…``: a moving picture from one code to the next, a GIF by Pillow or MP4 by FFmpeg."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from padinv.codes import InversionCode
     from padinv.inversion import Inverter
 
-Frames = Iterator[NDArray[np.uint8]]
+Frames: TypeAlias = Iterator[NDArray[np.uint8]]
+"""Pictures (H, W, 3), each made when it is asked for."""
+
+
+TOO_FEW = "Two photographs or more are needed to go from one to the next, but there {}."
 
 
 def enlarged(frame: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
-    """Enlarges a frame by a whole factor, as players and chats show small ones badly, by Pillow's Lanczos filter.
+    """Enlarges a frame by a whole factor with Pillow's Lanczos filter: players and chats show small frames badly.
 
     Args:
         frame: (H, W, 3).
@@ -45,26 +49,14 @@ def enlarged(frame: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
 
 
 def write_gif(frames: Frames, path: Path, fps: float = 20.0) -> None:
-    """Writes an endless GIF.
-
-    Args:
-        frames: (H, W, 3) uint8 each, consumed one at a time.
-        path: the file.
-        fps: frames a second; a GIF stores their duration in hundredths of a second.
-    """
+    """Writes frames as an endless GIF, which stores their duration in hundredths of a second."""
     images = (Image.fromarray(frame) for frame in frames)
     first = next(images)
     first.save(path, "GIF", save_all=True, append_images=images, duration=round(1000 / fps), loop=0)
 
 
 def write_mp4(frames: Frames, path: Path, fps: float = 20.0) -> None:
-    """Writes H.264 that every player and browser takes.
-
-    Args:
-        frames: (H, W, 3) uint8 each, H and W even, consumed one at a time.
-        path: the file.
-        fps: frames a second.
-    """
+    """Writes frames, whose height and width are even, as H.264 that every player and browser takes."""
     from imageio_ffmpeg import write_frames
 
     first = next(frames)
@@ -115,46 +107,36 @@ class Interpolate(Invert):
         check_format(self.format)
         source = find_photographs(photographs, codes=True)
         if len(source) == 1 and not is_code(source.name(0)) and options.faces != "all":
-            raise DataError("Two photographs or more are needed to go from one to the next, but there is one.")
+            raise DataError(TOO_FEW.format("is one"))
 
     def finish(self, report: Report) -> None:
         """Writes the moving picture."""
         names = report.names_as_given
         if len(names) < 2:
-            raise DataError(
-                f"Two photographs or more are needed to go from one to the next, but there are {len(names)}."
-            )
+            raise DataError(TOO_FEW.format(f"are {len(names)}"))
         codes = [report.inverter.load(report.folder.file("codes", name)).code for name in names]
         bare = [name for name, code in zip(names, codes, strict=True) if code.padding is None]
         if bare and len(bare) < len(codes):
             raise DataError(f"{bare[0]} has latents alone, and others have padding, too: there is no way between them.")
         codes += codes[: int(self.loop)]
         pictures = map(enlarged, frames(report.inverter, codes, self.frames, self.easing))
-        path = report.folder.write(
-            report.folder.path / f"interpolation.{self.format}",
-            lambda path: WRITERS[self.format](pictures, path, self.fps),
-        )
-        self.path = path
-        print(printable(str(path)))
+        self.path = report.folder.path / f"interpolation.{self.format}"
+        report.folder.write(self.path, lambda path: WRITERS[self.format](pictures, path, self.fps))
+        print(printable(str(self.path)))
 
     def outcome(self, report: Report) -> dict[str, Any]:
         """Where the moving picture is."""
         return {"command": "interpolate", "moving_picture": str(self.path)}
 
 
-def frames(
-    inverter: Inverter, codes: Sequence[InversionCode], count: int, easing: Easing
-) -> Iterator[NDArray[np.uint8]]:
-    """Makes the frames from each code to the next, one at a time. Where two ways meet, there is one frame.
+def frames(inverter: Inverter, codes: Sequence[InversionCode], count: int, easing: Easing) -> Frames:
+    """Makes the frames from each code to the next. Where two ways meet, there is one frame.
 
     Args:
-        inverter: with the generator.
+        inverter: holds the generator.
         codes: of one image each, two or more.
         count: frames for each way, both ends included.
         easing: "linear" or "smooth".
-
-    Returns:
-        (H, W, 3) each.
     """
     from padinv.codes import InversionCode
     from padinv.editing import interpolate
