@@ -86,12 +86,12 @@ class TrainingHelp:
     """The help of ``padinv fit``, ``validate`` and ``test``.
 
     Attributes:
-        command: that starts a training, without ``padinv``.
+        command: the command that starts a training, without ``padinv``.
         presets_folder: folder of the presets in the package.
         abouts: a line of help for each command.
-        examples: the first one is a good start.
-        common: the options that are shown, each with a line.
-        common_to_all: those of every training.
+        examples: command lines; the first one is a good start.
+        common: the options that the help shows, each with a line.
+        common_to_all: the options that the help of every training shows.
     """
 
     command: ClassVar[str] = "fit"
@@ -122,6 +122,8 @@ class TrainingHelp:
         "--checkpoint null, --pictures null, …": "switches a callback off",
         "--seed_everything": "seed of weights and order",
         "--json": "print JSON alone: metrics, files",
+        "--model.help CLASS, --data.help CLASS": "the options of a class",
+        "--print_config, --help-all": "every value, as YAML; every option",
     }
 
     @classmethod
@@ -132,27 +134,16 @@ class TrainingHelp:
     @classmethod
     def summary(cls, command: str) -> str:
         """The short help of a command."""
-        texts = {**cls.common, **cls.common_to_all}
-        more = {
-            "--model.help CLASS, --data.help CLASS": "the options of a class",
-            "--print_config, --help-all": "every value, as YAML; every option",
-        }
-
-        def listed(entries: dict[str, str]) -> list[str]:
-            return [f"  {name:<42}{text}".rstrip() for name, text in entries.items()]
-
-        return "\n".join(
-            [
-                f"usage: {cls.program(command)} --config PRESET|FILE [--OPTION VALUE …]",
-                f"{cls.abouts[command]} Options override the config.",
-                f"Presets: {', '.join(presets(cls.presets_folder))}.",
-                "",
-                *[f"  {example}" for example in cls.examples],
-                "",
-                *listed({**texts, **more}),
-                "",
-            ]
-        )
+        lines = [
+            f"usage: {cls.program(command)} --config PRESET|FILE [--OPTION VALUE …]",
+            f"{cls.abouts[command]} Options override the config.",
+            f"Presets: {', '.join(presets(cls.presets_folder))}.",
+            "",
+            *(f"  {example}" for example in cls.examples),
+            "",
+            *(f"  {name:<42}{text}" for name, text in {**cls.common, **cls.common_to_all}.items()),
+        ]
+        return "\n".join([*lines, ""])
 
 
 class GanHelp(TrainingHelp):

@@ -22,10 +22,10 @@ from padinv.help import short_help
 Options = TypeVar("Options")
 
 LARGEST = 2**31 - 1
-"""What a whole number may be at most: larger ones are mistakes, and not every library takes them."""
+"""The largest whole number: a larger one is a mistake, and not every library takes it."""
 
 LIMIT_OF_WORKERS = 1024
-"""Processes that decode, at most: each takes 200 MB, and thousands of them stop a machine."""
+"""The most processes that decode: each takes 200 MB, and thousands of them stop a machine."""
 
 
 def option(
@@ -35,10 +35,11 @@ def option(
 
     Args:
         default: the value if not given. A field without a default is a positional argument, unless it has ``flags``. A
-            list is an option that may be repeated, unless it has ``nargs``; False and True are switches.
-        read: turns a word into a value, or raises argparse.ArgumentTypeError; its ``check``, if any, checks a value.
+            list makes an option that may be repeated, unless it has ``nargs``; False and True make switches.
+        read: turns a word into a value, or raises argparse.ArgumentTypeError; its ``check``, if it has one, checks a
+            value from Python.
         group: its heading in the help.
-        rare: leave it to ``--help-all``, where a short help would be longer than a screen.
+        rare: leave it to ``--help-all`` if the help of all options is longer than a screen.
         **keywords: of argparse's ``add_argument``, and ``flags``, which replace the flag made of the field's name.
     """
     metadata = {"option": {"read": read, "group": group, "rare": rare, **keywords}}
@@ -194,19 +195,18 @@ def resolutions(text: str) -> list[int]:
 class OptionParser(argparse.ArgumentParser):
     """A parser of the options of a dataclass, whose errors are one sentence, and whose ``--help`` is a screen long.
 
-    It takes every number for a value: argparse takes ``-0.1`` for a value, but ``-1e-1`` for a misspelt option.
+    It takes every number for a value, where argparse takes ``-0.1`` for a value and ``-1e-1`` for a misspelt option.
 
     Args:
         cls: the dataclass; the first paragraph of its docstring is the description.
-        **keywords: of argparse's parser.
 
     Attributes:
-        rare: names of options that only ``--help-all`` tells of, if all of them take more than a screen.
+        rare: names of options that a short help leaves to ``--help-all``.
     """
 
-    def __init__(self, cls: type, **keywords: Any) -> None:
+    def __init__(self, cls: type) -> None:
         description = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
-        super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, add_help=False, **keywords)
+        super().__init__(prog=f"padinv {cls.__name__.lower()}", description=description, add_help=False)
         self.rare: set[str] = set()
         self.add_argument("-h", "--help", action=Help, help="show this help message and exit")
         self.add_argument("--help-all", action=Help, help=argparse.SUPPRESS)
@@ -214,7 +214,7 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # typeshed has an overload for each way to call it
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Puts a space before negative numbers, as argparse takes words without a leading dash for values."""
+        """Puts a space before negative numbers: argparse takes words without a leading dash for values."""
         words = sys.argv[1:] if args is None else args
         self._check_options(words)
         return super().parse_known_args([f" {word}" if _is_negative(word) else word for word in words], namespace)
@@ -300,13 +300,7 @@ class Command:
 
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
-        """Runs the command.
-
-        Args:
-            args: the words behind its name.
-
-        Returns:
-            The exit code.
+        """Runs the command with the words behind its name, and returns the exit code.
 
         Raises:
             PadInvError: if the command cannot be done.
@@ -314,15 +308,19 @@ class Command:
         namespace = cls.parser().parse_args(args)
         command = from_namespace(cls, namespace)
         with command.telling(namespace):
-            return command.run()
+            return command.start(namespace)
+
+    def start(self, namespace: argparse.Namespace) -> int:
+        """Does the command's work with all that was parsed, and returns the exit code."""
+        return self.run()
 
     def run(self) -> int:
-        """Does the command's work, and returns the exit code."""
+        """Does the work of a command that needs no more than its own options, and returns the exit code."""
         raise NotImplementedError
 
     @contextmanager
     def telling(self, namespace: argparse.Namespace) -> Iterator[None]:
-        """With ``--json`` stdout is for what :meth:`tell` is given; what is printed for people goes to stderr."""
+        """With ``--json`` keeps stdout for what :meth:`tell` gets; what is printed for people goes to stderr."""
         if not getattr(namespace, "json", False):
             yield
             return

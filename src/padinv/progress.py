@@ -1,4 +1,4 @@
-"""How far long work is: a bar by rich on a terminal, and a line from time to time where there is none."""
+"""Shows how far long work is: by a bar of rich on a terminal, elsewhere by a line from time to time."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Progress:
     Args:
         total: how many there are.
         unit: what they are, in the plural.
-        file: where to; sys.stdout, as it is when the context begins, if not given.
+        file: where the bar or the lines go; sys.stdout, as it is when the context begins, if not given.
         every: seconds from one line to the next where there is no terminal; None for no lines.
         show: False for neither bar nor lines.
-        stays: whether the bar is left there in the end.
+        stays: whether the bar stays there at the end.
 
     >>> with Progress(2, "photographs", every=0) as progress:
     ...     progress.to(1)
@@ -83,12 +83,7 @@ class Progress:
             self._bar = None
 
     def to(self, done: int, note: str = "") -> None:
-        """So many are done.
-
-        Args:
-            done: not more than there are.
-            note: behind the bar.
-        """
+        """Shows that so many are done, at most all of them; the note stands behind the bar."""
         self.done = min(done, self.total)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self.done, note=note)
@@ -97,6 +92,6 @@ class Progress:
             self._told = now
 
     def note(self, text: str) -> None:
-        """A text behind the bar; there is no line for it."""
+        """Shows a text behind the bar; no line tells it."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], note=text)

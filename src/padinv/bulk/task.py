@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,14 +203,9 @@ class Task(Command):
         add_options(parser, BulkOptions, output={"required": cls.output_required})
         return parser
 
-    @classmethod
-    def main(cls, args: Sequence[str]) -> int:
+    def start(self, namespace: Namespace) -> int:
         """Does the task to the photographs that a command line names; returns 1 if one of them failed."""
-        namespace = cls.parser().parse_args(args)
-        task, options = from_namespace(cls, namespace), from_namespace(BulkOptions, namespace)
-
-        with task.telling(namespace):
-            return task.run_on(namespace.photographs, options)
+        return self.run_on(namespace.photographs, from_namespace(BulkOptions, namespace))
 
     def run_on(self, photographs: Sequence[str], options: BulkOptions) -> int:
         """Does the task to photographs, tells what came of it, and returns the exit code."""

@@ -1,4 +1,4 @@
-"""Writes the results of each photograph as soon as they are there, and one picture of all."""
+"""Writes the results of each photograph as soon as they are there, and one picture of all results."""
 
 from __future__ import annotations
 
@@ -101,16 +101,12 @@ class ResultWriter(Callback):
 
 
 def write_png(image: Tensor, path: Path) -> None:
-    """Writes (3, H, W) in [0, 1], with a little less compression than usual, which takes a third of the time."""
+    """Writes (3, H, W) in [0, 1] with a little less compression than usual, in a third of the time."""
     Image.fromarray(to_array(image * 2 - 1)).save(path, "PNG", compress_level=3)
 
 
 def write_sheet(folder: OutputFolder) -> None:
-    """Draws the grids of a folder in columns into ``grid.png``, as many as fit.
-
-    Args:
-        folder: with the results; if there are none, nothing is written.
-    """
+    """Draws the grids of a folder in columns into ``grid.png``, as many as fit; without grids it writes nothing."""
     names = folder.names_of_results
     sizes = [grid.size for _, grid in islice(_grids(folder, names), 64)]
     if not sizes:

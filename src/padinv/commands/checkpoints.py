@@ -48,11 +48,7 @@ class Inspect(Command):
 
 
 def describe(path: Path, source: str | None = None) -> Iterator[str]:
-    """Describes what a file holds, line by line.
-
-    Args:
-        path: of the file.
-        source: what the user named, if it was not the path.
+    """Describes line by line what a file holds, which the user may have named by another source.
 
     Raises:
         CheckpointError: if it cannot be read.
@@ -87,35 +83,30 @@ def _facts(network: nn.Module, state: State) -> str:
 
     kind = type(network)
     config: dict[str, Any] = network.config  # type: ignore[assignment]  # all of padinv's networks have it
-    million = sum(tensor.numel() for tensor in state.values()) / 1e6
+    facts = ["IResNet-SE" if kind is PadInvEncoder else "StyleGAN2"]
     if kind is PadInvEncoder:
-        code = config["code"]
-        family = "IResNet-SE"
-        rings = ", ".join(map(str, config.get("padded_resolutions") or []))
-        sizes = (
-            f"depth {config['depth']}, {config['resolution']} px, {code['num_layers']} latents of {code['w_dim']}, "
-            + (f"padding at {rings} px" if rings else "W+ without padding")
-        )
+        code, rings = config["code"], ", ".join(map(str, config.get("padded_resolutions") or []))
+        facts += [f"depth {config['depth']}", f"{config['resolution']} px"]
+        facts += [f"{code['num_layers']} latents of {code['w_dim']}"]
+        facts += [f"padding at {rings} px" if rings else "W+ without padding"]
     else:
-        family = "StyleGAN2"
-        sizes = f"{config['resolution']} px"
+        facts += [f"{config['resolution']} px"]
         if kind is Generator:
             layers = 2 * config["resolution"].bit_length() - 4
-            sizes += (
-                f", {layers} latents of {config['w_dim']}, z of {config['z_dim']}, "
-                f"{config['mapping_layers']} mapping layers"
-            )
-        sizes += f", channels {', '.join(f'{r}: {width}' for r, width in sorted(config['channels'].items()))}"
+            facts += [f"{layers} latents of {config['w_dim']}", f"z of {config['z_dim']}"]
+            facts += [f"{config['mapping_layers']} mapping layers"]
+        facts += [f"channels {', '.join(f'{r}: {width}' for r, width in sorted(config['channels'].items()))}"]
     if (bound := config.get("conv_clamp")) is not None:
-        sizes += f", activations clamped at ±{bound:g}"
+        facts += [f"activations clamped at ±{bound:g}"]
     if kind is Discriminator and config["mbstd_group_size"] != 4:
-        sizes += f", minibatch statistic of {config['mbstd_group_size'] or 'all'} images"
+        facts += [f"minibatch statistic of {config['mbstd_group_size'] or 'all'} images"]
     if kind is Generator and not any(key.endswith(NOISE) for key in state):
-        sizes += ", noise images missing (drawn when loaded)"
-    average = "" if kind is Discriminator else f", w_avg {'in the file' if 'w_avg' in state else 'missing'}"
-    if average.endswith("missing"):
-        average += " (estimated when loaded)" if kind is Generator else " (give it to load_encoder as w_avg)"
-    return f"{family}, {sizes}, {million:.2f} M numbers{average}"
+        facts += ["noise images missing (drawn when loaded)"]
+    facts += [f"{sum(tensor.numel() for tensor in state.values()) / 1e6:.2f} M numbers"]
+    if kind is not Discriminator:
+        mend = "estimated when loaded" if kind is Generator else "give it to load_encoder as w_avg"
+        facts += ["w_avg in the file" if "w_avg" in state else f"w_avg missing ({mend})"]
+    return ", ".join(facts)
 
 
 @dataclass

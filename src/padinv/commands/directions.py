@@ -164,40 +164,37 @@ class Fit(Directions):
     draw = Task.draw
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
-        """Checks the labels before the work."""
+        """Checks the labels before the work.
+
+        Raises:
+            PadInvError: if there are no such columns, or not enough in them.
+        """
+        import numpy as np
+
         from padinv.bulk.photographs import search
-        from padinv.editing.hyperplane import require_scikit_learn
+        from padinv.commands.labels import as_numbers
+        from padinv.editing.hyperplane import check_labels, require_scikit_learn
         from padinv.sources.finding import is_code
 
         require_scikit_learn()
-        _, paths = search(photographs, options.output)
-        # Saved codes name their photographs, but only when they are read.
-        named = [] if any(map(is_code, paths)) else list(filter(None, paths))
-        self._check_labels(named, one_each=options.faces == "largest")
-
-    def _check_labels(self, photographs: Sequence[str], one_each: bool) -> None:
-        """Raises PadInvError if there are no such columns, or not enough in them."""
-        import numpy as np
-
-        from padinv.commands.labels import as_numbers
-        from padinv.editing.hyperplane import check_labels
-
-        labels, groups, _ = self._read(photographs)
-        if not photographs:
+        found = [path for path in search(photographs, options.output)[1] if path]
+        if any(map(is_code, found)):  # saved codes name their photographs, but only when they are read
+            self._read([])
             return
+        labels, groups, _ = self._read(found)
         column = str(self.column)
         known = [(y, i) for i, y in enumerate(as_numbers(labels, column)) if y is not None]
-        if len(known) < len(photographs):
-            without = next(path for path, label in zip(photographs, labels, strict=True) if label is None)
+        if len(known) < len(found):
+            without = next(path for path, label in zip(found, labels, strict=True) if label is None)
             print(
-                f"padinv: {len(photographs) - len(known)} of {len(photographs)} photographs lack {column!r} in "
+                f"padinv: {len(found) - len(known)} of {len(found)} photographs lack {column!r} in "
                 f"{printable(str(self.labels))}, such as {printable(without)}; they are not fitted to.",
                 file=sys.stderr,
             )
         if not known:
             raise DataError(f"{self.labels} has no entry in the column {column!r} for any of the photographs.")
-        if one_each:  # otherwise a photograph can have several faces
-            people = [(groups and groups[i]) or photographs[i] for _, i in known]
+        if options.faces == "largest":  # otherwise a photograph can have several faces
+            people = [(groups and groups[i]) or found[i] for _, i in known]
             check_labels(np.array([y for y, _ in known]), np.array(people))
 
     def _read(

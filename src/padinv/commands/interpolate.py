@@ -32,11 +32,9 @@ TOO_FEW = "Two photographs or more are needed to go from one to the next, but th
 
 
 def enlarged(frame: NDArray[np.uint8], least: int = 256) -> NDArray[np.uint8]:
-    """Enlarges a frame by a whole factor with Pillow's Lanczos filter: players and chats show small frames badly.
+    """Enlarges a frame (H, W, 3) by a whole factor, so that its shorter side has at least so many pixels.
 
-    Args:
-        frame: (H, W, 3).
-        least: pixels of the result's shorter side.
+    Players and chats enlarge small frames badly; this takes Pillow's Lanczos filter.
 
     >>> enlarged(np.zeros((64, 96, 3), np.uint8)).shape, enlarged(np.zeros((300, 300, 3), np.uint8)).shape
     ((256, 384, 3), (300, 300, 3))

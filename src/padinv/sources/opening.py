@@ -31,13 +31,7 @@ BUNDLED = {
 
 
 def bundled_path(name: str) -> Path:
-    """The zip file of a bundled data set.
-
-    Args:
-        name: a key of ``BUNDLED``.
-
-    Raises:
-        KeyError: if there is no such data set.
+    """The zip file of a bundled data set, which is a key of ``BUNDLED``.
 
     >>> bundled_path("congress64-val").name
     'congress64-val.zip'
