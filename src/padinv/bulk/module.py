@@ -118,7 +118,7 @@ class BulkInversion(LightningModule):
         return glance if glance.sees_face(self.inverter.reconstruct(mean)[0].cpu()) else None
 
     def _work_on(self, photographs: Sequence[Photograph], inversion: Inversion) -> None:
-        """Does the task to an inversion of these photographs, all at once, or to each alone if that fails."""
+        """Does the task to an inversion of these photographs at once, or to each alone if that fails."""
         try:
             results = list(self._results(inversion))
         except PadInvError as error:
@@ -132,7 +132,7 @@ class BulkInversion(LightningModule):
                 photograph.results = (*photograph.results, result)
 
     def _invert(self, batch: Sequence[Photograph]) -> Iterator[tuple[list[Photograph], Inversion]]:
-        """Inverts photographs, and says to which each image belongs: all at once, or each alone if that fails."""
+        """Inverts photographs all at once, or each alone if that fails, and tells which one each image belongs to."""
         alone = [one for one in batch if one.image is None]
         if pictures := [one for one in batch if one.image is not None]:
             try:
@@ -151,11 +151,7 @@ class BulkInversion(LightningModule):
                 yield [photograph] * len(inversion), inversion
 
     def _invert_one(self, photograph: Photograph) -> Inversion:
-        """Inverts a photograph, or reads a saved code.
-
-        Raises:
-            PadInvError: if there is no face, or anything else is wrong; the photograph is named.
-        """
+        """Inverts a photograph, or reads a saved code; raises PadInvError, which names it, if anything is wrong."""
         if photograph.problem:
             raise DataError(photograph.problem)
         if photograph.image is None:

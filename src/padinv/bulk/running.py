@@ -243,11 +243,7 @@ def _trainer(options: BulkOptions) -> Trainer:
 
 
 def _read_reference(path: str) -> tuple[Photograph, str]:
-    """Reads one photograph or saved code, which must be readable, and names its content by SHA-256.
-
-    Raises:
-        DataError: if it is not, or is several.
-    """
+    """Reads one photograph or saved code, with its SHA-256; raises DataError if it cannot, or there are several."""
     source = find_photographs([path], codes=True)
     if len(source) != 1:
         raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")

@@ -105,7 +105,7 @@ class Directions(Task):
         self.load(options)
 
     def load(self, options: BulkOptions) -> Generator:
-        """Loads or finds the directions, and checks that they are for the generator, which it returns."""
+        """Loads or finds the directions, checks that they are for the generator, and returns it."""
         from padinv.checkpoints import load_pair
         from padinv.editing import ganspace, load_directions, sefa
 
@@ -164,11 +164,7 @@ class Fit(Directions):
     draw = Task.draw
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
-        """Checks the labels before the work.
-
-        Raises:
-            PadInvError: if there are no such columns, or not enough in them.
-        """
+        """Checks before the work that the table has the columns, and enough in them."""
         import numpy as np
 
         from padinv.bulk.photographs import search
@@ -200,7 +196,7 @@ class Fit(Directions):
     def _read(
         self, photographs: Sequence[str], recorded: Sequence[str] | None = None
     ) -> tuple[list[str | None], list[str | None] | None, list[str | None] | None]:
-        """The column to fit to, the groups and the confounder, of these photographs."""
+        """The labels to fit to, the groups and the confounder of these photographs."""
         from padinv.commands.labels import read_labels
 
         table = self.labels

@@ -84,11 +84,7 @@ class Drag(Task):
             raise DataError(f"--mask {self.mask} cannot be read: {error}.") from error
 
     def check(self, generator: Generator) -> list[str]:
-        """Checks that points, layers and features are the generator's.
-
-        Raises:
-            PadInvError: if they are not, or the mask cannot be read.
-        """
+        """Checks that points, layers and features are the generator's, and that the mask can be read."""
         from padinv.codes import InversionCode
         from padinv.editing.dragging import drag_steps
 
@@ -111,16 +107,13 @@ class Drag(Task):
             self.pixels = to_tensor(square(image, generator.resolution)).mean(dim=0)
 
     def _options(self) -> dict[str, Any]:
-        return {
+        """The options of :func:`padinv.editing.drag_steps`."""
+        same = ("steps", "layers", "padding", "rate", "tolerance")
+        return {name: getattr(self, name) for name in same} | {
             "handles": [(x, y) for x, y, _, _ in self.point],
             "targets": [(x, y) for _, _, x, y in self.point],
             "mask": self.pixels,
-            "steps": self.steps,
-            "layers": self.layers,
-            "padding": self.padding,
             "resolution": self.features,
-            "rate": self.rate,
-            "tolerance": self.tolerance,
         }
 
     def apply(self, code: InversionCode) -> InversionCode:

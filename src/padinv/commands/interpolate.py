@@ -87,19 +87,15 @@ class Interpolate(Invert):
     """
 
     name: ClassVar = "invert"  # so that results of either count as done
+    settings: ClassVar[dict[str, Any]] = {}  # codes stay as they are
     format: str = option("gif", choices=tuple(WRITERS), group="moving picture")
     frames: int = option(30, whole_number(2, 10_000), metavar="N", group="moving picture")
     fps: float = option(20.0, number(1, 100), metavar="N", group="moving picture")
     easing: Easing = option("smooth", choices=get_args(Easing), group="moving picture")
     loop: bool = option(False, group="moving picture")
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """None, since codes stay as they are."""
-        return {}
-
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
-        """Checks that there is more than one photograph, and that the format can be written."""
+        """Checks that there are several photographs, and that the format can be written."""
         from padinv.sources.finding import find_photographs, is_code
 
         check_format(self.format)

@@ -11,16 +11,13 @@ from pathlib import Path
 
 from padinv.exceptions import DataError
 from padinv.inversion.tables import Table
+from padinv.sources.folders import is_image
 
 Row = tuple[int, list[str]]
 """The number of a line, from 1, and its entries."""
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-"""Endings of entries that are file names, not names of columns."""
-
-
 NO_LABEL = ("", "nan")
-"""Entries that stand for no label; the latter is pandas'."""
+"""Entries that mean that there is no label; pandas writes nan."""
 
 
 def read_labels(
@@ -29,19 +26,19 @@ def read_labels(
     """Looks up a column for each photograph, by the end of its path (:class:`padinv.inversion.tables.Table`).
 
     Args:
-        path: a table as text, with a header, separated by commas, semicolons, tabs or spaces. CelebA's own is one, in
-            which a line with the number of images comes first, and the header names no column for the files.
+        path: a table as text, with a header, separated by commas, semicolons, tabs or spaces. CelebA's own tables begin
+            with a line that tells the number of images, and their header names no column for the files.
         photographs: their paths, or those of saved codes, which have the labels of their photographs.
-        column: which column.
-        key: the column with the file names; the first, if there is none of this name.
+        column: the column to look up.
+        key: the column with the file names; the first column, if none has this name.
         recorded: another name for each photograph, such as the photograph of a saved code; it is looked up first.
 
     Returns:
         The entry of each photograph; None if there is none, or it is empty or "nan".
 
     Raises:
-        DataError: if the file cannot be read, has no such column, has two entries for a file, or none for all of the
-            photographs, or it cannot be told which of two is whose.
+        DataError: if the file cannot be read, has no such column, has two entries for a file, has none for all of the
+            photographs, or does not tell which of two entries belongs to which photograph.
     """
     header, rows = _read(path)
     if column not in header:
@@ -82,7 +79,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     if not lines:
         raise DataError(f"{path} is empty: it needs a header such as file,smile, and a line for each photograph.")
     (_, header), *rows = lines
-    if any(entry.lower().endswith(PICTURES) for entry in header):
+    if any(map(is_image, header)):
         raise DataError(f"{path} has no header: put a line such as file,smile before {', '.join(header[:3])}.")
     if rows and all(len(row) == len(header) + 1 for _, row in rows):
         header = ["file", *header]  # CelebA's header names only the labels
@@ -111,7 +108,7 @@ def _lines(text: str) -> Iterator[Row]:
 
 
 def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
-    """Turns labels into numbers; "nan" into None, and two words into 0 and 1, in alphabetical order.
+    """Turns labels into numbers: "nan" into None, and two words into 0 and 1 in alphabetical order.
 
     Raises:
         DataError: if there are other words, a comma in a number, or an infinite number.

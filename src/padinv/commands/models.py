@@ -36,17 +36,9 @@ def table(found: Sequence[Model]) -> list[str]:
     """A line for each model, in columns."""
     rows = [("name", "where", "px", "MB", "what", "licence")]
     for model in found:
-        size, side = model.size, model.input_size
-        rows.append(
-            (
-                model.name,
-                model.place,
-                "–" if side is None else f"{side}{'+' * model.smallest}",
-                "–" if size is None else f"{size:.1f}",
-                model.what,
-                model.licence,
-            )
-        )
+        side = "–" if model.input_size is None else f"{model.input_size}{'+' * model.smallest}"
+        size = "–" if model.size is None else f"{model.size:.1f}"
+        rows.append((model.name, model.place, side, size, model.what, model.licence))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -84,11 +84,7 @@ class Edit(Task):
         self.steps = list(zip(chosen, self.strength, self.padding_strength, self.feature_strength, strict=True))
 
     def check(self, generator: Generator) -> list[str]:
-        """Checks that directions and layers are for this generator; tells where the strengths lead.
-
-        Raises:
-            PadInvError: if they are not.
-        """
+        """Checks that the directions are for this generator, too, and tells where the strengths lead."""
         from padinv.editing import remarks
 
         check_directions([direction for direction, *_ in self.steps], generator)
@@ -155,11 +151,7 @@ class Blend(Task):
     layers: str | None = option(None, metavar="4-", group="blend")
 
     def prepare(self, generator: Generator, references: Sequence[InversionCode]) -> None:
-        """Checks that the contour has such rings and features.
-
-        Raises:
-            ConfigError: if it has not.
-        """
+        """Checks that the contour has such rings and features."""
         super().prepare(generator, references)
         (self.code,) = references
         self.apply(self.code)

@@ -199,12 +199,9 @@ class LmdbSource(Members):
 
 
 def _check_lmdb(path: Path) -> None:
-    """Makes sure that a database is as long as it says.
+    """Raises DataError, with the reason only, if a database is shorter than it says.
 
     LMDB maps the file into memory, where a read beyond its end kills the process (SIGBUS).
-
-    Raises:
-        DataError: if it is not; gives the reason only.
     """
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
