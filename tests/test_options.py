@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
 
@@ -13,7 +16,7 @@ import pytest
 from padinv.bulk import BulkOptions, Task
 from padinv.cli import COMMANDS
 from padinv.exceptions import ConfigError
-from padinv.options import Command, check_options, number, option, options_of, whole_number
+from padinv.options import Command, check_options, file, folder, number, option, options_of, whole_number
 
 OWN = {
     name: resolve_name(place.removesuffix(".main"))
@@ -111,6 +114,22 @@ def test_python_is_checked_as_the_command_line_is(options: dict[str, Any], sente
 def test_whole_numbers() -> None:
     assert whole_number(0)("7") == 7
     assert isinstance(whole_number(0)("7"), int)
+
+
+@pytest.mark.parametrize(("read", "kind"), [(file, "file"), (folder, "folder")])
+def test_paths_are_checked_alike(
+    read: Callable[[str], Path], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read("~/a") == tmp_path / "a"
+    for text, reason in (
+        ("", "and is empty"),
+        ("s3://b", "of this machine, not the URL s3://b"),
+        ("a\0b", "whose name has no NUL"),
+        ("~no-such-user/a", "but ~no-such-user/a begins with the name of a user whom this machine does not have"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=f"must be a {kind},? {reason}"):
+            read(text)
 
 
 @pytest.mark.parametrize("command", OWN.values(), ids=OWN)
