@@ -58,6 +58,7 @@ def profile_of(image: Image.Image) -> bytes | None:
 
 def _of_png(primaries: tuple[float, ...], exponent: float) -> bytes | None:
     """The profile that gAMA and cHRM describe; None if they mean sRGB, or nothing."""
+    # Software writes all kinds of numbers; beyond these a picture would be black or white.
     plausible = len(primaries) == 8 and all(0 <= value <= 1 for value in primaries) and 0.2 < exponent < 5
     is_srgb = plausible and np.allclose(primaries, SRGB, atol=0.005) and abs(exponent - 2.2) < 0.1
     try:
@@ -127,7 +128,7 @@ def matrix_profile(primaries: Sequence[float], curve: float | bytes) -> bytes:
     header = struct.pack(
         ">I4xI4s4s4s12x4s28x3i48x",
         start + len(body),
-        0x02400000,
+        0x02400000,  # version 2.4
         b"mntr",
         b"RGB ",
         b"XYZ ",

@@ -170,7 +170,7 @@ def _load_as_it_is(data: bytes, resolution: int | None) -> Image.Image:
     if data.startswith(JPEG):
         _check_scans(data, image.width * image.height)
     if resolution is not None:
-        image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG can; others ignore it
+        image.draft(None, (2 * resolution, 2 * resolution))  # only JPEG can; twice the size keeps resizing sharp
     image.load()
     deep = is_deep(data) and "transparency" not in image.info
     return _rounded(data, image) if deep else image  # of grey without alpha Pillow gives all bits
@@ -250,7 +250,7 @@ def original(image: Image.Image, remark: Remark = _warn) -> Image.Image:
     image = _upright(image)
     alpha = None
     if image.mode.startswith("I"):
-        values = np.asarray(image).clip(0, 65535) / 257
+        values = np.asarray(image).clip(0, 65535) / 257  # 65535 / 255
         image = Image.fromarray(values.round().astype(np.uint8))
     elif image.has_transparency_data:
         grey, image = image.mode == "LA", image.convert("RGBA")

@@ -208,7 +208,7 @@ class ImageDataModule(LightningDataModule):
             batch_size=batch_size,
             drop_last=isinstance(sampler, TrainSampler),
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self.num_workers > 0,  # to start them anew each epoch takes seconds
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 

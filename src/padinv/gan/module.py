@@ -232,7 +232,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Steps the generator, then the discriminator, on {"image": (B, 3, H, W) in [-1, 1], "name": [...]}."""
-        torch.manual_seed(self._seed(int(self.steps)))
+        torch.manual_seed(self._seed(int(self.steps)))  # a resumed run then draws what this one would have
         images = batch_images(batch, values=batch_idx == 0)
         total = len(images) * self.trainer.world_size
         parts = self.split_batch(images, self.accumulate)
@@ -251,7 +251,7 @@ class StyleGAN2Module(AlternatingModule):
 
     def _seed(self, step: int) -> int:
         sequence = np.random.SeedSequence([self.seed, self.global_rank, step])
-        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))  # torch takes 63 bits
 
     def _mean_over_ranks(self, values: Tensor) -> Tensor:
         mean: Tensor = self.trainer.strategy.reduce(values, reduce_op="mean")

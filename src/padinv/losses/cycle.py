@@ -54,7 +54,7 @@ class CycleConsistency(nn.Module):
             A scalar.
         """
         moved = replace(code, w_plus=code.w_plus + step)
-        edited = synthesize(moved).clamp(-1, 1)
+        edited = synthesize(moved).clamp(-1, 1)  # as a photograph would be
         found = encode(edited)
         undone = synthesize(replace(found, w_plus=found.w_plus - step))
         loss = F.mse_loss(undone, images) + F.mse_loss(synthesize(found), edited.detach())

@@ -34,11 +34,12 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4) -> Tensor:
         ConfigError: if the batch is larger than a group and no multiple of it, or empty.
     """
     if not len(x):
-        raise ConfigError("A batch has no images, of which the minibatch statistic needs one or more.")
+        raise ConfigError("A batch has no images, but the minibatch statistic needs one or more.")
     size = len(x) if group_size is None else min(group_size, len(x))
     if len(x) % size:
         raise ConfigError(f"A batch of {len(x)} images has no whole groups of {size}; use a multiple of {size}.")
     grouped = rearrange(x.float(), "(g n) c h w -> g n c h w", g=size)
+    # 1e-8 as published: the root has no gradient at 0.
     stddev = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
     channel = repeat(stddev, "n -> (g n) 1 h w", g=size, h=x.shape[2], w=x.shape[3])
     return torch.cat([x, channel.to(x.dtype)], dim=1)
@@ -62,7 +63,7 @@ class ResidualBlock(nn.Module):
         skip = self.skip(blur_downsample(x, self.kernel))
         x = scaled_leaky_relu(self.conv(x), self.clamp)
         x = scaled_leaky_relu(self.down(blur(x, self.kernel, padding=(2, 2)), stride=2, padding=0), self.clamp)
-        out: Tensor = (x + skip) * math.sqrt(0.5)
+        out: Tensor = (x + skip) * math.sqrt(0.5)  # the sum of two has twice the variance
         return out
 
 
@@ -105,7 +106,7 @@ class Discriminator(nn.Module):
             {str(r): ResidualBlock(channels[r], channels[r // 2], conv_clamp) for r in sorted(channels)[:0:-1]}
         )
         self.conv = EqualizedConv2d(channels[4] + 1, channels[4], 3)
-        self.dense = EqualizedLinear(channels[4] * 16, channels[4])
+        self.dense = EqualizedLinear(channels[4] * 16, channels[4])  # 16 positions, 4×4 px
         self.score = EqualizedLinear(channels[4], 1)
         self.resolution = resolution
         self.mbstd_group_size = mbstd_group_size

@@ -34,7 +34,7 @@ class MappingNetwork(nn.Sequential):
     def __init__(self, z_dim: int = 512, w_dim: int = 512, num_layers: int = 8, width: int | None = None) -> None:
         width = width or w_dim
         widths = [z_dim, *[width] * (num_layers - 1), w_dim]
-        super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in pairwise(widths)))
+        super().__init__(*(EqualizedLinear(i, o, lr_mul=0.01) for i, o in pairwise(widths)))  # 0.01 as published
         self.z_dim = z_dim
 
     def forward(self, z: Tensor) -> Tensor:

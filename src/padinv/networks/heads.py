@@ -22,8 +22,7 @@ from padinv.networks.backbone import Bottleneck, Conv3x3
 from padinv.ops.equalized import EqualizedLinear
 from padinv.ops.ring import map_to_ring
 
-SLOPE = 0.01
-"""Of leaky ReLUs below zero."""
+SLOPE = 0.01  # of leaky ReLUs below zero, PyTorch's default, as in pSp
 
 
 class FeaturePyramid(nn.Module):
@@ -88,7 +87,7 @@ def center_crop(x: Tensor, size: int) -> Tensor:
 
 
 def _bicubic(x: Tensor, size: int) -> Tensor:
-    return F.interpolate(x, size=(size, size), mode="bicubic", align_corners=True)
+    return F.interpolate(x, size=(size, size), mode="bicubic", align_corners=True)  # as published
 
 
 class PaddingHead(nn.Module):
@@ -122,7 +121,7 @@ class PaddingHead(nn.Module):
     ) -> None:
         super().__init__()
         if up_rings and not heads:
-            raise ConfigError("up_rings need padding_heads: rings of one resolution are then of two widths.")
+            raise ConfigError("up_rings need padding_heads: without them, rings of one resolution would need two widths.")
         for r in [] if heads else padded_resolutions:
             if channels[r] != in_channels:
                 raise ConfigError(

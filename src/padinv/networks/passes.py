@@ -60,11 +60,9 @@ def encode(
         The code after the last pass.
     """
     passes = count_passes(encoder)
-    looks: dict[str, Any] = {"synthesis": synthesis} if has_fusion(encoder) else {}
-    if passes == 1:
-        code: InversionCode = encoder(images, **looks)
-        return code
-    code = encoder(images, mean_image(encoder, images, reconstruct), **looks)
+    arguments = () if passes == 1 else (mean_image(encoder, images, reconstruct),)
+    looks = {"synthesis": synthesis} if has_fusion(encoder) else {}
+    code: InversionCode = encoder(images, *arguments, **looks)
     for _ in range(passes - 1):
         code = encoder(images, reconstruct(code), code, **looks)
     return code

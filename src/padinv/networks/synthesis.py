@@ -272,7 +272,7 @@ class SynthesisNetwork(nn.Module):
         latents = w_plus.unbind(dim=1)
         image = None
         for k, (name, block) in enumerate(self.blocks.items()):
-            own = latents[max(2 * k - 1, 0) : 2 * k + 2]
+            own = latents[max(2 * k - 1, 0) : 2 * k + 2]  # up's latent is also the one of to_rgb below
             r = int(name)
             x, image = block(
                 x,

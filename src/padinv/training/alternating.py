@@ -234,6 +234,7 @@ class AlternatingModule(RestorableModule):
                 share = len(part) / total
                 loss = torch.stack([self.lambdas.get(name, 1.0) * term for name, term in terms.items()]).sum()
                 self.check_finite(loss, terms, batch)
+                # DDP averages gradients over the processes once, with the last part.
                 with nullcontext() if i == len(parts) - 1 else self._no_sync():
                     self.manual_backward(loss * share)
                 for name, term in terms.items():

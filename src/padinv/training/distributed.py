@@ -76,7 +76,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         axes = (0, 2, 3)
-        values = x.float()
+        values = x.float()  # half precision has too few digits for sums of squares
         count = sum_over_processes(values.new_tensor(x.numel() / x.shape[1]))
         mean = sum_over_processes(values.sum(axes)) / count
         centred = values - mean[:, None, None]
@@ -85,7 +85,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked += 1
             momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean.detach(), momentum)
-            self.running_var.lerp_(variance.detach() * count / (count - 1), momentum)
+            self.running_var.lerp_(variance.detach() * count / (count - 1), momentum)  # unbiased, as torch's
         y = centred * (variance + self.eps).rsqrt()[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]

@@ -203,6 +203,7 @@ class PadInvModule(InvertingModule):
                 )
         self.encoder_ema: AveragedModel | None = None
         if self.ema_images is not None:
+            # Each step sets its own decay, by the number of its images.
             self.encoder_ema = AveragedModel(self.encoder, multi_avg_fn=moving_average(0.5), use_buffers=True)
             self.encoder_ema.requires_grad_(False)
 
