@@ -30,6 +30,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from padinv.cpu import fuse_on_cpus
@@ -299,6 +300,25 @@ class AlternatingModule(RestorableModule):
         """Logs against images seen: Lightning takes the metric called "step" for the logger's axis."""
         self.log_dict({**values, "step": self.images_seen.float()}, batch_size=batch_size, sync_dist=sync_dist)
 
+    def step_schedules(self, steps: int) -> None:
+        """Steps the schedules of learning rates, except those that wait for a plateau."""
+        for scheduler in self._schedulers():
+            # A schedule of fixed length, as OneCycleLR, stays at its end; a further step would raise an error.
+            end = getattr(scheduler, "total_steps", None) or math.inf
+            for _ in range(0 if isinstance(scheduler, ReduceLROnPlateau) else steps):
+                if scheduler.last_epoch + 1 < end:
+                    scheduler.step()
+
+    def step_plateaus(self, metrics: Mapping[str, Any]) -> None:
+        """Shows a validation's metrics to the schedules that wait for a plateau."""
+        for scheduler in self._schedulers():
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(metrics[monitored(scheduler)])
+
+    def _schedulers(self) -> list[Any]:
+        schedulers = self.lr_schedulers() or []
+        return schedulers if isinstance(schedulers, list) else [schedulers]
+
     def optimizer_list(self) -> list[LightningOptimizer]:
         """All optimizers, also if there is only one."""
         optimizers = self.optimizers()
@@ -319,6 +339,11 @@ def made(name: str, make: Callable[..., Any], learner: Any) -> Any:
         return make(learner)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name} cannot be made with these options: {error}") from error
+
+
+def monitored(scheduler: ReduceLROnPlateau) -> str:
+    """The metric that a schedule waits for: PyTorch's class has none, Lightning's has."""
+    return getattr(scheduler, "monitor", None) or "val/mse"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jsonargparse import Namespace
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ProgressBar, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -34,8 +33,15 @@ from padinv.training.callbacks.schedule import ImageSchedule
 from padinv.training.configs import RunConfigCallback, resolve_presets
 from padinv.training.distributed import check_processes
 from padinv.training.module import PadInvModule
-from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, nearest_option
-from padinv.training.resuming import check_checkpoint, named, place_results, resolve_checkpoint, restored_model
+from padinv.training.parser import HelpAll, PadInvParser, about_class, about_trainer, is_lightnings, nearest_option
+from padinv.training.resuming import (
+    changed_arguments,
+    check_checkpoint,
+    named,
+    place_results,
+    resolve_checkpoint,
+    restored_model,
+)
 from padinv.training.run import check_writable, claim_run, discard_run, run_directory
 
 NUMBERING = (CSVLogger, TensorBoardLogger)
@@ -255,7 +261,9 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         """
         path = self.options.get("ckpt_path")
         if self.config.get("subcommand") not in (None, "fit") and path is not None and Path(path).is_file():
-            changed = self._changed_arguments(self.options["model"])
+            command = self.config["subcommand"]
+            default = self.parser.parse_args([command])[command]["model"]
+            changed = changed_arguments(self.options["model"], default)
             if changed is not None:
                 module = restored_model(path, changed, self.defaults["model"]["class_path"])
                 self.parser.add_instantiator(lambda *_, **__: module, LightningModule, prepend=True)
@@ -268,16 +276,6 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             if own is None:
                 raise
             raise self._hinted(own) from error
-
-    def _changed_arguments(self, model: Namespace) -> dict[str, Any] | None:
-        """The plain arguments of a model that differ from the defaults; None if others differ, too."""
-        command = self.config["subcommand"]
-        default = self.parser.parse_args([command])[command]["model"]
-        values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))
-        changed = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
-        if model["class_path"] != default["class_path"] or any(isinstance(v, dict) for v in changed.values()):
-            return None
-        return changed
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Makes the Trainer, with those of the run's callbacks that are switched on."""
@@ -342,7 +340,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             saved = next((c for c in self.trainer.callbacks if isinstance(c, RunConfigCallback)), None)  # type: ignore[attr-defined]
             if saved is not None and is_new and not saved.worked:
                 discard_run(self.trainer, folder)
-            if isinstance(error, Exception) and _lightning_says_it_all(error):
+            if isinstance(error, Exception) and is_lightnings(error):
                 raise ConfigError(about_trainer(error, dict(self.options["trainer"]))) from error
             raise
 
@@ -362,16 +360,6 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             "images_seen": int(getattr(self.model, "images_seen", 0)),
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         }
-
-
-def _lightning_says_it_all(error: Exception) -> bool:
-    """Whether an error is Lightning's own check, a package that a callback lacks, or an unknown metric."""
-    text = str(error)
-    return (
-        isinstance(error, MisconfigurationException)
-        or (isinstance(error, ModuleNotFoundError) and "pip install" in text)
-        or (isinstance(error, RuntimeError) and text.startswith("Early stopping conditioned on metric"))
-    )
 
 
 def _replaces(kind: type, callback: Callback) -> bool:

@@ -40,7 +40,7 @@ from padinv.losses import (
 )
 from padinv.networks import Discriminator, Generator, PadInvEncoder, encode
 from padinv.networks.passes import take_passes
-from padinv.training.alternating import average_decay, made, moving_average
+from padinv.training.alternating import average_decay, made, monitored, moving_average
 from padinv.training.distributed import allow_unused_parameters, synchronize_batchnorm
 from padinv.training.inverting import InvertingModule
 from padinv.training.starting import check_unseen_options, weights_to_start_from
@@ -310,11 +310,7 @@ class PadInvModule(InvertingModule):
         before = int(self.images_seen)
         self.images_seen += total
         self.steps += 1
-        for _ in range(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images):
-            for scheduler in self._schedulers():
-                # A schedule of fixed length, as OneCycleLR, stays at its end; a further step would raise an error.
-                if not isinstance(scheduler, ReduceLROnPlateau) and scheduler.last_epoch + 1 < _end(scheduler):
-                    scheduler.step()
+        self.step_schedules(int(self.images_seen) // self.scheduler_images - before // self.scheduler_images)
         rates = (optimizer.param_groups[0]["lr"] for optimizer in optimizers)
         named_rates = dict(zip(("lr/encoder", "lr/discriminator"), rates, strict=False))
         self.log_at_images({**{f"loss/{name}": value for name, value in logs.items()}, **named_rates}, len(images))
@@ -325,9 +321,7 @@ class PadInvModule(InvertingModule):
         self.log_at_images(metrics, sync_dist=True)
         self.val_metrics.reset()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            for scheduler in self._schedulers():
-                if isinstance(scheduler, ReduceLROnPlateau):
-                    scheduler.step(metrics[_monitored(scheduler)])
+            self.step_plateaus(metrics)
 
     # Optimizers and checkpoints -------------------------------------------------------------------------------------
 
@@ -350,9 +344,9 @@ class PadInvModule(InvertingModule):
 
     def _check_plateau(self, scheduler: Any) -> None:
         measured = [str(name) for name in self.val_metrics.keys()]  # noqa: SIM118 (with their prefix, which it lacks itself)
-        if isinstance(scheduler, ReduceLROnPlateau) and _monitored(scheduler) not in measured:
+        if isinstance(scheduler, ReduceLROnPlateau) and monitored(scheduler) not in measured:
             raise ConfigError(
-                f"ReduceLROnPlateau cannot wait for {_monitored(scheduler)}; validation measures {', '.join(measured)}."
+                f"ReduceLROnPlateau cannot wait for {monitored(scheduler)}; validation measures {', '.join(measured)}."
             )
 
     def setup(self, stage: str) -> None:
@@ -398,17 +392,3 @@ class PadInvModule(InvertingModule):
         check_state(self, checkpoint["state_dict"], "The checkpoint")
         before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
         check_unseen_options(before, now)
-
-    def _schedulers(self) -> list[Any]:
-        schedulers = self.lr_schedulers() or []
-        return schedulers if isinstance(schedulers, list) else [schedulers]
-
-
-def _end(scheduler: Any) -> float:
-    """The number of steps after which a schedule ends."""
-    return getattr(scheduler, "total_steps", None) or float("inf")
-
-
-def _monitored(scheduler: ReduceLROnPlateau) -> str:
-    """The metric that a schedule waits for: PyTorch's class has none, Lightning's has."""
-    return getattr(scheduler, "monitor", None) or "val/mse"

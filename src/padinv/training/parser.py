@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.loggers import Logger
@@ -256,6 +257,16 @@ def about_trainer(error: Exception, trainer: dict[str, Any]) -> str:
         end = hint(nearest(str(strategy), known))
         return f"trainer.strategy {strategy!r} is none that Lightning has, such as auto, ddp, fsdp and deepspeed{end}."
     return f"The Trainer refuses this: {text}"
+
+
+def is_lightnings(error: Exception) -> bool:
+    """Whether an error is Lightning's own check, a package that a callback lacks, or an unknown metric."""
+    text = str(error)
+    return (
+        isinstance(error, MisconfigurationException)
+        or (isinstance(error, ModuleNotFoundError) and "pip install" in text)
+        or (isinstance(error, RuntimeError) and text.startswith("Early stopping conditioned on metric"))
+    )
 
 
 def about_class(error: Exception, args: Sequence[str]) -> str | None:

@@ -87,6 +87,15 @@ def check_checkpoint(given: str, weights_only: bool = True) -> None:
         )
 
 
+def changed_arguments(model: Namespace, default: Namespace) -> dict[str, Any] | None:
+    """The plain arguments of a model's config that differ from the defaults; None if others differ, too."""
+    values, usual = ({**m.get("init_args", {}).as_dict(), **m.get("dict_kwargs", {})} for m in (model, default))
+    changed = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+    if model["class_path"] != default["class_path"] or any(isinstance(v, dict) for v in changed.values()):
+        return None
+    return changed
+
+
 def restored_model(path: str, changed: dict[str, Any], default: str) -> LightningModule:
     """Makes the model that a checkpoint describes, from padinv's own classes alone; its weights come later.
 
