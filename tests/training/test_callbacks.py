@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins import MixedPrecision, TorchCheckpointIO
 
 from fitting import quiet_trainer, small_module
@@ -189,16 +189,23 @@ def test_pictures_and_report(
         assert str(folder / path) in printed
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
-@pytest.mark.parametrize("kind", ["csv", "tensorboard", "wandb"])
-def test_pictures_reach_whatever_logger(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["csv", "tensorboard", "wandb"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def logger(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    logger: Logger
+    monkeypatch.setenv("WANDB_SILENT", "true")
     if kind == "tensorboard":
         pytest.importorskip("tensorboard", reason="an extra")
-        logger = TensorBoardLogger(tmp_path)
-    else:
-        logger = CSVLogger(tmp_path) if kind == "csv" else WandbLogger(project="test", save_dir=tmp_path)
+        return TensorBoardLogger(tmp_path)
+    return CSVLogger(tmp_path) if kind == "csv" else WandbLogger(project="test", save_dir=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_pictures_reach_whatever_logger(tmp_path: Path, kind: str, logger: Any) -> None:
     log_image(logger, "pictures/sheet", torch.rand(3, 8, 8), step=16)
     logger.save()
     logger.finalize("success")
@@ -404,18 +411,9 @@ def test_the_report_names_what_to_go_on_from_without_validation(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
-@pytest.mark.parametrize("kind", ["csv", "tensorboard", "wandb"])
 def test_arguments_reach_whatever_logger(
-    module: PadInvModule, images: ImageDataModule, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    module: PadInvModule, images: ImageDataModule, tmp_path: Path, kind: str, logger: Any
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    logger: Logger
-    if kind == "tensorboard":
-        pytest.importorskip("tensorboard", reason="an extra")
-        logger = TensorBoardLogger(tmp_path)
-    else:
-        logger = CSVLogger(tmp_path) if kind == "csv" else WandbLogger(project="test", save_dir=tmp_path)
     if kind == "wandb":
         logger.watch(module, log="all", log_graph=True)  # looks into whatever networks return
     trainer(tmp_path, ImageSchedule(4), logger=logger, limit_val_batches=0).fit(module, images)

@@ -253,25 +253,9 @@ class PadInvEncoder(nn.Module):
             ConfigError: if the images have another size, or an encoder of several passes is given no reconstruction,
                 or one with feature_fusion no generator.
         """
-        seen = [images] if reconstruction is None else [images, reconstruction]
-        for each in seen:
-            check_numbers(each, "The images", self.w_avg)
-        if any(each.shape[1:] != (3, self.resolution, self.resolution) for each in seen):
-            raise ConfigError(
-                f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not "
-                f"{' and '.join(str(tuple(each.shape)) for each in seen)}; resize them, or set the data's resolution "
-                "to it."
-            )
-        if (reconstruction is None) != (self.passes == 1):
-            between = "with the generator in between: use an Inverter, or padinv.networks.encode."
-            how = "and takes images alone." if self.passes == 1 else between
-            raise ConfigError(f"This encoder was made for {self.passes} passes, {how}")
-        if self.feature_fusion and synthesis is None:
-            raise ConfigError(
-                "This encoder's feature_fusion needs the generator: use an Inverter, or padinv.networks.encode."
-            )
-        step = self._step(torch.cat(seen, dim=1) if len(seen) > 1 else images, code, synthesis)
-        return self._moved(step, code)
+        self._check(images, reconstruction, synthesis)
+        seen = images if reconstruction is None else torch.cat([images, reconstruction], dim=1)
+        return self._moved(self._step(seen, code, synthesis), code)
 
     def _moved(self, step: InversionCode, code: InversionCode | None) -> InversionCode:
         """Adds a step to the code so far, or to the mean latent and constant."""
@@ -291,29 +275,53 @@ class PadInvEncoder(nn.Module):
         offsets = torch.stack([head(level) for head, level in zip(self.style_heads, sources, strict=True)], dim=1)
         if self.first_for_all:
             offsets = torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
-        padding: PaddingCode | None = None
-        if self.padding_head is not None:
-            source = levels[self.padding_level]
-            if self.padding_merge is not None:
-                source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
-            const, rings, up_rings = self.padding_head(source)
-            padding = PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
+        step = InversionCode(offsets, self._padding(levels))
         seen: dict[int, list[Tensor]] = {r: [] for r in self.feature_resolutions}
         if self.feature_fusion and synthesis is not None:
-            with torch.no_grad():
-                known = None if code is None else replace(code, features=None)
-                moved = self._moved(InversionCode(offsets, padding), known)
-                features = None if code is None else code.features
-                for r, made in synthesis.maps(self.feature_resolutions, moved.w_plus, moved.padding, features).items():
-                    seen[r].append(made)
+            for r, made in self._generated(step, code, synthesis).items():
+                seen[r].append(made)
         if self.feature_pixels:
             for r, maps in seen.items():
                 maps.append(F.pixel_unshuffle(images, self.resolution // r) if r < self.resolution else images)
-        residuals = {
-            r: self.feature_heads[str(r)](levels[level_nearest(self.resolution, r)], *seen[r])
-            for r in self.feature_resolutions
-        }
-        return InversionCode(offsets, padding, residuals)
+        near = {r: levels[level_nearest(self.resolution, r)] for r in self.feature_resolutions}
+        return replace(step, features={r: self.feature_heads[str(r)](near[r], *seen[r]) for r in near})
+
+    def _padding(self, levels: list[Tensor]) -> PaddingCode | None:
+        """The padding from one level of the pyramid, or from all of them resized to it."""
+        if self.padding_head is None:
+            return None
+        source = levels[self.padding_level]
+        if self.padding_merge is not None:
+            source = self.padding_merge(torch.cat([resized(x, source.shape[-1]) for x in levels], dim=1))
+        const, rings, up_rings = self.padding_head(source)
+        return PaddingCode(const, rings, up_rings, self.style_scales_rings and bool(rings))
+
+    @torch.no_grad()
+    def _generated(
+        self, step: InversionCode, code: InversionCode | None, synthesis: SynthesisNetwork
+    ) -> dict[int, Tensor]:
+        """The generator's own maps of the step's latents and padding, with the features so far."""
+        moved = self._moved(step, None if code is None else replace(code, features=None))
+        features = None if code is None else code.features
+        return synthesis.maps(self.feature_resolutions, moved.w_plus, moved.padding, features)
+
+    def _check(self, images: Tensor, reconstruction: Tensor | None, synthesis: SynthesisNetwork | None) -> None:
+        """Raises ConfigError unless this encoder can encode these images in this way."""
+        seen = [images] if reconstruction is None else [images, reconstruction]
+        for each in seen:
+            check_numbers(each, "The images", self.w_avg)
+        if any(each.shape[1:] != (3, self.resolution, self.resolution) for each in seen):
+            raise ConfigError(
+                f"This encoder reads images (B, 3, {self.resolution}, {self.resolution}), not "
+                f"{' and '.join(str(tuple(each.shape)) for each in seen)}; resize them, or set the data's resolution "
+                "to it."
+            )
+        elsewhere = "use an Inverter, or padinv.networks.encode."
+        if (reconstruction is None) != (self.passes == 1):
+            how = "and takes images alone." if self.passes == 1 else f"with the generator in between: {elsewhere}"
+            raise ConfigError(f"This encoder was made for {self.passes} passes, {how}")
+        if self.feature_fusion and synthesis is None:
+            raise ConfigError(f"This encoder's feature_fusion needs the generator: {elsewhere}")
 
     @torch.no_grad()
     def _shrink_heads(self) -> None:

@@ -121,9 +121,7 @@ class PaddingHead(nn.Module):
     ) -> None:
         super().__init__()
         if up_rings and not heads:
-            raise ConfigError(
-                "up_rings need padding_heads: without them, one ring would need two widths."
-            )
+            raise ConfigError("up_rings need padding_heads: without them, one ring would need two widths.")
         for r in [] if heads else padded_resolutions:
             if channels[r] != in_channels:
                 raise ConfigError(
