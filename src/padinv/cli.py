@@ -45,7 +45,7 @@ COMMANDS = {
 """Command → the function that takes the words behind it, imported when called, and a line of help."""
 
 GONE = {"predict": "give padinv invert PHOTOS --model RUN/checkpoints/last.ckpt -o OUT"}
-"""Former commands → those that do the same now."""
+"""Former command → what does the same now."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
         if (text := help_of(args[0])) is not None:
             print(text, end="")
-            raise SystemExit(0)  # as argparse ends the help of the other commands
+            raise SystemExit(0)  # as argparse does after the help of other commands
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])
@@ -84,7 +84,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print("padinv: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains again at its end
         return 141
     except Exception as error:
         if (own := reason(error)) is None:

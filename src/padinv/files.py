@@ -113,7 +113,7 @@ def writing(
         PadInvError: the ``error``, if the file cannot be written; an OSError of the block is taken for that.
     """
     target = local_path(path, error)
-    if target.parent.name.startswith(UNFINISHED):  # a block inside of another, which tells the file's real name
+    if target.parent.name.startswith(UNFINISHED):  # a block inside another one, which tells the real name of the file
         yield target
         return
     try:
@@ -169,7 +169,7 @@ def _mode_of(target: Path) -> int | None:
 
 
 def _mode_of_new(folder: Path) -> int:
-    """The permissions that a new file gets; the umask itself cannot be read without changing it."""
+    """The permissions that a new file gets; nobody can read the umask itself without changing it."""
     probe = folder / "mode"
     os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     mode = stat.S_IMODE(probe.stat().st_mode)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import ClassVar
 
 SCREEN = (80, 23)
-"""Columns and lines of the smallest terminal, less the line of the prompt: a short help fits."""
+"""Columns and lines of the smallest terminal, less the line of the prompt, which a short help fits."""
 
 
 def short_help(parser: argparse.ArgumentParser, rare: Collection[str] = ()) -> str:
-    """The help of a parser or, if it is longer than a screen, a line for each option that is not rare.
+    """The help of a parser; if it is longer than a screen, a line for each option that is not rare.
 
     Args:
         parser: with the options.

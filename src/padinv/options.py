@@ -111,7 +111,7 @@ def from_namespace(cls: type[Options], namespace: argparse.Namespace) -> Options
 
 
 def check_options(options: Any) -> None:
-    """Checks values from Python as the command line's are checked.
+    """Checks values from Python as those of a command line are checked.
 
     Raises:
         ConfigError: if a value is out of range.
@@ -165,7 +165,7 @@ def whole_number(least: int, most: float = math.inf) -> number:
 
 def _local_path(kind: str, text: str) -> Path:
     """The ``read`` of an option that is a file or a folder of this machine (:func:`padinv.files.local_path`)."""
-    if not text:  # as from a shell variable that is not set
+    if not text:  # a shell variable that is not set
         raise argparse.ArgumentTypeError(f"must be a {kind}, and is empty")
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a {kind} of this machine, not the URL {text}")
@@ -340,6 +340,6 @@ class Command:
         """
         if lines:
             print(*map(printable, lines), sep="\n", flush=self._objects is not None)
-        if self._objects is not None:  # in ASCII, as any encoding of a terminal can be written and read
+        if self._objects is not None:  # ASCII, which every encoding of a terminal has
             for each in [facts] if isinstance(facts, Mapping) else facts:
                 print(json.dumps(plain(each), allow_nan=False), file=self._objects, flush=True)

@@ -25,10 +25,10 @@ from padinv.inversion.matching import resolution_remark
 from padinv.metrics import reconstruction_metrics
 
 SMALL = 2
-"""Squares up to this many times the size of the networks' images are taken for crops."""
+"""A square of at most this many times the size of the networks' images is taken for a crop."""
 
 MOST_TOLD = 3
-"""How many photographs a process remarks on, at most: the remarks on others would be alike."""
+"""The most photographs that a process warns of: further warnings would be alike."""
 
 
 class BulkInversion(LightningModule):

@@ -33,7 +33,7 @@ PICTURES = ("grid.png", "directions.png", "interpolation.gif")
 """Other results, which a search for photographs would find."""
 
 MOST_FACES = 10_000
-"""The most faces in a photograph that a record may have."""
+"""The most faces of a photograph in a record; a damaged record might name thousands of millions."""
 
 Record: TypeAlias = dict[str, Any]
 """A line of ``metrics.jsonl``: "photograph", then "name", metrics and "settings", or "error"."""
@@ -165,9 +165,7 @@ class OutputFolder:
         shard = self.shard(rank)
         try:
             with open(shard, "a", encoding="utf-8", opener=_open_no_link) as file:
-                file.write(
-                    "\n" + json.dumps(plain(record))
-                )  # a line break first: an interrupted run may have left half a line
+                file.write(f"\n{json.dumps(plain(record))}")  # an interrupted run may have left half a line before
         except OSError as error:
             raise ConfigError(f"{shard} cannot be written ({error.strerror or error}).") from error
 
@@ -184,7 +182,7 @@ class OutputFolder:
         for shard in shards:
             shard.unlink(missing_ok=True)
         for place in [self.path, *(self.path / kind for kind in SUFFIXES), *self.path.glob("*/*/")]:
-            clear_unfinished(place)  # what an interrupted run was at
+            clear_unfinished(place)  # what an interrupted run has left
 
 
 def read_records(folder: Path) -> dict[str, Record]:

@@ -36,14 +36,14 @@ if TYPE_CHECKING:  # a command's help needs no torch
     from padinv.networks import Generator
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
-"""Names of devices here, which are torch's → Lightning's."""
+"""Device, by torch's name → Lightning's name."""
 
 MOST_WORKERS = 8
 """The most decoding processes for a device: more would wait for its networks."""
 
 
 def read_faces(text: str) -> Faces:
-    """What ``--faces`` takes: "largest", "all", or a number."""
+    """Reads what ``--faces`` takes: "largest", "all", or a number."""
     if text in ("largest", "all"):
         return text  # type: ignore[return-value]  # one of these two
     if not text.isdecimal():
@@ -149,7 +149,7 @@ class BulkOptions:
         }
 
     def num_workers(self, photographs: int) -> int:
-        """The number of processes that decode: none for a single batch, since starting them takes longer."""
+        """The number of processes that decode; none for a single batch, which takes less time than their start."""
         if self.workers is not None:
             return self.workers
         cores = (os.cpu_count() or 1) // self.devices - 1
@@ -218,13 +218,13 @@ class Task(Command):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The values, as JSON, that results depend on; results of other settings do not count as done."""
+        """The values, as JSON, on which results depend; results of other settings do not count as done."""
         own = options_of(type(self))
         return {each.name: getattr(self, each.name) for each in own if not is_positional(each)}
 
     @property
     def references(self) -> list[str]:
-        """Photographs or saved codes that are inverted first, on each process, and given to :meth:`prepare`."""
+        """Photographs or saved codes that each process inverts first and gives to :meth:`prepare`."""
         return [getattr(self, each.name) for each in options_of(type(self)) if is_positional(each)]
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:

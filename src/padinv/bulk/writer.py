@@ -25,7 +25,7 @@ from padinv.inversion.paste import paste_into
 from padinv.progress import Progress
 
 SIDE = 2048
-"""The largest width and height of a sheet, in pixels."""
+"""The largest width and height of a sheet, in pixels: it fits most screens and mails."""
 
 CAPTION = 20
 """Height of a line of text, in pixels."""
@@ -35,7 +35,7 @@ GAP = 8
 
 
 class ResultWriter(Callback):
-    """Writes the files of each photograph, and its record last, so a photograph with a record has all its files.
+    """Writes the files of each photograph, and its record last: a photograph with a record has all its files.
 
     Args:
         folder: for the results.
@@ -135,7 +135,7 @@ def write_sheet(folder: OutputFolder) -> None:
 
 
 def _grids(folder: OutputFolder, names: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
-    """The pictures that can be read, one at a time."""
+    """The pictures that can be read, each read when it is asked for."""
     for name in names:
         try:
             with Image.open(folder.file("grids", name)) as grid:

@@ -33,7 +33,7 @@ class App(Command):
     share: bool = option(False)
     device: str | None = option(None)
     upload: int = option(20, whole_number(1, 1000), metavar="MB", group="limits")
-    pixels: int = option(40, whole_number(1, 89), metavar="MP", group="limits")
+    pixels: int = option(40, whole_number(1, 89), metavar="MP", group="limits")  # padinv.images.MAX_PIXELS
     stored: int = option(500, whole_number(1, 1_000_000), metavar="MB", group="limits")
     waiting: int = option(64, whole_number(1, 10_000), metavar="N", group="limits")
 

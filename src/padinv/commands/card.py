@@ -153,7 +153,7 @@ def init_args(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 
 
 def _class_name(part: Any) -> str | None:
-    """The class of a part of a config, with its learning rate if it has one."""
+    """Names the class of a part of a config, with its learning rate if it has one."""
     if not isinstance(part, Mapping) or "class_path" not in part:
         return None
     rate = (part.get("init_args") or {}).get("lr")
@@ -209,7 +209,7 @@ def write_model(target: Path, card: ModelCard) -> None:
 
 
 def address(card: Path, source: str) -> None:
-    """Makes a card, if it is there, say where the model will be loaded from.
+    """Changes the place in a card, if there is one, from which the model will be loaded.
 
     Raises:
         CheckpointError: if it cannot be written.
@@ -231,7 +231,7 @@ def addressed(card: str, source: str) -> str:
 
 
 def without_folders(value: Any) -> Any:
-    """Values of a config with paths cut to their last part: where files lie on a disk is nobody else's business.
+    """Cuts paths in a config to their last part: where files lie on a disk is nobody else's business.
 
     >>> without_folders({"train": ["/home/me/pictures", "congress64-train"], "lr": 0.1})
     {'train': ['pictures', 'congress64-train'], 'lr': 0.1}

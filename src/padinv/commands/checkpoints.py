@@ -48,7 +48,7 @@ class Inspect(Command):
 
 
 def describe(path: Path, source: str | None = None) -> Iterator[str]:
-    """Describes line by line what a file holds, which the user may have named by another source.
+    """Describes line by line what a file holds, and how to load it by the source that the user named.
 
     Raises:
         CheckpointError: if it cannot be read.

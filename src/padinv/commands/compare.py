@@ -52,7 +52,7 @@ class Compare(Command):
 
     @classmethod
     def main(cls, args: Sequence[str]) -> int:
-        """Runs the command: options with dots are those of ``padinv fit``."""
+        """Runs the command; it takes options with dots for those of ``padinv fit``."""
         if asked := {"-h", "--help", "--help-all"}.intersection(args):  # at once: what follows imports torch
             cls.parser().parse_args([max(asked, key=len)])
         from padinv.comparison.rows import options_in
@@ -65,7 +65,7 @@ class Compare(Command):
             return self.run()
 
     def run(self) -> int:
-        """Checks all rows, trains and measures what is missing, and writes the tables after each."""
+        """Checks all rows, trains and measures what is missing, and writes the tables after each run."""
         from padinv.bulk.lock import alone_in
         from padinv.comparison import Ruler, plan, read_comparison
 
@@ -92,7 +92,7 @@ class Compare(Command):
                     print("The same command goes on from here.", file=sys.stderr)
                     return code
                 measured[run.row.name, run.seed] = ruler.measure(run)
-                self.write(comparison, runs, measured, notes)  # so that a comparison of days shows how far it is
+                self.write(comparison, runs, measured, notes)  # a comparison that takes days shows how far it is
             elif run.is_done:
                 measured[run.row.name, run.seed] = ruler.measure(run)
         report = self.write(comparison, runs, measured, notes)

@@ -41,14 +41,14 @@ class Completion(Command):
 
     def run(self) -> int:
         """Prints the script."""
-        commands: dict[str, tuple[str, str]] = resolve_name("padinv.cli:COMMANDS")  # of the layer above
+        commands: dict[str, tuple[str, str]] = resolve_name("padinv.cli:COMMANDS")  # of a layer above this
         helps = {command: help_of(command, resolve_name(place)) for command, (place, _) in commands.items()}
         print(script(self.shell, helps), end="")
         return 0
 
 
 def help_of(command: str, main: Callable[[list[str]], int]) -> str:
-    """The whole help of a command, with that of the classes."""
+    """The whole help of a command, and the options of its classes."""
     printed = StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
         main(["--help-all"])

@@ -97,7 +97,7 @@ class Directions(Task):
 
     @property
     def moved(self) -> str | None:
-        """The latents to move: a direction that was found has its own."""
+        """The latents to move; a direction that was just found says so itself."""
         return None if self.find else self.layers
 
     def begin(self, photographs: Sequence[str], options: BulkOptions) -> None:
@@ -124,7 +124,7 @@ class Directions(Task):
         return super().check(generator)
 
     def draw(self, generator: Generator, code: InversionCode, row: Sequence[Tensor]) -> Tensor:
-        """Draws a row for each direction."""
+        """Draws a row of pictures for each direction."""
         return self.draw_rows(generator, code)
 
     def draw_rows(self, generator: Generator, code: InversionCode) -> Tensor:

@@ -1,4 +1,4 @@
-"""``padinv drag PHOTO… --point X,Y:X,Y``: pulls points of the picture to where they should be."""
+"""``padinv drag PHOTO… --point X,Y:X,Y``: pulls points of a picture to other places."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Drag(Task):
     def _mask_bytes(self) -> bytes:
         from padinv.images import read_bytes
 
-        assert self.mask is not None  # only called where there is one
+        assert self.mask is not None  # the callers have checked it
         try:
             return read_bytes(str(self.mask))
         except OSError as error:

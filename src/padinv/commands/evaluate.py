@@ -1,4 +1,4 @@
-"""The command that measures reconstructions: of any method, from files, or of a model."""
+"""The command that measures reconstructions: files of any method, or what a model makes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from padinv.evaluation.results import Evaluation, Number, Sampling
 
 NAMED = ("default", "sfe", "styleres", "padinv")
-"""The protocols, as the help lists them without loading torch."""
+"""Names of the protocols; the help lists them, and must not import torch."""
 
 
 def read_metrics(text: str) -> list[str]:
-    """What ``--metrics`` takes: "mse,lpips"."""
+    """Reads what ``--metrics`` takes, such as "mse,lpips"."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise ArgumentTypeError("must be names such as mse,lpips, and is empty")

@@ -119,7 +119,7 @@ class Interpolate(Invert):
         print(printable(str(self.path)))
 
     def outcome(self, report: Report) -> dict[str, Any]:
-        """Where the moving picture is."""
+        """The path of the moving picture."""
         return {"command": "interpolate", "moving_picture": str(self.path)}
 
 

@@ -135,7 +135,7 @@ def as_numbers(labels: Sequence[str | None], column: str) -> list[float | None]:
 
 
 def poles(labels: Sequence[str | None], column: str) -> dict[str, str]:
-    """Names both ends of labels that :func:`as_numbers` reads: two words, or lower and higher numbers.
+    """Names what is low and what is high in labels that :func:`as_numbers` reads: words, or lower and higher numbers.
 
     >>> poles(["male", None, "female"], "gender")
     {'negative': 'female', 'positive': 'male'}

@@ -44,7 +44,7 @@ def table(found: Sequence[Model]) -> list[str]:
 
 
 def details(model: Model) -> list[str]:
-    """All about one model, a line for each fact; the SHA-256 of files are computed."""
+    """All about one model, a line for each fact; it computes the SHA-256 of the files."""
     span, size = model.input_range, model.size
     side = "" if model.input_size is None else f"{model.input_size} px{' and more' * model.smallest}, "
     where = "not on this machine; it is fetched when it is asked for" if model.place == "known" else model.place

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from padinv.networks import Generator
 
 FARTHEST = 4.0
-"""Strengths beyond this many times the difference of the pair get a remark."""
+"""Strengths beyond this many times the difference of the pair get a warning."""
 
 
 class Invert(Task):
@@ -106,7 +106,7 @@ class Edit(Task):
 
 
 def identify(direction: Direction) -> list[Any]:
-    """Plain values that are the same for two directions if these do the same."""
+    """Plain values that are equal for two directions that do the same."""
     from padinv.codes import InversionCode
 
     tensors = InversionCode(direction.vector[None], direction.padding, direction.features).tensors()
@@ -115,7 +115,7 @@ def identify(direction: Direction) -> list[Any]:
 
 
 def check_directions(directions: Sequence[Direction], generator: Generator) -> None:
-    """Raises PadInvError if one of them is for another generator, or for latents of another shape."""
+    """Raises PadInvError if a direction is for another generator, or for latents of another shape."""
     from padinv.checkpoints import fingerprint
     from padinv.codes import InversionCode
 
@@ -191,7 +191,7 @@ class Transfer(Task):
         return [f"{far[0]:g} times the difference of the pair is far: what comes out may be no face."] if far else []
 
     def apply(self, code: InversionCode) -> InversionCode:
-        """Edits each photograph as the pair was."""
+        """Does to each photograph what was done between the pair."""
         from padinv.editing import transfer
 
         before, after = self.codes

@@ -115,7 +115,7 @@ class Push(Command):
         return target
 
     def _add_directions(self, inverter: Inverter, target: Path) -> None:
-        """Writes the directions that were named, or else those that the model itself has."""
+        """Writes the directions that the user named, or else those of the model."""
         from padinv.editing import load_directions, save_directions
         from padinv.editing.direction_files import FILE_NAME
 
@@ -128,7 +128,7 @@ class Push(Command):
             save_directions(found.values(), target / FILE_NAME)
 
     def _load(self, given: Path) -> tuple[Inverter, Path | None, dict[str, Any]]:
-        """The model, and where the source is a run its checkpoint and its config."""
+        """Loads the model; if the source is a run, its checkpoint and config come along."""
         from padinv.checkpoints.sources import HUB_FILES, is_bundled
         from padinv.commands.card import init_args
         from padinv.inversion import Inverter
@@ -144,7 +144,7 @@ class Push(Command):
 
 
 def run_of(checkpoint: Path) -> Path:
-    """The run's folder: that of the checkpoint, or the one around ``checkpoints``."""
+    """The run's folder, in which the checkpoint lies, perhaps within ``checkpoints``."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
@@ -214,11 +214,11 @@ def upload(source: Path, to: str, *, private: bool = False, message: str | None 
     address(source / CARD, f"hf://{to}")
     api, sent = HfApi(), [CONFIG, RUN_CONFIG, RESULTS, CARD, SHEET, FILE_NAME, *FILES.values()]
     try:
-        url = api.create_repo(to, exist_ok=True, private=private or None)  # None: as the owner has set
+        url = api.create_repo(to, exist_ok=True, private=private or None)  # None: the owner's own default
         api.upload_folder(
             repo_id=to, folder_path=source, allow_patterns=sent, commit_message=message or "Add a model of padinv"
         )
-    except Exception as error:  # it raises errors of many classes, also those of its HTTP library
+    except Exception as error:  # huggingface_hub raises errors of many classes, also those of its HTTP library
         raise CheckpointError(
             f"{to} could not be pushed ({reason(error)}): log in with hf auth login, or mend the name; "
             f"padinv push {source} {to} tries again with what was written."

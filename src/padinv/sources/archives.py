@@ -33,7 +33,7 @@ class ZipSource(Members):
         DataError: if it is not a zip file, or it is damaged.
     """
 
-    _local_header = struct.Struct("<4s22xHH")  # signature, what the directory says better, lengths of name and extra
+    _local_header = struct.Struct("<4s22xHH")  # signature, what the directory tells too, lengths of name and extra
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -87,7 +87,7 @@ PLACE = np.dtype([("start", np.int64), ("size", np.int64), ("method", np.int8), 
 
 ENCRYPTED = -1
 IN_EXTRA = 0xFFFFFFFF
-"""A number that is too large for its place, and is among the extra fields (zip64)."""
+"""Stands for a number that is too large for its place; the extra fields hold it (zip64)."""
 
 
 def _directory(path: Path) -> Iterator[Member]:
@@ -108,7 +108,7 @@ def _directory(path: Path) -> Iterator[Member]:
             end -= 20 + 56
             file.seek(max(0, end))
             size, start = struct.unpack_from("<2Q", file.read(56), 40)
-        before = end - size - start  # what was put before the archive, as a program that unpacks it
+        before = end - size - start  # such as a program that unpacks the archive
         if before < 0:
             raise DataError("it is cut off or damaged")
         file.seek(end - size)

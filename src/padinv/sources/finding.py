@@ -51,7 +51,7 @@ def find_photographs(arguments: Sequence[str], codes: bool = False, remark: Call
 
 
 def _expand(argument: str) -> list[str]:
-    """The paths behind an argument; more than one only for a pattern."""
+    """The paths that an argument stands for; only a pattern stands for several."""
     if is_url(argument):
         raise DataError(f"{argument} is a URL, and photographs are not fetched: download it, and give the file.")
     if argument == "-":
@@ -65,13 +65,13 @@ def _expand(argument: str) -> list[str]:
 
 
 def holds_several(path: str) -> bool:
-    """Whether a path is that of several images: a folder, a zip file, or the name of a bundled data set."""
+    """Whether a path holds several images: a folder, a zip file, or a bundled data set."""
     target = local_path(path, DataError)
     return target.is_dir() or _is_zip(target) or (path in BUNDLED and not target.exists())
 
 
 def is_pattern(path: str) -> bool:
-    """Whether a path is a pattern such as ``photos/*.jpg``, and not a file of that very name."""
+    """Whether a path is a pattern such as ``photos/*.jpg``, and not a file with that name."""
     return glob.has_magic(path) and not local_path(path, DataError).exists()
 
 
@@ -92,7 +92,9 @@ def _open(path: str, codes: bool, remark: Callable[[str], object]) -> Source:
         return open_source(path, remark)
     except DataError:
         folder = Path(path)
-        files = [*folder.glob("*"), *folder.glob("*/*")] if codes and folder.is_dir() else []  # also of several faces
+        files = (
+            [*folder.glob("*"), *folder.glob("*/*")] if codes and folder.is_dir() else []
+        )  # several faces have a folder of their own
         found = sorted(file.relative_to(folder).as_posix() for file in files if is_code(file.name))
         if not found:
             raise
@@ -100,5 +102,5 @@ def _open(path: str, codes: bool, remark: Callable[[str], object]) -> Source:
 
 
 def is_code(path: str) -> bool:
-    """Whether a path is that of a saved code."""
+    """Whether a path names a saved code."""
     return path.lower().endswith(CODE_SUFFIXES)

@@ -16,7 +16,7 @@ from padinv.exceptions import DataError
 from padinv.images import FORMATS, read_bytes
 
 IMAGE_SUFFIXES = frozenset(chain(*FORMATS.values()))
-"""What counts as an image in a folder or a zip file, upper or lower case."""
+"""Endings of images in a folder or a zip file, in lower case."""
 
 COMPANIONS = frozenset(
     f".{kind}"
@@ -80,7 +80,7 @@ class Names(Sequence[str]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of text and ends: the lengths of the strings, and 8 for each (and 8)."""
+        """Bytes in memory: those of the strings, 8 for each of them, and 8."""
         return len(self._text) + self._ends.nbytes
 
     def __len__(self) -> int:
@@ -167,7 +167,7 @@ def _walk(folder: str, prefix: str, seen: set[tuple[int, int]], left_out: LeftOu
         if kind == FOLDER:
             try:
                 yield from _walk(f"{folder}/{name}", f"{prefix}{name}/", seen, left_out)
-            except OSError as error:  # as of lost+found, in which only root may look
+            except OSError as error:  # such as lost+found, which only root may read
                 left_out.counts[f"folder {prefix}{name} ({error.strerror})"] += 1
 
 
@@ -181,15 +181,15 @@ def _kind(entry: os.DirEntry[str]) -> str:
         if entry.is_file():
             return FILE
         return NOWHERE if entry.is_symlink() and not Path(entry.path).exists() else NEITHER
-    except OSError:  # of a link to itself
+    except OSError:  # a link to itself
         return NOWHERE
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is meant to be seen: not hidden, nor what macOS adds to zip files."""
+    """Whether a file or folder is not hidden, and not what macOS adds to zip files."""
     return not name.startswith((".", "__MACOSX"))
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's suffix is an image's."""
+    """Whether a file has the suffix of an image."""
     return name.lower().endswith(tuple(IMAGE_SUFFIXES))

@@ -43,7 +43,7 @@ class Source(Protocol):
     """A list of encoded images."""
 
     left_out: LeftOut
-    """What is there beside them that could have been meant."""
+    """Files beside them that the user may have meant."""
 
     def __len__(self) -> int: ...
 
@@ -120,7 +120,7 @@ class ConcatSource:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = list(sources)
-        self.left_out = LeftOut()  # each has told its own
+        self.left_out = LeftOut()  # each source has told what it leaves out
         self._ends = np.cumsum([len(source) for source in sources])
 
     def __len__(self) -> int:
