@@ -120,12 +120,14 @@ class Evaluate(Command):
         from padinv.evaluation.protocols import find_protocol
         from padinv.evaluation.results import Sampling
         from padinv.evaluation.running import Settings, evaluate
+        from padinv.inversion.inverter import find_device
 
+        device = find_device(self.device)
         remarks: list[str] = []
         if self.output is not None:
             make_writable(self.output, "choose another folder with --output")
         sampling = Sampling(self.resamples, self.seed, self.level)
-        subject, speed = self._subject(sampling, remarks)
+        subject, speed = self._subject(device, sampling, remarks)
         for remark in remarks:
             print(f"padinv: {printable(remark)}", file=sys.stderr)
         failed: list[str] = []
@@ -140,7 +142,7 @@ class Evaluate(Command):
             "identity": self.identity,
             "discriminator": self.discriminator,
             "vgg": self.vgg,
-            "device": self._device(),
+            "device": device,
         }
         protocol, workers = find_protocol(self.protocol), self._workers(len(subject.names))
         settings = Settings(protocol, self.resolution, sampling, self.groups, self.batch_size, workers, measures)
@@ -155,18 +157,13 @@ class Evaluate(Command):
             self._write(results, subject, indices)
         return int(bool(failed))
 
-    def _device(self) -> Any:
-        from padinv.inversion.inverter import find_device
-
-        return find_device(self.device)
-
     def _workers(self, count: int) -> int:
         """One a core, up to 8; none for fewer than 500 pairs, which take less time than the processes' start."""
         if self.workers is not None:
             return self.workers
         return 0 if count < 500 else min(8, os.cpu_count() or 1)
 
-    def _subject(self, sampling: Sampling, remarks: list[str]) -> tuple[Subject, dict[str, Number]]:
+    def _subject(self, device: Any, sampling: Sampling, remarks: list[str]) -> tuple[Subject, dict[str, Number]]:
         from padinv.evaluation.inverted import Inverted, measure_speed
         from padinv.evaluation.pairs import Files, match
         from padinv.inversion import Inverter
@@ -179,7 +176,7 @@ class Evaluate(Command):
             pairs = match(photographs, sources)
             remarks += pairs.remarks
             return Files(pairs, methods), {}
-        speed = {"device": self._device(), "batch_size": self.batch_size}
+        speed = {"device": device, "batch_size": self.batch_size}
         inverter = Inverter.from_pretrained(self.model, self.generator, **speed)
         facts = {"model": self.model, "data": self.data or self.photographs}
         subject = Inverted(photographs, inverter, self.model, align=self.align, refine=self.refine, facts=facts)
