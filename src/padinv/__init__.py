@@ -19,20 +19,12 @@ if TYPE_CHECKING:
     from padinv.training import PadInvModule
 
 _HOMES = {
-    "Checkpoint": "checkpoints",
-    "Discriminator": "networks",
-    "Generator": "networks",
-    "ImageDataModule": "data",
-    "Inversion": "inversion",
-    "InversionCode": "codes",
-    "Inverter": "inversion",
-    "PadInvEncoder": "networks",
-    "PadInvModule": "training",
-    "PaddingCode": "codes",
-    "load_discriminator": "checkpoints",
-    "load_encoder": "checkpoints",
-    "load_generator": "checkpoints",
-    "open_checkpoint": "checkpoints",
+    "checkpoints": ("Checkpoint", "load_discriminator", "load_encoder", "load_generator", "open_checkpoint"),
+    "codes": ("InversionCode", "PaddingCode"),
+    "data": ("ImageDataModule",),
+    "inversion": ("Inversion", "Inverter"),
+    "networks": ("Discriminator", "Generator", "PadInvEncoder"),
+    "training": ("PadInvModule",),
 }
 
 __all__ = [
@@ -55,8 +47,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"padinv.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"padinv.{home}"), name)
     raise AttributeError(f"module 'padinv' has no attribute {name!r}")
 
 

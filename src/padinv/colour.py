@@ -108,8 +108,11 @@ def matrix_profile(primaries: Sequence[float], curve: float | bytes) -> bytes:
     d50 = np.array([0.9642, 1.0, 0.8249])
     adaptation = np.linalg.solve(cones, np.diag((cones @ d50) / (cones @ white)) @ cones)
 
+    def fixed(values: NDArray[Any]) -> list[int]:  # s15Fixed16Number, as ICC calls it
+        return [round(float(value) * 65536) for value in values]
+
     def xyz(values: NDArray[Any]) -> bytes:
-        return struct.pack(">4s4x3i", b"XYZ ", *(round(float(value) * 65536) for value in values))
+        return struct.pack(">4s4x3i", b"XYZ ", *fixed(values))
 
     if not isinstance(curve, bytes):
         curve = struct.pack(">4s4xIH", b"curv", 1, round(curve * 256))
@@ -125,16 +128,9 @@ def matrix_profile(primaries: Sequence[float], curve: float | bytes) -> bytes:
     for name, content in tags.items():
         table += struct.pack(">4sII", name, start + len(body), len(content))
         body += content + bytes(-len(content) % 4)
-    header = struct.pack(
-        ">I4xI4s4s4s12x4s28x3i48x",
-        start + len(body),
-        0x02400000,  # version 2.4
-        b"mntr",
-        b"RGB ",
-        b"XYZ ",
-        b"acsp",
-        *(round(float(value) * 65536) for value in d50),
-    )
+    kind = b"mntr", b"RGB ", b"XYZ ", b"acsp"  # a display's, between these two spaces, and the mark of all profiles
+    version = 0x02400000  # 2.4
+    header = struct.pack(">I4xI4s4s4s12x4s28x3i48x", start + len(body), version, *kind, *fixed(d50))
     return header + table + body
 
 

@@ -5,7 +5,7 @@ Computed here rather than by the lpips package, which takes seconds to import: `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -47,11 +47,7 @@ class LPIPS(nn.Module):
             raise ConfigError(f"net must be one of {', '.join(TAPS)}, not {net!r}.")
         from torchvision import models
 
-        builders: dict[str, Callable[[], nn.Module]] = {
-            "alex": models.alexnet,
-            "vgg": models.vgg16,
-            "squeeze": models.squeezenet1_1,
-        }
+        builders = {"alex": models.alexnet, "vgg": models.vgg16, "squeeze": models.squeezenet1_1}
         with torch.device("meta"):  # neither memory nor random numbers are taken for weights that are replaced
             layers = list(builders[net]().get_submodule("features").children())
         last = TAPS[net][-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,9 @@ def place_results(command: str, options: Namespace) -> None:
         checkpoints = Path(given).resolve().parent
         if checkpoints.name == "checkpoints" and os.access(checkpoints.parent, os.W_OK):
             folder = Path(os.path.relpath(checkpoints.parent))
-    target = next(path for path in _numbered(folder / RESULTS[command]) if not path.exists())
+    path = folder / RESULTS[command]
+    numbered = chain([path], (path.with_name(f"{path.name}_{number}") for number in count(1)))
+    target = next(path for path in numbered if not path.exists())
     loggers = options["trainer"].get("logger")
     if loggers in (None, True):
         options["trainer"]["logger"] = named("pytorch_lightning.loggers.CSVLogger", **_folder_of(target))
@@ -173,14 +175,6 @@ def named(class_path: str, **arguments: Any) -> Namespace:
 def _folder_of(run: Path) -> dict[str, str]:
     """The options that give a logger's run this folder."""
     return {"save_dir": str(run.parent), "name": "", "version": run.name}
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    number = 0
-    while True:
-        number += 1
-        yield path.with_name(f"{path.name}_{number}")
 
 
 def checkpoint_in(folder: Path) -> Path:
