@@ -54,7 +54,7 @@ def batch_images(batch: Any, values: bool = True) -> Tensor:
 
 
 def check_numbers(value: Any, what: str, like: Tensor) -> None:
-    """Checks that a network can compute with something, whatever its values.
+    """Checks that a network can compute with a tensor. It does not look at the values.
 
     Args:
         value: what the network is to compute with.

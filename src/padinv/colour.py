@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageCms
 from padinv.exceptions import DataError
 
 MAX_PROFILE_BYTES = 1 << 24
-"""The largest profile that is used (16 MiB): those of printing machines have one or two."""
+"""The largest profile that is used (16 MiB); profiles of printing machines have one or two."""
 
 SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 """White, red, green and blue as (x, y), in the order of PNG's cHRM."""

@@ -39,7 +39,7 @@ def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 class PadInvError(Exception):
-    """Base class: catch it to catch whatever padinv refuses. Its message is :func:`printable`."""
+    """Base class: catch it to catch all that padinv refuses. Its message is :func:`printable`."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))

@@ -95,7 +95,7 @@ def limited(data: bytes) -> bytes:
 def decode(data: bytes, resolution: int | None = None, remark: Remark = _warn) -> Image.Image:
     """Decodes an image file, upright and as 8-bit sRGB.
 
-    EXIF rotation is applied, and so is a colour profile, or what PNG or EXIF say instead of one. Grey becomes three
+    It applies EXIF rotation, and the colour profile, or what PNG or EXIF say instead of one. Grey becomes three
     equal channels. 16-bit grey is scaled (65535 is 255), not cut. Transparent areas are laid on white. The first frame
     of an animation is taken. Damaged metadata are ignored, and the pixels used.
 

@@ -1,6 +1,6 @@
 """Less traffic with memory, on CPUs: freed blocks are kept, and an optimizer's step goes over the weights once.
 
-glibc maps each large block by itself and unmaps it when it is freed. The kernel then has to fault in and clear every
+glibc maps each large block separately and unmaps it when it is freed. The kernel then has to fault in and clear every
 page of the next activation: on a CPU, at 1024 px, that takes longer than the arithmetic. Nothing inside torch helps:
 its convolutions take no buffer for their result, and huge pages have to be cleared, too.
 

@@ -40,7 +40,7 @@ class ImageDataModule(LightningDataModule):
     Training batches are shuffled and always full. Order and flips depend on ``seed``, epoch and place alone, not on
     workers or devices. A checkpoint holds how far training has come, in images over all processes: a resumed run goes
     on with the image after the last one trained on, whatever its batch size, devices or workers. Evaluation takes each
-    image once, in order, on whatever number of devices.
+    image once, in order, on any number of devices.
 
     A file that cannot be read is reported once by name (``UnreadableImageWarning``) and skipped: in training the next
     readable image takes its place, in evaluation the batch is shorter.
@@ -52,7 +52,7 @@ class ImageDataModule(LightningDataModule):
         predict: images to predict.
         resolution: R in pixels; the short side is resized to it, with antialiasing, and the centre is cropped.
         batch_size: number of images in a training batch of each process.
-        eval_batch_size: the same for validation, test and prediction; ``batch_size`` by default.
+        eval_batch_size: number of images in a batch of validation, test and prediction; ``batch_size`` by default.
         val_fraction: share of ``train`` that is set aside for validation, drawn with ``seed``, if ``val`` is not given.
         flip: mirrors half of the training images, anew each epoch.
         num_workers: number of worker processes of each loader.
@@ -119,7 +119,7 @@ class ImageDataModule(LightningDataModule):
             map_location: as for ``torch.load``.
             hparams_file: a YAML file of arguments.
             weights_only: False lets the file run any code that it holds.
-            **kwargs: arguments that override those of the files.
+            **kwargs: arguments that override the files'.
 
         Raises:
             CheckpointError: if a file asks for classes.

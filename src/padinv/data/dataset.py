@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     image: Tensor | None
     """float32 (3, R, R) in [-1, 1]; None if there was nothing to read."""
     name: str
-    """Path of the image, that of the replacement if there is one."""
+    """Path of the image, or of its replacement."""
     problems: tuple[str, ...]
     """A sentence for each file that could not be read."""
     remarks: tuple[str, ...] = ()

@@ -112,7 +112,7 @@ class AdaptiveAugmentation(nn.Module):
         self.register_buffer("updates", torch.tensor(0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Changes images (B, 3, R, R) in [-1, 1], which may go beyond; in float32 at least, whatever autocast says."""
+        """Changes images (B, 3, R, R) in [-1, 1], which may go beyond. It computes in float32 even under autocast."""
         if self.probability == 0 or not self.changes:
             return images
         with torch.autocast(images.device.type, enabled=False):

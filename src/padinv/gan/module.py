@@ -51,7 +51,7 @@ class StyleGAN2Module(AlternatingModule):
     Args:
         generator: name of a bundled generator, checkpoint of one, or a Generator; in a config ``class_path:
             padinv.Generator`` with its size as ``init_args`` starts from nothing.
-        discriminator: the same for the discriminator; None for a new one of the generator's channels.
+        discriminator: name, checkpoint, or a Discriminator; None for a new one with the generator's channels.
         augmentation: changes all images that the discriminator sees; None for none.
         adversarial_loss: AdversarialLoss(r1_gamma=10, r1_every=16) if not given. StyleGAN2-ADA's rule of thumb for γ is
             0.0002·resolution² / batch, with more where images are few.
@@ -150,7 +150,7 @@ class StyleGAN2Module(AlternatingModule):
     def configure_models(
         self, generator: str | Generator, discriminator: str | Discriminator | None, freeze_d: int
     ) -> None:
-        """Builds the networks; those of a resumed run are replaced by its own later."""
+        """Builds the networks. A resumed run replaces their weights by its own later."""
         self.generator = load_generator(generator) if isinstance(generator, str) else generator
         self.generator.requires_grad_().train()
         if discriminator is None:
@@ -160,7 +160,7 @@ class StyleGAN2Module(AlternatingModule):
         if self.discriminator.resolution != self.generator.resolution:
             raise ConfigError(
                 f"The discriminator scores images of {self.discriminator.resolution} px, but the generator's are of "
-                f"{self.generator.resolution} px; give those of one GAN, or leave the discriminator out."
+                f"{self.generator.resolution} px; give both from one GAN, or leave the discriminator out."
             )
         freeze_highest(self.discriminator, freeze_d)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
@@ -296,10 +296,7 @@ class StyleGAN2Module(AlternatingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what makes the networks usable without this module."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[LIGHTNING_KEY] = {
-            "Generator": self.generator_ema.config,
-            "Discriminator": self.discriminator.config,
-        }
+        checkpoint[LIGHTNING_KEY] = {"Generator": self.generator_ema.config, "Discriminator": self.discriminator.config}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of other networks."""
@@ -336,7 +333,7 @@ def mix_styles(w_plus: Tensor, other: Tensor, probability: float) -> Tensor:
         probability: how likely a sample is mixed, from 0 to 1.
 
     Returns:
-        (B, L, w_dim), of which the first layer is always that of ``w_plus``.
+        (B, L, w_dim). The first layer always comes from ``w_plus``.
 
     >>> mix_styles(torch.zeros(1, 2, 1), torch.ones(1, 2, 1), 1.0).flatten().tolist()
     [0.0, 1.0]

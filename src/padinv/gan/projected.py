@@ -67,7 +67,7 @@ class ImageNetFeatures(nn.Module):
 class RandomProjection(nn.Module):
     """Mixes feature maps across channels, then across levels, by convolutions that never learn.
 
-    Its weights are buffers, in the state dict: a resumed run has the same, whatever version of torch draws them.
+    Its weights are buffers, in the state dict: a resumed run has the same ones with any version of torch.
 
     Args:
         channels: width of each level, the finest first.
@@ -131,7 +131,7 @@ class ProjectedDiscriminator(nn.Module):
         resolution: size in pixels to which images are resized first. The network's first filters are often coarse.
         width: channels of the projections and heads, a multiple of 8. Published: 64.
         form: the adversarial game, ``hinge`` as published, or ``logistic``.
-        weight: w, the weight in the generator's loss; that of the plain discriminator is 1.
+        weight: w, the weight in the generator's loss; the plain discriminator has 1.
         seed: seeds the projections.
 
     Raises:

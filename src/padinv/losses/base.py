@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Frozen(nn.Module):
     """Holds a network that is used and never trained.
 
-    The network is hidden from the module tree, and so keeps its state whatever happens to the module around it:
+    The network is hidden from the module tree, and keeps its state through all that happens to the module around it:
 
     - ``train()`` and ``requires_grad_()`` do not reach it: it is in eval mode, with no trainable parameters;
     - ``parameters()`` does not list it: no optimizer, no gradient clipping and no DDP reducer meets it;
@@ -79,7 +79,7 @@ class ReconstructionLoss(nn.Module, ABC):
         """
 
     def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Measures every image by itself: (B,), whose mean is the loss of the batch.
+        """Measures every image separately: (B,), whose mean is the loss of the batch.
 
         This default calls the loss for one image at a time. Losses that can measure all at once override it.
         """
@@ -122,7 +122,7 @@ class WeightedSum(ReconstructionLoss):
         return self._sum(loss(reconstruction, target) for loss in self._losses())
 
     def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Measures every image by itself: (B,)."""
+        """Measures every image separately: (B,)."""
         return self._sum(loss.each(reconstruction, target) for loss in self._losses())
 
     def parts(self) -> Iterator[ReconstructionLoss]:

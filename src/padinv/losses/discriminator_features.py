@@ -16,7 +16,7 @@ from padinv.losses.base import Frozen, ReconstructionLoss
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared distance of the unit-length channel vectors at each position, mean over positions and batch.
 
-    Like LPIPS without its heads. It equals 2·(1 - cos), from 0 to 4, whatever the scale of the layer, so no layer
+    Like LPIPS without its heads. It equals 2·(1 - cos), from 0 to 4, at any scale of the layer, so no layer
     outweighs the others. The gradient at a vector of zeros is finite.
 
     Args:

@@ -43,7 +43,7 @@ class IdentityLoss(ReconstructionLoss):
 
     Raises:
         WeightsNotFoundError: if the weights are not on this machine and cannot be fetched.
-        CheckpointError: if they are not those of a recognition model.
+        CheckpointError: if the file or folder holds no recognition model.
         MissingPackageError: if onnx, onnx2torch or (to fetch a pack) insightface is not installed.
     """
 

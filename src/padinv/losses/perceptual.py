@@ -64,7 +64,7 @@ class PerceptualLoss(ReconstructionLoss):
         return self.each(reconstruction, target).mean()
 
     def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Measures every image by itself: (B,)."""
+        """Measures every image separately: (B,)."""
         network: LPIPS = self.lpips.network  # type: ignore[assignment]
         with torch.no_grad():
             expected = network.unit_features(self._enlarged(target))

@@ -36,7 +36,7 @@ class PixelLoss(ReconstructionLoss):
         return self.each(reconstruction, target).mean()
 
     def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Measures every image by itself: (B,)."""
+        """Measures every image separately: (B,)."""
         difference = reconstruction - target.detach()
         if self.squared:
             return difference.square().mean(dim=(1, 2, 3))

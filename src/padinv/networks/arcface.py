@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ArcFace(nn.Module):
     """Face embeddings that gradients flow through, with the weights of an InsightFace ONNX file.
 
-    A graph that was exported for one image gets its images one at a time. The network stays in eval mode and its
-    weights are frozen: they and the BatchNorm statistics are those of the file.
+    A graph that was exported for one image gets its images one at a time. The network stays in eval mode, and its
+    weights and BatchNorm statistics stay as they are in the file.
 
     Args:
         path: an ``.onnx`` file, or a folder (such as an InsightFace model pack) with a recognition model: the one with

@@ -59,7 +59,7 @@ def pyramid_sizes(resolution: int) -> list[int]:
 def level_nearest(resolution: int, size: int = PADDING_SIZE) -> int:
     """The level of the pyramid of this size in pixels, or the nearest to it.
 
-    Padding comes from that of 32 px, features at R px from that of R px.
+    Padding comes from the level of 32 px, features at R px from the level of R px.
 
     >>> level_nearest(256), [level_nearest(64, r) for r in (4, 8, 16, 32, 64)]
     (1, [0, 0, 1, 2, 2])
@@ -72,7 +72,7 @@ class PadInvEncoder(nn.Module):
     """Maps images to inversion codes.
 
     The backbone halves the size four times, less often for images under 128 px so that its top keeps 8 px. The last
-    three stages make the pyramid, which at 256 px has levels of 16, 32 and 64 px. The padding comes from that of 32 px.
+    three stages make the pyramid, whose levels have 16, 32 and 64 px at 256 px. The padding comes from the middle one.
 
     Args:
         code: the shape of the codes that the generator consumes, ``generator.code_shape``.

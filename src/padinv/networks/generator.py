@@ -28,7 +28,7 @@ class MappingNetwork(nn.Sequential):
         z_dim: width of z.
         w_dim: width of w.
         num_layers: number of dense layers.
-        width: width between them, that of w if not given.
+        width: width between the layers; w_dim if not given.
     """
 
     def __init__(self, z_dim: int = 512, w_dim: int = 512, num_layers: int = 8, width: int | None = None) -> None:
@@ -59,7 +59,7 @@ class Generator(nn.Module):
         z_dim: width of z.
         w_dim: width of w.
         mapping_layers: number of dense layers of the mapping network.
-        mapping_width: their width, that of w if not given.
+        mapping_width: width between these layers; w_dim if not given.
         channels: channels at each resolution from 4 px up; :func:`stylegan2_channels` if not given.
         conv_clamp: bound on the absolute value of what each convolution and toRGB gives, 256 in NVIDIA's networks with
             float16 layers; none if not given.

@@ -151,7 +151,7 @@ class PaddingHead(nn.Module):
         """Predicts all padding from a level (B, in_channels, H, W).
 
         Returns:
-            A constant (B, C_4, 4, 4) or None, rings {R: (B, C_R, 4R + 4)}, and those of the upsampling convolutions,
+            A constant (B, C_4, 4, 4) or None, rings {R: (B, C_R, 4R + 4)}, and rings for the upsampling convolutions,
             {R: (B, C_{R/2}, 4R + 4)}.
         """
         extracted = self.extractor(level)

@@ -63,7 +63,7 @@ class LPIPS(nn.Module):
 
         Args:
             backbone: torchvision's ``features.<i>.…``; other keys are left alone.
-            heads: those of the lpips package, ``lin<i>.model.1.weight``, (1, C, 1, 1) each; None for a network that
+            heads: the lpips package's ``lin<i>.model.1.weight``, (1, C, 1, 1) each; None for a network that
                 gives feature maps and does not compare.
 
         Returns:

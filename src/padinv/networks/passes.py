@@ -2,7 +2,7 @@
 
 With x the photograph, y_t the reconstruction after pass t, and c_t its code, c_{t+1} = c_t + E(x, y_t) (Alaluf et al.
 2021, section 3). The first pass sees the generator's mean image and starts at the mean latent, as an encoder of one
-pass does. Each pass costs the time of the encoder, and all but the last that of the generator.
+pass does. Each pass runs the encoder, and each but the last the generator.
 
 An encoder's attribute ``passes`` says how many passes it was made for. Without it, or with 1, the encoder is called
 with images alone. If its attribute ``feature_fusion`` is true, it gets the synthesis network, too, and looks at
@@ -25,7 +25,7 @@ Reconstruct: TypeAlias = Callable[[InversionCode], Tensor]
 
 
 def count_passes(encoder: nn.Module) -> int:
-    """How many passes an encoder was made for. It looks inside wrappers, such as that of a moving average.
+    """How many passes an encoder was made for. It looks inside wrappers, such as a moving average.
 
     >>> count_passes(nn.Identity())
     1

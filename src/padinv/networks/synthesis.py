@@ -63,13 +63,7 @@ class StyleConv(Recomputable):
         self.clamp = clamp
 
     def forward(
-        self,
-        x: Tensor,
-        w: Tensor,
-        *,
-        ring: Tensor | None = None,
-        scale_ring: bool = False,
-        noise: Noise = "const",
+        self, x: Tensor, w: Tensor, *, ring: Tensor | None = None, scale_ring: bool = False, noise: Noise = "const"
     ) -> Tensor:
         """Maps (B, C, R, R) and the latent (B, w_dim) to (B, C', R', R')."""
         # The gain √2 of the activation is put on the small factors. In place is safe: no gradient needs these maps.
@@ -148,14 +142,14 @@ class SynthesisBlock(nn.Module):
         features: Tensor | None = None,
         noise: Noise = "const",
     ) -> tuple[Tensor, Tensor]:
-        """Maps features and the image so far, at half the resolution, to those of this resolution.
+        """Maps features and the image so far from half the resolution to this one.
 
         Args:
             x: (B, C, R / 2, R / 2); at 4 px the constant, (B, C, 4, 4).
             image: (B, 3, R / 2, R / 2); None at 4 px.
-            latents: those of ``up`` (none at 4 px), ``conv`` and ``to_rgb``, (B, w_dim) each.
+            latents: the latents of ``up`` (none at 4 px), ``conv`` and ``to_rgb``, (B, w_dim) each.
             ring: (B, C', 4R + 4), the padding of ``conv``.
-            up_ring: (B, C, 4R + 4), that of ``up`` (:func:`padinv.ops.ring.upsampled_ring`).
+            up_ring: (B, C, 4R + 4), the padding of ``up`` (:func:`padinv.ops.ring.upsampled_ring`).
             scale_rings: whether the styles multiply them.
             features: (B, C', R, R), added to what ``conv`` gives, after its activation: ``to_rgb`` and the next block
                 read the sum.

@@ -24,7 +24,7 @@ EPSILON = 1e-8  # as published
 
 
 def demodulation(weight: Tensor, style: Tensor, epsilon: float = EPSILON, energy: Tensor | None = None) -> Tensor:
-    """1 / √(Σ_ik (w_oik · s_i)² + ε), in float32 whatever autocast says: it is a sum of many squares.
+    """1 / √(Σ_ik (w_oik · s_i)² + ε), in float32 even under autocast: it is a sum of many squares.
 
     Args:
         weight: (O, I, k, k).

@@ -23,7 +23,7 @@ def fir_kernel() -> Tensor:
 
 
 def blur(x: Tensor, kernel: Tensor, *, padding: tuple[int, int], gain: float = 1.0) -> Tensor:
-    """Filters each channel by itself.
+    """Filters each channel separately.
 
     Args:
         x: (B, C, H, W).

@@ -110,7 +110,7 @@ class AlternatingModule(RestorableModule):
             self.check_weights()
 
     def configure_callbacks(self) -> list[Callback]:
-        """Adds no callback; refuses those that cannot work, and tells the Trainer how it validates before they ask.
+        """Refuses callbacks that cannot work, and tells the Trainer how it validates before others ask. Adds none.
 
         Raises:
             ConfigError: if a callback needs Lightning's own optimization.
@@ -132,7 +132,7 @@ class AlternatingModule(RestorableModule):
         """Orders weights in memory, makes checkpoints whole files, and refuses processes that would each train alone.
 
         Raises:
-            ConfigError: if the precision of all numbers is another than float32.
+            ConfigError: if the Trainer would keep all numbers in another precision than float32.
         """
         check_processes(self.trainer)
         precision = str(self.trainer.precision)

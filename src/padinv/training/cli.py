@@ -75,8 +75,8 @@ class PadInvCLI(TrainingHelp, LightningCLI):
 
     Args:
         model_class: the class of the model; any subclass can be named in a config.
-        datamodule_class: the same for the data.
-        args: words of a command line, or a config as a dictionary; those of the process if not given.
+        datamodule_class: the class of the data; any subclass can be named, too.
+        args: words of a command line, or a config as a dictionary; the process's own words if not given.
         run: whether the first word is a command, which is run.
         **options: further options of LightningCLI.
 
@@ -278,7 +278,7 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             raise self._hinted(own) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the Trainer, with those of the run's callbacks that are switched on."""
+        """Makes the Trainer, with the run's callbacks that are switched on."""
         options = self.config_init.get(str(self.subcommand), self.config_init)
         trainer = {**options["trainer"], **kwargs}
         own = [options[key] for key in self._parser(self.subcommand).callback_keys if options[key] is not None]

@@ -69,7 +69,7 @@ class PadInvModule(InvertingModule):
 
     Args:
         generator: name of a bundled generator, checkpoint of one, or a Generator.
-        discriminator: the same for the discriminator that adv trains against; None for none.
+        discriminator: name or checkpoint of the discriminator that adv trains against; None for none.
         encoder: class of the encoder, called with ``generator.code_shape``.
         pixel_loss: PixelLoss() if not given.
         perceptual_loss: PerceptualLoss("alex") if not given.
@@ -88,9 +88,9 @@ class PadInvModule(InvertingModule):
         cycle_strength: how far these steps go, 1 for the whole way from the mean to a random latent.
         optimizer_e: makes the encoder's optimizer.
         optimizer_d: makes the discriminator's.
-        scheduler_e: makes the encoder's learning rate schedule, whose steps are ``scheduler_images`` images long;
-            those of ReduceLROnPlateau are validations, whose val/mse it looks at if it names no other metric.
-        scheduler_d: the same for the discriminator.
+        scheduler_e: makes the encoder's learning rate schedule, which steps every ``scheduler_images`` images.
+            ReduceLROnPlateau steps at validations, and looks at val/mse if it names no other metric.
+        scheduler_d: makes the discriminator's schedule, in the same way.
         scheduler_images: images for one step of the schedules, on all ranks together.
         clip_norm: clips the gradient of each network to this norm; None for no clipping.
         accumulate: parts that each batch is worked through in; same step, less memory. BatchNorm sees the parts.
@@ -270,7 +270,7 @@ class PadInvModule(InvertingModule):
         return self.reconstruct(replace(code, features={r: x * kept.to(x) for r, x in code.features.items()}))
 
     def _encode_again(self, images: Tensor) -> InversionCode:
-        """Encodes what the generator made, and keeps BatchNorm's statistics, which are those of photographs."""
+        """Encodes what the generator made. BatchNorm's statistics stay: they describe photographs."""
         with buffers_kept(self.encoder):
             return encode(self.encoder, self.in_memory_format(images), self.reconstruct, self.generator.synthesis)
 

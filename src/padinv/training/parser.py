@@ -305,7 +305,7 @@ def _subclasses(cls: type) -> Iterator[type]:
 
 
 def _place(wrote: list[Given], name: str, value: str | None = None) -> str:
-    """The place where the user wrote a name or a value; the name itself if there is none."""
+    """The place where the user wrote a name or a value; the name itself if the user wrote neither."""
 
     def fits(entry: Given) -> bool:
         key = entry.key.replace(".init_args.", ".").replace(".dict_kwargs.", ".")

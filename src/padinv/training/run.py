@@ -35,7 +35,7 @@ class NoLogger(CSVLogger):
 
 
 def run_directory(trainer: Trainer) -> Path:
-    """The run's own folder, ``save_dir/name/version`` of its first logger: also that of Lightning's checkpoints.
+    """The run's own folder, ``save_dir/name/version`` of its first logger, where Lightning puts checkpoints, too.
 
     Unlike ``trainer.log_dir``, each run has its own folder with every logger, W&B included. All ranks must call it.
     """
