@@ -504,7 +504,7 @@ def test_what_is_not_finite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     code.w_plus[1] = torch.nan
     with pytest.raises(DataError, match=r"^image-1: the networks give NaN or infinite numbers"):
         inverter.reconstruct(code)
-    monkeypatch.setattr(inverter, "_encode", lambda images: code)
+    monkeypatch.setattr(inverter._pair, "encode", lambda images: code)
     with pytest.raises(DataError, match=r"^b\.png: the networks give NaN or infinite numbers"):
         inverter.invert([torch.zeros(3, 64, 64)] * 2, names=["a.png", "b.png"])
 

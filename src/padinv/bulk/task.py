@@ -130,7 +130,7 @@ class BulkOptions:
         """Raises ConfigError if this machine does not have the device, or it cannot compute with the precision."""
         import torch
 
-        from padinv.inversion.inverter import find_device
+        from padinv.inversion.backends import find_device
 
         if self.device != "auto":
             find_device(self.device)

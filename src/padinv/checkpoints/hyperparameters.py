@@ -73,17 +73,6 @@ def read_run(checkpoint: str | Path | IO[bytes], weights_only: bool | None = Tru
     return content if isinstance(content, dict) else {}
 
 
-def saved_arguments(key: str, checkpoint: str | Path | IO[bytes], weights_only: bool | None = True) -> Any:
-    """Reads the arguments of a module from a checkpoint.
-
-    Args:
-        key: of the arguments in the checkpoint.
-        checkpoint: as for :func:`read_run`.
-        weights_only: as for ``torch.load``.
-    """
-    return read_run(checkpoint, weights_only).get(key) or {}
-
-
 def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] = ()) -> dict[str, Any]:
     """Builds a module's arguments from a checkpoint's description of them.
 
@@ -114,21 +103,15 @@ def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] 
 
 
 def _arguments(function: Callable[..., Any], given: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
-    """Checks and builds the arguments of one call; it leaves out arguments that modules no longer have."""
+    """Checks and builds the arguments of one call. A module's own (depth 0) that it no longer has are left out."""
     parameters = inspect.signature(function).parameters
     hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        names = list(given)
-    elif depth:
-        names = list(given)
-        if unknown := [name for name in given if name not in parameters]:
-            raise CheckpointError(
-                f"{where} gives {function.__name__} an argument that it does not have: {unknown[0]!r}."
-            )
-    else:
-        names = [name for name in given if name in parameters]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [] if takes_any else [name for name in given if name not in parameters]
+    if unknown and depth:
+        raise CheckpointError(f"{where} gives {function.__name__} an argument that it does not have: {unknown[0]!r}.")
     built = {}
-    for name in names:
+    for name in [name for name in given if name not in unknown]:
         value = _value(given[name], where, depth + 1)
         if isinstance(value, str) and not _takes_text(hints.get(name, str)):
             raise CheckpointError(_refusal(where, value, name))

@@ -94,7 +94,7 @@ class Weights:
         torch.hub.download_url_to_file(self.url, str(path), self.hash_prefix)
 
 
-def reason(error: BaseException, most: int = 100) -> str:
+def reason(error: BaseException) -> str:
     """Says in a few words why something could not be fetched, in the system's words if it raised the error.
 
     Network libraries wrap those words, such as "Name or service not known", in a paragraph of their own.
@@ -111,7 +111,7 @@ def reason(error: BaseException, most: int = 100) -> str:
         behind = [getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__]
         inner = next((other for other in behind if isinstance(other, BaseException)), None)
     text = (str(error) or type(error).__name__).splitlines()[0]
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 class FacePack(Weights):

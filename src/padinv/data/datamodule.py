@@ -10,7 +10,7 @@ import torch.distributed as dist
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.core.saving import load_hparams_from_yaml
 
-from padinv.checkpoints.hyperparameters import build_arguments, saved_arguments
+from padinv.checkpoints.hyperparameters import build_arguments, read_run
 from padinv.data.dataset import ImageDataset, split
 from padinv.data.loader import ImageLoader
 from padinv.data.sampler import EvalSampler, Position, TrainSampler
@@ -125,7 +125,7 @@ class ImageDataModule(LightningDataModule):
             CheckpointError: if a file asks for classes.
         """
         if hparams_file is None:
-            saved = saved_arguments(cls.CHECKPOINT_HYPER_PARAMS_KEY, checkpoint_path, weights_only)
+            saved = read_run(checkpoint_path, weights_only).get(cls.CHECKPOINT_HYPER_PARAMS_KEY) or {}
         else:
             saved = load_hparams_from_yaml(hparams_file, use_omegaconf=False)
         arguments = build_arguments(saved, cls, str(hparams_file or checkpoint_path), without=kwargs)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from padinv.checkpoints.pickles.arrays import read_arrays
-from padinv.editing.directions import Direction, Kind
+from padinv.editing.directions import Direction
 from padinv.editing.layers import parse_layers
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.typing import PathLike
@@ -141,10 +141,9 @@ def _factors(content: Mapping[Any, Any], key: str) -> Iterator[Direction]:
     if layers is not None and layers != "all":
         numbers = layers.flatten().tolist() if isinstance(layers, Tensor) else layers
         moved = parse_layers(numbers if isinstance(numbers, str) else [int(n) for n in numbers], MOST_LAYERS)
-    kind: Kind = "sefa"
     for i, vector in enumerate(vectors):
         facts = {} if values is None else {"eigenvalue": float(values[i])}
-        yield Direction(f"sefa-{i}", vector, moved, kind=kind, metadata=facts)
+        yield Direction(f"sefa-{i}", vector, moved, kind="sefa", metadata=facts)
 
 
 def _named(content: Mapping[Any, Any], name: str) -> Iterator[Direction]:

@@ -8,11 +8,13 @@ of samples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from padinv.checkpoints import fingerprint
-from padinv.editing.directions import Direction
+from padinv.editing.directions import Direction, Kind
 from padinv.editing.layers import Layers, parse_layers
 from padinv.exceptions import ConfigError
 from padinv.networks import Generator
@@ -47,18 +49,8 @@ def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[D
     eigenvalues, eigenvectors = torch.linalg.eigh(torch.as_tensor(gram))
     chosen = eigenvectors.flip(1)[:, :count]
     steps = (sample_w(generator).double() @ chosen).std(dim=0)
-    owner = fingerprint(generator)
-    return [
-        Direction(
-            f"sefa-{i}",
-            (chosen[:, i] * steps[i] * sign(chosen[:, i])).float(),
-            None if layers is None else moved,
-            kind="sefa",
-            fingerprint=owner,
-            metadata={"eigenvalue": float(eigenvalues[-1 - i])},
-        )
-        for i in range(count)
-    ]
+    facts = [{"eigenvalue": float(value)} for value in eigenvalues.flip(0)[:count]]
+    return _directions("sefa", chosen * steps, facts, generator, None if layers is None else moved)
 
 
 def _style_affines(generator: Generator) -> dict[int, Tensor]:
@@ -95,17 +87,25 @@ def ganspace(
     moved = None if layers is None else parse_layers(layers, generator.num_layers)
     variances, components = torch.linalg.eigh(torch.cov(sample_w(generator, samples, seed).double().T))
     shares = variances / variances.sum()
+    steps = components.flip(1)[:, :count] * variances.flip(0)[:count].sqrt()
+    facts = [{"variance_share": float(share), "samples": samples, "seed": seed} for share in shares.flip(0)[:count]]
+    return _directions("ganspace", steps, facts, generator, moved)
+
+
+def _directions(
+    kind: Kind,
+    vectors: Tensor,
+    facts: Sequence[Mapping[str, float]],
+    generator: Generator,
+    layers: Sequence[int] | None,
+) -> list[Direction]:
+    """Makes a direction of each column of (w_dim, N). An eigenvector has two orientations: its largest entry is > 0."""
     owner = fingerprint(generator)
+    oriented = [(vector * vector[vector.abs().argmax()].sign()).float() for vector in vectors.T]
+    moved = None if layers is None else tuple(layers)
     return [
-        Direction(
-            f"ganspace-{i}",
-            (components[:, -1 - i] * variances[-1 - i].sqrt() * sign(components[:, -1 - i])).float(),
-            moved,
-            kind="ganspace",
-            fingerprint=owner,
-            metadata={"variance_share": float(shares[-1 - i]), "samples": samples, "seed": seed},
-        )
-        for i in range(count)
+        Direction(f"{kind}-{i}", vector, moved, kind=kind, fingerprint=owner, metadata=own)
+        for i, (vector, own) in enumerate(zip(oriented, facts, strict=True))
     ]
 
 
@@ -116,11 +116,6 @@ def sample_w(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tens
     with torch.inference_mode():
         chunks = [generator.mapping(part.to(generator.w_avg.device)).cpu() for part in torch.split(z, 4096)]
     return torch.cat(chunks)
-
-
-def sign(vector: Tensor) -> Tensor:
-    """The sign of the largest entry. An eigenvector times this sign has one orientation, not two."""
-    return vector[vector.abs().argmax()].sign()
 
 
 def check_count(count: int, w_dim: int) -> None:

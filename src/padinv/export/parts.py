@@ -83,12 +83,9 @@ class _Reconstruct(nn.Module):
         self.synthesis = fold(generator.synthesis)
 
     def forward(self, images: Tensor) -> Named:
-        code = encode(self.encoder, images, self._picture, self.synthesis)
+        size = cast(int, self.encoder.resolution)
+        code = encode(self.encoder, images, lambda code: pooled(self.synthesis(*code.parts), size), self.synthesis)
         return {"reconstructions": self.synthesis(*code.parts), **code.named_tensors()}
-
-    def _picture(self, code: InversionCode) -> Tensor:
-        """What the encoder sees in a further pass."""
-        return pooled(self.synthesis(*code.parts), cast(int, self.encoder.resolution))
 
 
 def encoder_part(encoder: nn.Module, generator: Generator) -> Part:

@@ -7,6 +7,7 @@ complete with a small package (``pip install "padinv[faces]"``), under the Apach
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from importlib.util import find_spec
 
 import numpy as np
@@ -37,7 +38,6 @@ LARGEST_FACTOR, FARTHEST = 1.25, 0.1
 
 Of 640 aligned portraits the worst have 1.13 and 0.04; of 40 photographs that were not aligned 32 are beyond.
 """
-
 
 LOOKS = ((2.2, 30), (2.6, 25))
 """How MTCNN looks again at a large face: half the side of the window, in sizes of the face, and ``smallest``."""
@@ -153,9 +153,14 @@ def find_detector(name: PathLike = AUTO) -> Detector:
 
 def detector_at_hand() -> Detector | None:
     """The detector that is on this machine, InsightFace's first, or None: nothing is fetched."""
-    if (pack := face_pack()).folder.joinpath(pack.filename).exists():
+    if _has_insightface():
         return FaceDetector()
     return MtcnnDetector() if find_spec(PACKAGE) else None
+
+
+def _has_insightface() -> bool:
+    pack = face_pack()
+    return pack.folder.joinpath(pack.filename).exists()
 
 
 def name_of(detector: Detector) -> str:
@@ -170,19 +175,19 @@ class Glance:
 
     Args:
         recipe: how the training images were cropped.
-        detectors: each is asked in turn, until one finds such a face; those at hand if not given.
     """
 
-    def __init__(self, recipe: Recipe = PORTRAIT, detectors: list[Detector] | None = None) -> None:
+    def __init__(self, recipe: Recipe = PORTRAIT) -> None:
         self.recipe = recipe
-        self._detectors = detectors
 
-    @property
+    @cached_property
     def detectors(self) -> list[Detector]:
-        """The detectors, made when first needed; none if there is none on this machine."""
-        if self._detectors is None:
-            self._detectors = _quick_detectors()
-        return self._detectors
+        """Those on this machine, made when first needed; each is asked in turn, until one finds such a face."""
+        if _has_insightface():
+            with suppress(PadInvError):  # a damaged pack matters only where faces are asked for
+                return [FaceDetector(sizes=(GLANCE,))]
+        # MTCNN misses some large faces at one series of scales that it finds at the other.
+        return [MtcnnDetector(smallest=size, look_again=False) for size in (24, 36)] if find_spec(PACKAGE) else []
 
     def sees_face(self, square: Tensor) -> bool:
         """Whether a square (3, R, R) in [-1, 1] shows a face of the recipe's size, at its place."""
@@ -198,11 +203,3 @@ class Glance:
         factor = crop.side / whole.side
         x, y = (sum(places) / 4 - GLANCE / 2 for places in zip(*crop.quad, strict=True))
         return max(factor, 1 / factor) <= LARGEST_FACTOR and abs(complex(x, y)) <= FARTHEST * GLANCE
-
-
-def _quick_detectors() -> list[Detector]:
-    """Detectors of large faces. MTCNN misses some faces at one series of scales that it finds at the other."""
-    if (pack := face_pack()).folder.joinpath(pack.filename).exists():
-        with suppress(PadInvError):  # a damaged pack matters only where faces are asked for
-            return [FaceDetector(sizes=(GLANCE,))]
-    return [MtcnnDetector(smallest=size, look_again=False) for size in (24, 36)] if find_spec(PACKAGE) else []

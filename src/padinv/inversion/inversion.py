@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -30,6 +30,8 @@ from padinv.sources.finding import LATENT_SUFFIXES
 from padinv.typing import PathLike
 
 logger = logging.getLogger("padinv")
+
+Picture = TypeVar("Picture", Tensor, Image.Image)
 
 METADATA_KEY = "padinv_inversion"
 
@@ -124,22 +126,9 @@ class Inversion:
         """Moves every tensor to the CPU."""
         return self.to("cpu")
 
-    @overload
     def paste(
-        self, photograph: Tensor, images: Tensor | None = None, feather: float = 0.1, *, match: bool = False
-    ) -> Tensor: ...
-    @overload
-    def paste(
-        self, photograph: Image.Image, images: Tensor | None = None, feather: float = 0.1, *, match: bool = False
-    ) -> Image.Image: ...
-    def paste(
-        self,
-        photograph: Tensor | Image.Image,
-        images: Tensor | None = None,
-        feather: float = 0.1,
-        *,
-        match: bool = False,
-    ) -> Tensor | Image.Image:
+        self, photograph: Picture, images: Tensor | None = None, feather: float = 0.1, *, match: bool = False
+    ) -> Picture:
         """Lays images back into the photograph that they were taken from, with :func:`~padinv.inversion.paste_back`.
 
         Args:

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
 
 from padinv.batches import check_images, check_values
 from padinv.checkpoints import fingerprint, load_pair
-from padinv.codes import CodeShape, InversionCode
-from padinv.cpu import fold, keep_freed_memory
+from padinv.codes import InversionCode
+from padinv.cpu import keep_freed_memory
 from padinv.exceptions import ConfigError, DataError
-from padinv.images import square, to_image, to_tensor
-from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square, warp
+from padinv.images import to_tensor
+from padinv.inversion.alignment import PORTRAIT, Crop, Recipe, centre_square, face_square
+from padinv.inversion.backends import Backend, TorchPair, check_networks, find_device, prepare
 from padinv.inversion.detectors import find_detector, name_of
 from padinv.inversion.inversion import Inversion, read_inversion
-from padinv.inversion.landmarks import (
-    Detector,
-    Faces,
-    Points,
-    choose_faces,
-    find_landmarks,
-    given_landmarks,
-)
-from padinv.inversion.photographs import Photographs, Pixels, open_photographs, size_of
+from padinv.inversion.landmarks import Detector, Faces, Points, choose_faces, find_landmarks, given_landmarks
+from padinv.inversion.photographs import Photographs, open_photographs, size_of, take_square
 from padinv.inversion.refinement import refine as refine_codes
-from padinv.networks import Generator, PadInvEncoder, encode
-from padinv.networks.passes import pooled
+from padinv.networks import Generator
 from padinv.typing import PathLike, Precision
 
 if TYPE_CHECKING:
@@ -40,9 +32,7 @@ if TYPE_CHECKING:
 
     from padinv.export import ExportedPair
 
-Backend: TypeAlias = Literal["torch", "onnxruntime"]
 HALF = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class InverterOptions(TypedDict, total=False):
@@ -81,8 +71,7 @@ class Inverter:
         backend: what runs the networks; refinement, which needs gradients, is always torch's. "onnxruntime" exports
             them first (:class:`padinv.export.ExportedPair`), which takes a while.
         exported: folder that keeps those files for the next time; one in padinv's cache if not given.
-        keep_memory: whether this process keeps the memory that it frees, if the device is a CPU, which is faster
-            (:func:`padinv.cpu.keep_freed_memory`).
+        keep_memory: whether this process keeps the memory that it frees, as said above.
         compile: whether to compile the networks with ``torch.compile``, which takes a minute or two at the first batch
             of each size, and a compiler. Refinement is not compiled.
         precision: "32"; or "bf16" or "16" for half precision, which is faster where the device has it.
@@ -120,7 +109,9 @@ class Inverter:
         compile: bool = False,
         precision: Precision = "32",
     ) -> None:
-        _check(encoder, generator, batch_size)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, not {batch_size!r}.")
+        check_networks(encoder, generator)
         if backend not in (backends := get_args(Backend)):
             raise ConfigError(f"backend must be one of {', '.join(backends)}, not {backend!r}.")
         if precision not in HALF or (precision != "32" and backend != "torch"):
@@ -128,24 +119,21 @@ class Inverter:
                 f"precision must be one of {', '.join(HALF)}, and 32 unless the backend is torch, not {precision!r}."
             )
         self.device = find_device(device)
-        self.encoder = _prepare(encoder, self.device)
-        self.generator = _prepare(generator, self.device)
-        self._half = HALF[precision]
-        self._encode = fold(self.encoder, self._half)
-        self._synthesize = fold(self.generator, self._half).synthesis
+        self.encoder = prepare(encoder, self.device)
+        self.generator = prepare(generator, self.device)
         self.batch_size = batch_size
         self.recipe = recipe
         self._detector = detector
-        self._exported: ExportedPair | None = None
+        self._half = HALF[precision]
         if keep_memory and self.device.type == "cpu":
             keep_freed_memory()
-        if compile:
-            self._encode.compile()
-            self._synthesize.compile()
-        if backend == "onnxruntime":
+        self._pair: TorchPair | ExportedPair
+        if backend == "torch":
+            self._pair = TorchPair(self.encoder, self.generator, self._half, compile)
+        else:
             from padinv.export import ExportedPair  # torch.export takes half a second to import
 
-            self._exported = ExportedPair(self.encoder, self.generator, exported, self.device)
+            self._pair = ExportedPair(self.encoder, self.generator, exported, self.device)
 
     @classmethod
     def from_pretrained(
@@ -179,7 +167,7 @@ class Inverter:
     def __repr__(self) -> str:
         sides = f"{type(self.encoder).__name__} {self.resolution} px, Generator {self.generator.resolution} px"
         numbers = "float32" if self._half is None else str(self._half).removeprefix("torch.")
-        backend = "torch" if self._exported is None else "onnxruntime"
+        backend = "torch" if isinstance(self._pair, TorchPair) else "onnxruntime"
         return f"Inverter({sides}, {numbers} on {self.device} by {backend}, batch_size={self.batch_size})"
 
     @cached_property
@@ -190,7 +178,7 @@ class Inverter:
     @property
     def resolution(self) -> int:
         """Side of the images that the encoder reads, in pixels."""
-        resolution: int = self.encoder.resolution  # type: ignore[assignment]  # _check has seen to it
+        resolution: int = self.encoder.resolution  # type: ignore[assignment]  # check_networks has seen to it
         return resolution
 
     def invert(
@@ -247,15 +235,15 @@ class Inverter:
         called: list[str] = []
         squares: list[dict[int, Tensor]] = []
         for i, (name, photograph) in enumerate(zip(all_names, photographs, strict=True)):
-            size, crops = size_of(photograph), [centre_square(size_of(photograph))]
-            if align:  # a photograph of 12 megapixels takes 36 MB, and 144 MB in floating-point numbers: one at a time
+            if align:  # one at a time: 12 megapixels take 36 MB, and 144 MB in floating-point numbers
                 photograph = photograph if isinstance(photograph, Tensor) else to_tensor(photograph)
-                found = self._find_faces(photograph, faces, name) if known is None else known[i]
-                crops = [self._square(face, size, name) for face in found]
+                crops = self._find_squares(photograph, faces, name, None if known is None else known[i])
+            else:
+                crops = [centre_square(size_of(photograph))]
             for crop in crops:
                 places.append(crop)
                 called.append(name)
-                squares.append({r: _take(photograph, crop, r, align) for r in resolutions})
+                squares.append({r: take_square(photograph, crop, r, align) for r in resolutions})
         check_values(given, "The tensors")
 
         codes: list[InversionCode] = []
@@ -285,9 +273,13 @@ class Inverter:
             name_of(self._detector) if align and known is None and self._detector is not None else None,
         )
 
-    def _square(self, face: Tensor, size: tuple[int, int], name: str) -> Crop:
+    def _find_squares(self, photograph: Tensor, faces: Faces, name: str, landmarks: Tensor | None) -> list[Crop]:
+        """Finds the squares of the faces in a photograph (3, H, W), by their landmarks (N, 5, 2) if these are known."""
+        if landmarks is None:
+            self._detector = self._detector or find_detector()
+            landmarks = choose_faces(find_landmarks(photograph, self._detector, name), faces, name)
         try:
-            return face_square(face, size, self.recipe)
+            return [face_square(face, size_of(photograph), self.recipe) for face in landmarks]
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
 
@@ -307,16 +299,9 @@ class Inverter:
         with torch.inference_mode(), self._precision():
             images = images.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
             parts = torch.split(images, self.batch_size)
-            if self._exported is None:
-                codes = [encode(self._encode, part, self._picture, self._synthesize) for part in parts]
-            else:
-                codes = [self._exported.encode(part) for part in parts]
+            codes = [self._pair.encode(part) for part in parts]
         # Concatenated outside of inference mode they are normal tensors, from which gradients can be taken.
         return InversionCode.cat(codes).to(torch.float32)
-
-    def _picture(self, code: InversionCode) -> Tensor:
-        """What an encoder of several passes sees of a code (B, 3, R, R)."""
-        return pooled(self._synthesize(*code.parts), self.resolution)
 
     def reconstruct(self, code: InversionCode) -> Tensor:
         """Generates the images (B, 3, H, W) of codes on this device, in [-1, 1] except where they overshoot.
@@ -328,11 +313,10 @@ class Inverter:
         return self._reconstruct(code, [f"image-{i}" for i in range(len(code))])
 
     def _reconstruct(self, code: InversionCode, names: Sequence[str]) -> Tensor:
-        synthesize = self._synthesize if self._exported is None else self._exported.synthesize
         with torch.inference_mode(), self._precision():
             # Clones, because products of matrices depend on where in memory they begin in the last bit.
             parts = [code[i : i + self.batch_size].clone() for i in range(0, len(code), self.batch_size)]
-            images = [synthesize(*part.parts) for part in parts]
+            images = [self._pair.synthesize(*part.parts) for part in parts]
         joined = torch.cat(images).float()
         self._check_finite(joined.isfinite().flatten(1).all(dim=1), names)
         return joined
@@ -356,86 +340,6 @@ class Inverter:
 
     def _precision(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
-
-    def _find_faces(self, photograph: Tensor, faces: Faces, name: str) -> Tensor:
-        self._detector = self._detector or find_detector()
-        return choose_faces(find_landmarks(photograph, self._detector, name), faces, name)
-
-
-def find_device(device: torch.device | str | None = None) -> torch.device:
-    """A device that this machine has.
-
-    Args:
-        device: its name, such as "cpu", "cuda:1" or "mps"; a CUDA device if there is one, else the CPU, if not given.
-
-    Raises:
-        ConfigError: if there is no such device.
-
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {device!r}.") from error
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if found.type not in counts:  # others of torch's: it knows
-        try:
-            torch.empty(0, device=found)
-        except Exception as error:  # of many kinds
-            raise ConfigError(f"device {found}: this torch cannot compute there; use another, or cpu.") from error
-    elif (found.index or 0) >= (count := counts[found.type]):
-        there = f"there are {count}, counted from 0" if count else "there is none on this machine"
-        raise ConfigError(f"device {found}: {there}; use another, or cpu.")
-    return found
-
-
-def _prepare(network: Network, device: torch.device) -> Network:
-    """A copy for inference alone, in the layout in which convolutions are fastest."""
-    with torch.inference_mode(False):  # refinement differentiates through it
-        return copy.deepcopy(network).requires_grad_(False).eval().to(device).to(memory_format=torch.channels_last)
-
-
-def _check(encoder: nn.Module, generator: Generator, batch_size: int) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batch_size must be 1 or more, not {batch_size!r}.")
-    if not isinstance(generator, Generator):
-        raise ConfigError(f"The generator must be a padinv.Generator, not a {type(generator).__name__}.")
-    if not isinstance(getattr(encoder, "resolution", None), int):
-        raise ConfigError(
-            "The encoder must tell the size of the images that it reads: give it a resolution, in pixels."
-        )
-    if isinstance(encoder, PadInvEncoder):
-        predicted, consumed = (_shape(shape, encoder) for shape in (encoder.code_shape, generator.code_shape))
-        if predicted != consumed:
-            raise ConfigError(
-                f"The encoder predicts {predicted}, but this generator takes {consumed}: "
-                "give the generator that the encoder was trained for."
-            )
-
-
-def _shape(shape: CodeShape, encoder: PadInvEncoder) -> str:
-    """The part of a code's shape that matters to an encoder: published encoders know only their own part."""
-    told = f"{shape.num_layers} latents of {shape.w_dim}"
-    for part, resolutions in (("rings", encoder.padded_resolutions), ("features", encoder.feature_resolutions)):
-        if channels := {r: shape.channels.get(r) for r in resolutions}:
-            told += f" and {part} of channels {channels}"
-    return told
-
-
-def _take(photograph: Pixels, crop: Crop, resolution: int, align: bool) -> Tensor:
-    """The square of a photograph, (3, R, R).
-
-    One in the middle is resized as the training images were: in 8 bits, by :func:`padinv.images.square`.
-    """
-    if isinstance(photograph, Tensor) and align:
-        return warp(photograph, crop, resolution)
-    if isinstance(photograph, Tensor) and photograph.shape[1:] == (resolution, resolution):
-        return photograph
-    image = to_image(photograph) if isinstance(photograph, Tensor) else photograph
-    return to_tensor(square(image, resolution))
 
 
 class _Bar:

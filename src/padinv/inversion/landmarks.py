@@ -95,9 +95,8 @@ class FaceDetector:
         height, width = photograph.shape[-2:]
         if max(height, width) > SLENDEREST * min(height, width):
             return torch.empty(0, 5, 2)
-        _, points = self._model.detect(
-            np.ascontiguousarray(to_array(photograph)[..., ::-1])
-        )  # OpenCV's order: blue, green, red
+        pixels = np.ascontiguousarray(to_array(photograph)[..., ::-1])  # OpenCV's order: blue, green, red
+        _, points = self._model.detect(pixels)
         landmarks = torch.as_tensor(points, dtype=torch.float32)
         return landmarks[extent(landmarks).argsort(descending=True)]
 

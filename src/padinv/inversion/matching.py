@@ -43,11 +43,9 @@ def noise_level(image: Tensor) -> float:
     >>> round(noise_level(0.1 * torch.randn(1, 200, 200, generator=random)), 2)
     0.1
     """
-    kernel = (
-        torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]).to(image) / 6
-    )  # of length 1: 6² is the sum of squares
     if min(image.shape[1:]) < 3:
         return 0.0
+    kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]).to(image) / 6  # of length 1: its squares sum to 6²
     response = F.conv2d(image.mean(dim=0)[None, None], kernel[None, None])
     return response.abs().median().item() / 0.6745  # of a normal distribution
 

@@ -16,8 +16,18 @@ from torch import Tensor
 
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import local_path
-from padinv.images import MAX_PIXELS, ImageWarning, Remark, decode, read_bytes, to_tensor, upright_rgb
-from padinv.inversion.alignment import clamped
+from padinv.images import (
+    MAX_PIXELS,
+    ImageWarning,
+    Remark,
+    decode,
+    read_bytes,
+    square,
+    to_image,
+    to_tensor,
+    upright_rgb,
+)
+from padinv.inversion.alignment import Crop, clamped, warp
 from padinv.sources.finding import find_photographs, holds_several, is_pattern, is_url
 from padinv.typing import PathLike
 
@@ -122,6 +132,19 @@ def _read(photograph: Any, name: str) -> Pixels:
 def size_of(photograph: Pixels) -> tuple[int, int]:
     """Width and height."""
     return photograph.size if isinstance(photograph, Image.Image) else (photograph.shape[2], photograph.shape[1])
+
+
+def take_square(photograph: Pixels, crop: Crop, resolution: int, align: bool) -> Tensor:
+    """Takes a square out of a photograph, (3, R, R) in [-1, 1].
+
+    One in the middle is resized as the training images were: in 8 bits, by :func:`padinv.images.square`.
+    """
+    if isinstance(photograph, Tensor) and align:
+        return warp(photograph, crop, resolution)
+    if isinstance(photograph, Tensor) and photograph.shape[1:] == (resolution, resolution):
+        return photograph
+    image = to_image(photograph) if isinstance(photograph, Tensor) else photograph
+    return to_tensor(square(image, resolution))
 
 
 def _warn(name: str, text: str) -> None:

@@ -172,10 +172,7 @@ class _Search:
         self.mean, self.square = torch.zeros_like(points), torch.zeros_like(points)
         self.going = torch.arange(len(points), device=points.device)
         self.lowest = points.new_full((len(points),), torch.inf)
-        self.marks, self.marked = (
-            self.lowest.clone(),
-            torch.zeros_like(self.going),
-        )  # the loss that counts as progress, and its step
+        self.marks, self.marked = self.lowest.clone(), torch.zeros_like(self.going)  # the last progress, and its step
         self.ends = torch.full_like(self.going, steps)
         self.steps, self.rate, self.tolerance, self.patience = steps, rate, tolerance, patience
 
