@@ -75,8 +75,8 @@ class Bounded(TorchFunctionMode):
     Generators, discriminators and feature networks are not in the checkpoint of an encoder, and come on top.
 
     Args:
-        content: of the checkpoint.
-        source: where it is from, for the message.
+        content: what the checkpoint holds.
+        source: what the message calls it.
         beside: numbers that networks may have beside those in the checkpoint.
     """
 
@@ -102,9 +102,9 @@ def build(kind: type[Network], config: Config, state: State, source: str) -> Net
 
     Args:
         kind: its class.
-        config: the arguments of the class, as a file says.
+        config: the arguments of the class, as a file has them.
         state: the state dict, which may lack ``w_avg``, or all noise images.
-        source: where they come from, for messages.
+        source: what messages call the file.
 
     Raises:
         CheckpointError: if the configuration and the state do not belong together, or numbers are not finite.

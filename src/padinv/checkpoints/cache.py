@@ -50,7 +50,7 @@ def fetch(url: str, sha256: str) -> Path:
     complete and has the right SHA-256. If several processes want it, one fetches and the others wait.
 
     Args:
-        url: where it is.
+        url: the address of the file.
         sha256: what its SHA-256 must be, in lower case; part of its name in the cache.
 
     Raises:
@@ -154,7 +154,7 @@ def fetch_from_hub(source: str, default: str = "") -> Path:
 
     Args:
         source: what to fetch.
-        default: the file, if the source names a repository alone.
+        default: the file to fetch if the source names a repository alone.
 
     Raises:
         CheckpointError: if the source does not name a file.

@@ -40,9 +40,9 @@ class Checkpoint:
     """The content of a file, or of a bundled model's files. It keeps the tensors, so that loading reads no file again.
 
     Attributes:
-        path: of the file; of a bundled model, the folder of its files.
-        format: of the file, in words.
-        readers: for each network that is there, what reads it.
+        path: the file; the folder of the files of a bundled model.
+        format: the file's format, in words.
+        readers: what reads each network that is there.
         classes: how many classes its networks are conditioned on; 0 if they are unconditional.
         trained_for: :func:`~padinv.checkpoints.fingerprint` of the generator that the encoder was trained for; None if
             the file does not say.
@@ -77,8 +77,8 @@ class Checkpoint:
             kind: its class, one of :attr:`holds`.
             class_index: the class of a conditional generator or discriminator, from 0 up, which it then always makes or
                 scores for.
-            w_avg: of an encoder, the mean latent (512,), which published files do not hold; overrides the file's.
-            generator: of an encoder, the one that it was trained for: checked if the file names it, and asked for the
+            w_avg: the mean latent (512,) of an encoder, which published files do not hold; overrides the file's.
+            generator: the one that an encoder was trained for. It is checked if the file names it, and it gives the
                 mean latent if the file lacks that.
 
         Raises:

@@ -79,8 +79,8 @@ def build_arguments(saved: Any, cls: type, where: str, without: Collection[str] 
     Args:
         saved: the checkpoint's "hyper_parameters".
         cls: the module's class, which the caller has chosen.
-        where: the checkpoint's name, for messages.
-        without: names of arguments that the caller has given.
+        where: what messages call the checkpoint.
+        without: the names of the arguments that the caller gives.
 
     Returns:
         Values for those parameters of the class that were saved. A class that still lacks an argument, such as an

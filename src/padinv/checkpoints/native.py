@@ -43,7 +43,7 @@ FIRST_NAMES = {"mbstd_group_size": "mbstd_groups"}
 """The first names of options, which fingerprints still use, so that they stay the same."""
 
 OTHER_KEYS = {"padinv_inversion": "of codes of photographs, not of a network"}
-"""padinv's other safetensors files, by the key of their metadata."""
+"""What padinv's other safetensors files hold, by the key of their metadata."""
 
 LIGHTNING_KEY = "padinv"
 """The key under which a checkpoint of PadInvModule or StyleGAN2Module keeps the configurations of its networks."""
@@ -53,7 +53,7 @@ PREFIXES: dict[Kind, tuple[str, ...]] = {
     Generator: ("generator_ema.",),
     Discriminator: ("discriminator.",),
 }
-"""For each network, its places in a run's state; the moving average comes first, if the run kept one."""
+"""Where each network stands in a run's state. A run that kept a moving average has it at the first place."""
 
 MOST_VALUES = 100_000
 """The most values in a JSON description; that of a thousand faces' codes has 30,000."""
@@ -70,7 +70,7 @@ def save_network(
         dtype: of the stored floating-point numbers, for instance ``torch.float16`` for half the size; unchanged if not
             given. Tensors with numbers too large for it, such as variances, stay as they are. Loading always gives
             float32.
-        generator: for an encoder, the :func:`fingerprint` of the generator that it was trained for.
+        generator: the :func:`fingerprint` of the generator that an encoder was trained for.
 
     Returns:
         The path.
@@ -97,10 +97,10 @@ def save_tensors(
     """Writes tensors and a description in JSON; the file is there as a whole or not at all.
 
     Args:
-        tensors: by name, from any device.
+        tensors: what to write, by name, from any device.
         path: the file.
-        description: goes into the metadata.
-        key: under which.
+        description: what the metadata says of them.
+        key: the name of the description in the metadata.
 
     Returns:
         The path.

@@ -20,7 +20,7 @@ FORMATS: tuple[tuple[str, Callable[[Any], Readers]], ...] = (
     ("padinv training run (.ckpt)", find_in_run),
     *((module.FORMAT, module.find) for module in (psp, rosinality, nvidia_ada, nvidia_tf, genforce, hammer)),
 )
-"""Formats inside of a pickle, with what finds their networks; the one with more around its weights first."""
+"""Formats of networks in a pickle, and what finds them. A format with more around its weights comes first."""
 
 STYLEGAN3 = r"synthesis\.L\d+_\d+_\d+\.|synthesis\.input\.(freqs|phases|transform)$"
 
@@ -38,15 +38,15 @@ REFUSED = (
     ("a progressive GAN", r"(.*/)?(To|From)RGB_lod\d|(.*\.)?progression\.\d+\.|(.*\.)?scaleLayers\."),
     ("a progressive GAN", r"layer0\.(conv\.)?weight", r"output\d+\.(conv\.)?weight"),
 )
-"""Architectures that padinv has not, in the order in which to look, each with patterns that some of its keys match."""
+"""Architectures that padinv does not have, in the order of the search; each pattern matches some of their keys."""
 
 
 def find(content: Any) -> tuple[str, Readers, int, str | None] | None:
     """Finds the networks of one format: those of the content itself first, others in its parts.
 
     Returns:
-        The format in words, what reads its networks, how many classes they are conditioned on (0 if none), and the
-        fingerprint of the generator that the encoder was trained for, if the file says so. None if there are none.
+        The format in words, the readers of its networks, how many classes they are conditioned on (0 if none), and the
+        fingerprint of the encoder's generator, if the file says it. None if there are no networks.
     """
     parts = views(content)
     for search in ([content], parts):

@@ -27,18 +27,18 @@ class Model:
     """One entry.
 
     Attributes:
-        name: what options and functions take.
-        what: in a few words.
+        name: the word that options and functions take.
+        what: a description in a few words.
         place: ``bundled``, ``cached``, or ``known`` if it would have to be fetched.
-        paths: its files on this machine.
-        source: where it is from.
-        sha256: of what would be fetched, as far as its publisher states it; of a file that is here,
-            :meth:`hashes` tells.
+        paths: the files on this machine.
+        source: the address or the package that it is from.
+        sha256: the SHA-256 of what would be fetched, as far as its publisher states it; :meth:`hashes` has that of
+            the files that are here.
         licence: the terms of its use, as stated by who publishes it.
-        input_range: of its images.
-        input_size: side of its images in pixels.
-        load: the Python or the option that uses it.
-        megabytes: what would be fetched, if its publisher states it.
+        input_range: the range of its images.
+        input_size: the side of its images in pixels.
+        load: the line of Python, or the option, that uses it.
+        megabytes: the size of what would be fetched, if its publisher states it.
         smallest: whether it takes larger images, too.
     """
 

@@ -33,14 +33,14 @@ class Weights:
 
     Attributes:
         filename: its name in the cache.
-        url: where it is fetched from.
-        hash_prefix: first hexadecimal digits of its SHA-256; None if its publisher states none.
+        url: the address that it is fetched from.
+        hash_prefix: the first hexadecimal digits of its SHA-256; None if its publisher states none.
         licence: the terms of its use.
-        input_range: of the images that the network takes.
-        input_size: of these images in pixels, the smallest if there is a choice.
-        instead: the option that does without the file, for the error message.
+        input_range: the range of the images that the network takes.
+        input_size: the side of these images in pixels, the smallest if there is a choice.
+        instead: the option that does without the file; the error message names it.
         bundled: its name under ``padinv/assets``, if it comes with padinv: the cache and the network are not asked.
-        megabytes: what would be fetched, if its publisher states it.
+        megabytes: the size of what would be fetched, if its publisher states it.
     """
 
     filename: str

@@ -32,9 +32,9 @@ def blend(
     """Takes the padding of one code and the latents of another: contour and pose of a face, and its details.
 
     Args:
-        contour: gives the padding, of 1 or B images.
-        details: gives the latents and the rest of the code, of 1 or B images. Without padding of its own, the rest
-            is the generator's zeros and constant.
+        contour: the code that gives the padding, of 1 or B images.
+        details: the code that gives the latents and the rest, of 1 or B images. If it has no padding, the rest is the
+            generator's zeros and constant.
         rings: resolutions in pixels at which the ring is the contour's; all of its rings if not given.
         const: whether the constant, if there is one, is the contour's, too.
         features: resolutions at which features are the contour's; at others they are those of the details. None by
@@ -112,9 +112,9 @@ def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> Inversion
     """Style mixing (StyleGAN, Karras et al. 2018, section 3.1): replaces some latents of one code by another's.
 
     Args:
-        coarse: gives the padding and all other latents, of 1 or B images.
-        fine: gives the latents of ``layers``, of 1 or B images.
-        layers: which; "4-" are those from number 4 up, from the second layer of 16 px on.
+        coarse: the code that gives the padding and all other latents, of 1 or B images.
+        fine: the code that gives the latents of ``layers``, of 1 or B images.
+        layers: numbers of latents; "4-" are those from number 4 up, from the second layer of 16 px on.
 
     Returns:
         The code of B mixed images.
@@ -132,16 +132,16 @@ def interpolate(a: InversionCode, b: InversionCode, frames: int, easing: Easing 
     """Goes from one code to another, in latents, padding and features: (1 - t)·a + t·b.
 
     Args:
-        a: where it starts, of 1 or B images.
-        b: where it ends, of 1 or B images.
-        frames: how many codes, with both ends, 2 or more.
+        a: the code at the start, of 1 or B images.
+        b: the code at the end, of 1 or B images.
+        frames: how many codes there are, both ends included, 2 or more.
         easing: "linear", or "smooth" for a slow start and end.
 
     Returns:
         The codes one after another, B images each; the first is ``a``, the last ``b``.
 
     Raises:
-        ConfigError: if the codes do not go together, there are fewer than two frames, or there is no such easing.
+        ConfigError: if the codes do not go together, there are fewer than two frames, or the easing is unknown.
 
     >>> a, b = (InversionCode(torch.full((1, 6, 16), value)) for value in (0.0, 1.0))
     >>> [round(code.w_plus.mean().item(), 4) for code in interpolate(a, b, 5, "smooth")]  # 3/16 - 2/64 = 0.1562
@@ -168,7 +168,7 @@ def truncate(
 
     Args:
         code: (B, L, w_dim), padding and features.
-        generator: has the mean latent.
+        generator: the one that the code is for; it has the mean latent.
         psi: 1 leaves latents as they are, 0 is the mean.
         truncation_cutoff: how many of the first latents to pull; all if not given.
         layers: its earlier name.
@@ -202,8 +202,9 @@ def transfer(
         before: the code of a picture, of 1 or B images.
         after: the code of the same picture, edited.
         target: what to edit, of 1 or B images.
-        strength: of the difference in latents; 0 leaves them, negative values undo the edit.
-        padding_strength: of the difference in padding; the same if not given. With 0 the codes may differ in padding.
+        strength: a factor of the difference in latents; 0 leaves them, negative values undo the edit.
+        padding_strength: a factor of the difference in padding; ``strength`` if not given. With 0 the codes may differ
+            in padding.
         feature_strength: the same for the features.
 
     Returns:
@@ -253,7 +254,7 @@ def broadcast(**codes: InversionCode) -> tuple[InversionCode, ...]:
     """Repeats codes of one image, without copying, as often as the others have images.
 
     Args:
-        codes: of 1 or B images each, by the names that the caller uses for them.
+        codes: the codes, of 1 or B images each, by the names that messages call them.
 
     Returns:
         The codes, B images each.

@@ -37,7 +37,7 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
     """Writes directions to a safetensors file: vectors, padding, features as tensors, the rest as JSON in the metadata.
 
     Args:
-        directions: to write, each of another name.
+        directions: what to write, each of another name.
         path: the file, usually ending in .safetensors.
 
     Returns:
@@ -78,8 +78,8 @@ def load_directions(source: PathLike, generator: Generator | str | None = None) 
         source: a name of a bundled model ("congress64"), a file of :func:`save_directions`, a folder or a repository
             (``hf://owner/name``) with such a ``directions.safetensors``, or what other tools wrote
             (:func:`import_directions`).
-        generator: that they must be for, or its fingerprint. Not checked if not given, or if a direction does not know
-            its own.
+        generator: the one that they must be for, or its fingerprint. It is not checked if it is not given, nor for a
+            direction that does not know its own.
 
     Returns:
         The directions by name.

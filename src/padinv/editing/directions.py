@@ -104,7 +104,7 @@ class Direction:
         """Moves latents by strength · vector, and padding and features in step, where direction and code have them.
 
         Args:
-            code: of B images, or of one image for B strengths.
+            code: the code of B images, or of one image for B strengths.
             strength: one for all images, or (B,); 0 leaves the code as it is, to the bit.
             layers: which latents move, "0-7,9" or numbers, instead of the direction's own.
             padding_strength: the same for the padding; ``strength`` if not given. Without effect if the direction or
@@ -241,8 +241,8 @@ def residual(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
     """Subtracts Σ cᵢ · otherᵢ from the vector, with the c that make it shortest: n₁ - (n₁ · n₂) n₂ for one of length 1.
 
     Args:
-        vector: of any shape.
-        others: of the same shape; zero or dependent ones do no harm.
+        vector: a tensor of any shape.
+        others: tensors of the same shape; zero or dependent ones do no harm.
 
     Returns:
         The rest, of the same shape.

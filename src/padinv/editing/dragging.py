@@ -41,15 +41,15 @@ TRACKING = 0.5
 
 @dataclass(frozen=True, eq=False)
 class DragStep:
-    """Where a drag is.
+    """The state of a drag after a step.
 
     Args:
-        number: of steps that were taken; 0 is the start.
-        code: of one image.
+        number: how many steps were taken; 0 is the start.
+        code: the code of one image.
         image: what the generator makes of it, (1, 3, H, W).
         handles: where the handles are now.
-        distances: from each of them to its target, in pixels.
-        loss: of the step; 0 at the start.
+        distances: how far each of them is from its target, in pixels.
+        loss: the loss of the step; 0 at the start.
     """
 
     number: int
@@ -84,10 +84,10 @@ def drag(
     """Moves what is at the handles to the targets, in each of B images.
 
     Args:
-        code: of B images; it is not written to. Each is dragged by itself.
+        code: the codes of B images, which are not written to. Each image is dragged by itself.
         generator: the network; neither its weights nor their gradients are written to.
         handles: places in the image.
-        targets: where they go, as many.
+        targets: where each of them goes.
         on_step: called with the start and after each step.
         **options: ``mask``, ``steps``, ``layers``, ``padding``, ``resolution``, ``rate`` and ``tolerance`` of
             :func:`drag_steps`.
@@ -125,10 +125,10 @@ def drag_steps(
     """:func:`drag` for one image, step by step; the caller may stop after any step.
 
     Args:
-        code: of one image; it is not written to.
+        code: the code of one image, which is not written to.
         generator: the network; neither its weights nor their gradients are written to.
         handles: places in the image.
-        targets: where they go, as many.
+        targets: where each of them goes.
         mask: (H, W) of the image's size, above 0 where the image may change; everywhere if not given.
         steps: the largest number of steps.
         layers: which latents move, "0-5" or numbers; the first six if not given.
@@ -204,8 +204,8 @@ class _Pull:
     """What a drag remembers from one step to the next.
 
     Attributes:
-        places: of the handles, (N, 2).
-        distances: of the handles from the targets, (N,).
+        places: where the handles are, (N, 2).
+        distances: how far they are from the targets, (N,).
     """
 
     BETAS = (0.9, 0.999)

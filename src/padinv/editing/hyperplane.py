@@ -50,7 +50,7 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
         y: N labels. Two different ones are classes, more are a quantity.
         groups: N names; all vectors of a group are either fitted to or tested on.
         folds: rounds of cross-validation, around the choice of the penalty as well as in it.
-        seed: of the division into folds.
+        seed: the seed of the division into folds.
 
     Raises:
         ConfigError: if there are too few groups, or the vectors are all the same.

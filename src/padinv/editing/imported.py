@@ -21,20 +21,20 @@ from padinv.exceptions import CheckpointError, ConfigError
 from padinv.typing import PathLike
 
 COMPONENTS = {"lat_comp": "lat_stdev", "comp": "std", "act_comp": "act_stdev"}
-"""What GANSpace calls its components, and their standard deviations; the second as e4e took them over."""
+"""GANSpace's words for components and for their standard deviations; the second pair is e4e's."""
 
 NAMELESS = ("arr_0", "boundary", "coef", "coef_", "data", "direction", "latent", "normal", "vector", "w", "w_plus")
-"""What a file calls its only direction that is no name of it."""
+"""Words for the only direction in a file that do not name it; it is named after the file."""
 
 MOST_LAYERS = 64
-"""Numbers of latents in a file of factors are below this."""
+"""The numbers of latents in a file of factors are below this."""
 
 
 def import_directions(path: PathLike) -> list[Direction]:
     """Reads all directions of a file that another tool wrote.
 
     Args:
-        path: of ``torch.save``, ``numpy.save``, ``numpy.savez`` or ``pickle``. It holds one of these:
+        path: a file of ``torch.save``, ``numpy.save``, ``numpy.savez`` or ``pickle``. It holds one of these:
 
             - one direction, (w_dim,) or (1, w_dim), in W+ (L, w_dim) or (1, L, w_dim), named after the file; or N of
               them, (N, 1, w_dim);
@@ -69,9 +69,9 @@ def import_boundary(path: PathLike, name: str | None = None, intercept: float | 
 
     Args:
         path: as for :func:`import_directions`.
-        name: of the direction; the file's, without its suffix, if not given.
-        intercept: of the hyperplane, a number or a file of one number; those of InterFaceGAN's own files, which do not
-            have it, are unknown.
+        name: the name of the direction; the file's, without its suffix, if not given.
+        intercept: the intercept of the hyperplane, a number or a file of one number. InterFaceGAN's own files do not
+            have it.
 
     Returns:
         The direction with the vector as it is in the file, as a rule of length 1.

@@ -18,7 +18,7 @@ def parse_layers(layers: Layers, num_layers: int) -> tuple[int, ...]:
     """The numbers of the latents, ascending and each once.
 
     Args:
-        layers: as text, as numbers, or None for all.
+        layers: text, numbers, or None for all.
         num_layers: how many there are, L.
 
     Raises:

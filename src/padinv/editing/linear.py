@@ -42,9 +42,9 @@ def linear(
     images of some groups, with a penalty chosen by cross-validation among them, and tested on the other groups.
 
     Args:
-        codes: of N images, with or without padding.
+        codes: the codes of N images, with or without padding.
         labels: N numbers or booleans; images whose label is None or NaN are left out.
-        name: of the direction.
+        name: the name of the direction.
         groups: N names of who or what is in the image; a group is never fitted to and tested on at once. Each image is
             a group if not given.
         confounder: N names of something that goes with the label but is not meant, such as the kind of photograph. The
@@ -53,9 +53,9 @@ def linear(
         layers: which latents it looks at and moves; all if not given.
         shared: whether it has one vector (1, w_dim) for all layers, fitted to the mean of their latents, rather than
             (L, w_dim).
-        folds: how many rounds.
-        seed: of the division into folds.
-        fingerprint: of the generator that the codes are for.
+        folds: the number of rounds.
+        seed: the seed of the division into folds.
+        fingerprint: the fingerprint of the generator that the codes are for.
 
     Returns:
         The direction, fitted to all labelled images, pointing to the larger label. Strength 1 is one standard deviation

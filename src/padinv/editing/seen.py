@@ -23,7 +23,7 @@ def seen_range(direction: Direction, generator: Generator) -> tuple[float, float
         direction: :func:`padinv.editing.linear` puts the range of the codes that it was fitted to into the metadata;
             for older files four standard deviations each way are assumed. For other directions the range is that of
             10,000 mapped latents.
-        generator: it is for.
+        generator: the one that the direction is for.
 
     Returns:
         The lowest and the highest strength.
@@ -45,9 +45,9 @@ def remarks(direction: Direction, strength: float, generator: Generator) -> list
     """What a user should know about an edit before it is done.
 
     Args:
-        direction: that codes move along.
-        strength: how far.
-        generator: they are for.
+        direction: the direction that codes move along.
+        strength: how far they move.
+        generator: the one that they are for.
 
     Returns:
         Sentences: which way it goes, if the direction knows, and that it goes further than it was seen to hold.

@@ -42,9 +42,9 @@ def transport(
     """Moves an edited code's rings as the edit has moved the maps inside them.
 
     Args:
-        code: before the edit, of 1 or B images.
-        edited: after it; its latents have moved, and perhaps more.
-        generator: that the codes are for.
+        code: the code before the edit, of 1 or B images.
+        edited: the code after it; its latents have moved, and perhaps more.
+        generator: the one that the codes are for.
         how: "add" adds the change of the border to the ring; "scale" multiplies the ring by the change of the border's
             root mean square, over all channels: that of a single one may be next to nothing before the edit.
 

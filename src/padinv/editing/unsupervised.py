@@ -25,7 +25,7 @@ def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[D
     """Finds the eigenvectors of AᵀA of the modulated 3×3 convolutions, the largest eigenvalue first.
 
     Args:
-        generator: whose styles are looked at.
+        generator: the generator whose styles are looked at.
         layers: numbers of the latents whose convolutions are taken, and which the directions move: few coarse ones
             change pose and shape, middle ones features, fine ones colour. All if not given.
         count: how many directions, at most w_dim.
@@ -35,7 +35,7 @@ def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[D
         deviation of W along the direction, so that strengths mean the same for all directions.
 
     Raises:
-        ConfigError: if there are no so many directions, no such layers, or no convolution among them (the last latent
+        ConfigError: if there are not so many directions, no such layers, or no convolution among them (the last latent
             feeds only a toRGB).
     """
     check_count(count, generator.code_shape.w_dim)
@@ -67,10 +67,10 @@ def ganspace(
     The covariance (w_dim, w_dim) is decomposed exactly: the same seed gives the same directions.
 
     Args:
-        generator: whose latents W are sampled.
+        generator: the generator whose latents W are sampled.
         count: how many directions, at most w_dim.
         samples: how many latents.
-        seed: of the samples.
+        seed: the seed of the samples.
         layers: which latents the directions move; all if not given.
 
     Returns:
@@ -78,7 +78,7 @@ def ganspace(
         standard deviation of W along the component, the unit of GANSpace.
 
     Raises:
-        ConfigError: if there are no so many directions, too few samples, or no such layers.
+        ConfigError: if there are not so many directions, too few samples, or no such layers.
     """
     w_dim = generator.code_shape.w_dim
     check_count(count, w_dim)

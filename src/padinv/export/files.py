@@ -22,17 +22,17 @@ from padinv.files import writing
 from padinv.typing import PathLike
 
 DESCRIPTION_FILE = f"{METADATA_KEY}.json"
-"""Name of the description inside a .pt2."""
+"""The name of the description inside a .pt2."""
 
 IMAGES = 8
-"""Number of images on which the loss of quality is measured."""
+"""The number of images that measure the loss of quality."""
 
 
 def export_torch(part: Part, path: PathLike) -> Description:
     """Writes a program of ``torch.export``, which ``torch.export.load(path).module()`` runs without padinv.
 
     Args:
-        part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
+        part: the result of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
         path: the file, ending in .pt2.
 
     Returns:
@@ -55,7 +55,7 @@ def export_onnx(part: Part, path: PathLike, *, plain_convolutions: bool = False,
     """Writes an ONNX file.
 
     Args:
-        part: of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
+        part: the result of :func:`encoder_part`, :func:`generator_part` or :func:`joined_part`.
         path: the file, ending in .onnx; what does not fit into 2 GB goes into a second file beside it.
         plain_convolutions: leaves 3×3 convolutions as they are. Otherwise they are written in the form that onnxruntime
             computes fastest on CPUs, in a file of the same size: those of wide maps by Winograd's algorithm, those that

@@ -23,17 +23,17 @@ from padinv.networks import Generator, PadInvEncoder
 from padinv.typing import PathLike
 
 FILES = {"encoder": "encoder.onnx", "generator": "generator.onnx"}
-"""What a folder of exported networks holds."""
+"""The files in a folder of exported networks."""
 
 
 class ExportedPair:
     """An encoder and its generator, run by onnxruntime. The networks themselves compute what the files cannot.
 
     Args:
-        encoder: in evaluation mode, as for :func:`encoder_part`.
+        encoder: the network in evaluation mode, as for :func:`encoder_part`.
         generator: the one that it was trained for.
-        folder: with the :data:`FILES` of these networks; those that are missing are written. If not given, it is a
-            folder in padinv's cache.
+        folder: the folder for the :data:`FILES` of these networks; those that are missing are written. One in padinv's
+            cache if not given.
         device: where to compute.
 
     Raises:

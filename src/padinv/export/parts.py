@@ -27,7 +27,7 @@ Inputs: TypeAlias = Tensor | Named
 Network = TypeVar("Network", bound=nn.Module)
 
 TRUNCATION = 0.7
-"""Truncation ψ of the images on which the loss of quality is measured: images far from the mean are not typical."""
+"""Truncation ψ of the images that measure the loss of quality: images far from the mean are not typical."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,10 @@ def generator_part(
 
     Args:
         generator: the generator.
-        padded_resolutions: where rings go in; those of 4, 8, 16 and 32 px that it has if not given.
+        padded_resolutions: the resolutions of the rings that go in; if not given, those of 4, 8, 16 and 32 px that the
+            generator has.
         replace_const: whether the constant goes in.
-        feature_resolutions: where features go in.
+        feature_resolutions: the resolutions of the features that go in.
 
     Raises:
         ConfigError: if the generator has no such resolution.

@@ -24,13 +24,13 @@ class Description:
     """The metadata of an exported file.
 
     Args:
-        part: which of the networks it holds.
-        generator: fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
-        encoder: fingerprint of the encoder; None in a file of the generator alone.
-        reads: side of the images that go in, in pixels; None if codes go in.
-        writes: side of the images that come out, in pixels; None if codes come out.
-        int8: if the weights are of 8 bits, what it costs (:func:`padinv.export.files.loss_of_quality`).
-        version: of the padinv that wrote it.
+        part: the networks that it holds.
+        generator: the fingerprint (:func:`padinv.checkpoints.fingerprint`) of the generator that the codes are for.
+        encoder: the fingerprint of the encoder; None in a file of the generator alone.
+        reads: the side of the images that go in, in pixels; None if codes go in.
+        writes: the side of the images that come out, in pixels; None if codes come out.
+        int8: what weights of 8 bits cost, if the file has them (:func:`padinv.export.files.loss_of_quality`).
+        version: the version of padinv that wrote it.
     """
 
     part: PartName

@@ -35,7 +35,7 @@ class Recipe:
     Args:
         eyes: half the side, in distances between the eyes; the larger of this and the next one is taken.
         eyes_to_mouth: half the side, in distances from the eyes to the mouth.
-        shift: from the middle of the eyes to the centre of the square, in distances from the eyes to the mouth.
+        shift: the way from the middle of the eyes to the centre of the square, in distances from the eyes to the mouth.
         scale: a factor of the side.
     """
 
@@ -215,7 +215,7 @@ def warp(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
 
     Args:
         photograph: (C, H, W) in [-1, 1].
-        crop: where the square is.
+        crop: the place of the square.
         resolution: R, side of the result in pixels.
 
     Returns:
@@ -258,9 +258,9 @@ def project(image: Tensor, source: Quad, target: Quad, size: tuple[int, int], mo
     Args:
         image: (C, H, W).
         source: four corners in the image.
-        target: where they come to lie in the result.
+        target: the places of these corners in the result.
         size: height and width of the result.
-        mode: of the interpolation, ``bilinear`` or ``bicubic``.
+        mode: the interpolation, ``bilinear`` or ``bicubic``.
 
     Returns:
         (C, height, width).

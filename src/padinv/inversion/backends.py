@@ -24,7 +24,7 @@ class TorchPair:
     """An encoder and its generator, run by torch; :class:`padinv.export.ExportedPair` is the same by onnxruntime.
 
     Args:
-        encoder: in evaluation mode.
+        encoder: the network, in evaluation mode.
         generator: the one that it was trained for.
         half: the type of half precision in which to prepare weights; None for float32.
         compile: whether to compile the networks with ``torch.compile``.

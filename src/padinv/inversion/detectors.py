@@ -1,4 +1,4 @@
-"""Chooses a face detector when the user names none, and tells whether a square shows a face at the generator's place.
+"""Finds faces by MTCNN, chooses a detector when the user names none, and tells whether a square shows a whole face.
 
 InsightFace's detector is better, but its weights must be fetched, and are for non-commercial research. MTCNN comes
 complete with a small package (``pip install "padinv[faces]"``), under the Apache licence.
@@ -31,7 +31,7 @@ MTCNN = "mtcnn"
 PACKAGE = "mtcnnruntime"
 
 GLANCE = 128
-"""Pixels of the side of a square in which :func:`shows_face` looks: enough for a face that fills it, and quick."""
+"""The side in pixels at which :class:`Glance` looks at a square: enough for a face that fills it, and quick."""
 
 LARGEST_FACTOR, FARTHEST = 1.25, 0.1
 """How much larger or smaller than expected a face may be, and how far aside, in sides of the square.
@@ -40,7 +40,7 @@ Of 640 aligned portraits the worst have 1.13 and 0.04; of 40 photographs that we
 """
 
 LOOKS = ((2.2, 30), (2.6, 25))
-"""How MTCNN looks again at a large face: half the side of the window, in sizes of the face, and ``smallest``."""
+"""MTCNN's further looks at a large face: half the side of the window, in sizes of the face, and ``smallest``."""
 
 LOOK_AGAIN, WINDOW = 16.0, 160
 """Faces whose points lie further from their mean, in pixels, are looked at again, in windows of so many pixels.
@@ -55,9 +55,9 @@ class MtcnnDetector:
 
     Args:
         threshold: the least score of a face, in (0, 1), in each of the three stages.
-        smallest: width of the smallest face that is looked for, in pixels of the photograph as it is searched.
+        smallest: the width of the smallest face to find, in pixels of the photograph as it is searched.
         size: longer photographs are searched at this length of their longer side, in pixels.
-        look_again: whether large faces are looked at three times, for their points to be more exact.
+        look_again: whether it looks at large faces three times, which makes their points more exact.
 
     Raises:
         ConfigError: if a number is out of its range.

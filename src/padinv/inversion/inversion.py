@@ -44,11 +44,11 @@ class Inversion:
     """The codes of B faces or other squares of photographs, and the generator's images of them.
 
     Args:
-        code: latents and padding.
+        code: the latents, padding and features.
         images: the reconstructions (B, 3, H, W), in [-1, 1] except where they overshoot.
         crop: the place of each in its photograph.
-        names: of the photographs, one for each image; several faces of a photograph share its name.
-        fingerprint: of the generator that the codes are for (:func:`padinv.checkpoints.fingerprint`).
+        names: the name of each image's photograph; several faces of a photograph share its name.
+        fingerprint: names the generator that the codes are for (:func:`padinv.checkpoints.fingerprint`).
         aligned: whether the squares follow the faces, or are the middle of the photographs.
         targets: those squares themselves, (B, 3, H, W) in [-1, 1]; they are not saved.
         detector: what found the faces (:func:`padinv.inversion.find_detector` takes the name); None if the landmarks

@@ -85,7 +85,7 @@ class Inverter:
     Attributes:
         encoder: the copy of the encoder.
         generator: the copy of the generator.
-        device: where they are.
+        device: the device that they are on.
 
     >>> generator = Generator(32, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4, 32: 4})
     >>> encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=2)
@@ -160,7 +160,7 @@ class Inverter:
             WeightsNotFoundError: if a file cannot be fetched.
             ConfigError: if encoder and generator do not fit each other.
         """
-        signature(cls).bind(None, None, **options)  # an option that there is none is told before networks are read,
+        signature(cls).bind(None, None, **options)  # an unknown option is an error before networks are read,
         options["device"] = find_device(options.get("device"))  # and so is a device
         return cls(*load_pair(source, generator, sha256), **options)
 
@@ -334,7 +334,7 @@ class Inverter:
         """:meth:`Inversion.load` for this generator, whose fingerprint is then taken only once.
 
         Raises:
-            CheckpointError: as there.
+            CheckpointError: as :meth:`Inversion.load` does.
         """
         return read_inversion(path, self.generator, self.fingerprint)
 

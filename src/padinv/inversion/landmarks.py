@@ -35,10 +35,10 @@ Detector: TypeAlias = Callable[[Tensor], Tensor]
 """Finds faces: (3, H, W) in [-1, 1] to (N, 5, 2), N = 0 if there are none."""
 
 INSTEAD = 'landmarks of your own (--landmarks), or the detector that pip install "padinv[faces]" brings along'
-"""What does without InsightFace's weights, for messages."""
+"""What messages advise where InsightFace's weights are missing."""
 
 SLENDEREST = 64
-"""Longer photographs, length by width, are not searched: scaled for the detector, they would vanish."""
+"""The largest ratio of a photograph's sides: scaled for the detector, a longer one would vanish."""
 
 
 class FaceDetector:
@@ -53,7 +53,7 @@ class FaceDetector:
         sizes: the photograph is searched at each of these sizes of its longer side, in pixels, multiples of 32: a small
             one finds the face that fills the picture, a large one those in the background. A detector whose input has
             a fixed size searches at that alone, and a warning is logged.
-        providers: where ONNX Runtime computes, by its names, such as "CUDAExecutionProvider".
+        providers: ONNX Runtime's names of where to compute, such as "CUDAExecutionProvider".
 
     Raises:
         ConfigError: if the threshold or a size is out of its range.
@@ -131,7 +131,7 @@ def find_landmarks(photograph: Tensor, detector: Detector, name: str = "the phot
     Args:
         photograph: (3, H, W) in [-1, 1].
         detector: a :class:`FaceDetector`, or anything else that is called like it.
-        name: of the photograph, for the message.
+        name: what the message calls the photograph.
 
     Returns:
         (N, 5, 2), N ≥ 1.
@@ -154,7 +154,7 @@ def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the p
         landmarks: (N, 5, 2), N ≥ 1.
         faces: "largest", "all", or a number from 0 on: of the landmarks as given, and where a detector has found them,
             of the faces by size.
-        name: of the photograph, for the message.
+        name: what the message calls the photograph.
 
     Returns:
         (M, 5, 2): M = N for "all", otherwise 1.
@@ -206,7 +206,7 @@ def load_landmarks(path: PathLike) -> Table[Points]:
     """Reads landmarks from a JSON file: file name → ``{"landmarks": [[x, y], …]}``, or the list of points itself.
 
     Args:
-        path: of the file. Each entry holds the five points of one face, or a list of such fives.
+        path: the file. Each entry holds the five points of one face, or a list of such fives.
 
     Returns:
         File name → points, unchecked. A wrong entry, such as the empty one of a photograph without a face, is an error
@@ -249,7 +249,7 @@ def given_landmarks(
         landmarks: a JSON file (:func:`load_landmarks`) or a mapping from names to landmarks, in which a photograph is
             found by the end of its path (:class:`~padinv.inversion.tables.Table`). Or points: (5, 2) or (N, 5, 2) for a
             single photograph, and for B photographs a sequence of B, each (5, 2) or (N, 5, 2).
-        names: of the photographs.
+        names: the photographs' names.
         faces: which of the faces of each photograph (:func:`choose_faces`).
 
     Returns:

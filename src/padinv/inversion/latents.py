@@ -28,9 +28,9 @@ def read_latents(path: PathLike, generator: Generator) -> tuple[InversionCode, t
 
     Args:
         path: the file.
-        generator: that they are for, which such files do not say. Its shapes tell what an array is: (L, w_dim), (1, L,
-            w_dim) or (B, L, w_dim) in W+; (w_dim,), (1, w_dim), (B, w_dim) or (B, 1, w_dim) in W, the same for all
-            layers.
+        generator: the one that they are for; such files do not say it. Its shapes tell what an array is: (L, w_dim),
+            (1, L, w_dim) or (B, L, w_dim) in W+; (w_dim,), (1, w_dim), (B, w_dim) or (B, 1, w_dim) in W, the same
+            for all layers.
 
     Returns:
         The code of B images, and their names, by the file or by the keys of its dictionary.

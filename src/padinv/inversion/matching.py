@@ -27,7 +27,7 @@ BLURS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Standard deviations in pixels with which a face is tried that is sharper than its photograph."""
 
 MOST = 2.0
-"""Photographs whose face has more than this many times the model's resolution get a remark."""
+"""A photograph gets a remark if its face has more than this many times the model's resolution."""
 
 EDGES = 0.95
 """The quantile of edges that stands for sharpness: few pixels of a face are edges."""
@@ -78,7 +78,7 @@ def match(face: Tensor, photograph: Tensor, coarse: Tensor, fine_mask: Tensor, m
     """Gives a face the sharpness and the grain of its photograph.
 
     Args:
-        face: in its place, (C, h, w).
+        face: the face in its place, (C, h, w).
         photograph: the same part of the photograph.
         coarse: that photograph as the model's resolution shows it.
         fine_mask: how much of the fine detail is the face's, (h, w) in [0, 1].

@@ -17,7 +17,7 @@ from padinv.inversion.matching import REACH
 from padinv.inversion.matching import match as matched
 
 OVAL = 0.15
-"""Width of the fading of a matched face's outline, as a part of the square's side, if the feather is narrower."""
+"""The least width of the fading of a matched face's outline, as a part of the square's side."""
 
 
 def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.1, *, match: bool = False) -> Tensor:
@@ -28,7 +28,7 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
     Args:
         photograph: (3, H, W) in [-1, 1].
         face: (3, R, R) in [-1, 1]; values beyond are clamped.
-        crop: its place.
+        crop: the face's place.
         feather: width of the fading, as a part of the square's side: from 0, a sharp border, to 0.5.
         match: whether the face gets the photograph's sharpness and grain (:mod:`padinv.inversion.matching`) and an oval
             outline, so that it does not look like a mask; otherwise it is laid in as it is.
@@ -81,7 +81,7 @@ def paste_into(
         photograph: any of Pillow's; it is taken upright, in 8 bits, as RGB or RGBA (:func:`padinv.images.original`).
         faces: each (3, R, R) in [-1, 1], in sRGB, and its place.
         feather: as for :func:`paste_back`.
-        match: likewise.
+        match: as for :func:`paste_back`.
 
     Returns:
         A new image with the profile in ``info["icc_profile"]``. Pillow writes it into PNG, TIFF and AVIF files; for

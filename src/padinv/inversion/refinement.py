@@ -25,7 +25,7 @@ from padinv.networks import Generator
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 
 RATE, RATE_STEPS = 0.1, 200
-"""The step size, and how many steps it is for."""
+"""The step size, and the number of steps that it is for."""
 
 
 def refine(
@@ -49,19 +49,20 @@ def refine(
     on the other images in the batch only by rounding.
 
     Args:
-        code: where to start, of B images, as the encoder predicts it; it is not written to. If it has no padding,
-            latents and features alone are optimized.
+        code: the codes of B images to start from, as the encoder predicts them; they are not written to. Without
+            padding, latents and features alone are optimized.
         generator: the network; neither its weights nor their gradients are written to.
         targets: (B, 3, H, W) in [-1, 1]. Larger images of the generator are pooled to their size.
         steps: the largest number of steps for each image; 0 returns the code.
         losses: pairs (λ, loss); the mean squared error if not given.
         regularization: how strongly latents and features are kept near the encoder's, which keeps them editable.
-        features: resolutions whose features are optimized; those that the code lacks start at zero, and the others
-            that it has stay as they are. All that it has if not given; an empty list for none.
-        rate: step size; :func:`rate_for` the number of steps if not given.
-        tolerance: an image whose loss falls by less than this, relatively, ...
-        patience: ... in this many steps has only the last phase before it, and costs nothing from its end on.
-        on_step: called after each step with its number, from 1 up, and the lowest loss (B,) of each image so far.
+        features: the resolutions whose features are optimized: all that the code has if not given, none for an empty
+            list. Those that the code lacks start at zero. Its other features stay as they are.
+        rate: the step size; :func:`rate_for` the number of steps if not given.
+        tolerance: the least progress, relative to the loss. An image that makes less enters its last phase, and
+            costs nothing once that has ended.
+        patience: the number of steps that it has for this progress.
+        on_step: a function that gets the number of each step, from 1 up, and each image's lowest loss so far (B,).
 
     Returns:
         Codes of the same shapes.

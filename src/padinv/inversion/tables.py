@@ -33,8 +33,8 @@ class Table(Mapping[str, Value], Generic[Value]):
 
     Args:
         entries: the entries.
-        source: what the table is called in messages.
-        names: of all photographs that are looked up, so that an entry that belongs to another one is recognised. Saved
+        source: what messages call the table.
+        names: all photographs that are looked up, so that an entry that belongs to another one is recognised. Saved
             codes are found by the names of their photographs, without the suffix.
 
     >>> table = Table({"one/1.jpg": 1, "two/1.jpg": 0}, "labels.csv", ["/d/one/1.jpg", "/d/two/1.jpg"])

@@ -54,9 +54,9 @@ ENCODER_KEYS = re.compile(r"backbone_stages\.0\.0\.|latent_heads\.0\.linear\.wei
 DISCRIMINATOR_KEYS = re.compile(r"input\d+\.weight|residual0\.weight")
 
 LEVEL = 1
-"""Of the pyramid that padding comes from, whatever its resolutions: 0 is the coarsest."""
+"""The level of the pyramid that padding comes from, whatever its resolutions; 0 is the coarsest."""
 RINGS = 4
-"""As published, at 4, 8, 16 and 32 px."""
+"""The published number of rings: at 4, 8, 16 and 32 px."""
 
 
 def read_generator(state: State, options: Options) -> Network:
@@ -235,7 +235,7 @@ READERS: dict[Kind, tuple[tuple[str, ...], re.Pattern[str], Callable[[State, Opt
     Discriminator: (("discriminator",), DISCRIMINATOR_KEYS, read_discriminator),
     PadInvEncoder: (("encoder",), ENCODER_KEYS, read_encoder),
 }
-"""For each network: its names in a published checkpoint, a pattern of its keys, its reader."""
+"""Each network's names in a published checkpoint, a pattern of its keys, and its reader."""
 
 
 def find(content: Any) -> Readers:
@@ -269,11 +269,11 @@ def read(
     """Reads one network.
 
     Args:
-        kind: padinv's class that it becomes.
+        kind: the class of padinv's network.
         state: its state dict with the published keys.
-        models: of the same file; the generator's mean latent is also the encoder's.
-        options: that it was built with; None if the file does not say.
-        called_with: that it was called with when it was validated.
+        models: all networks of the file; the generator's mean latent is also the encoder's.
+        options: the arguments that built it; None if the file does not say.
+        called_with: the arguments of its calls in validation.
 
     Raises:
         CheckpointError: if it is of another architecture.

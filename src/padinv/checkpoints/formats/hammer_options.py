@@ -54,7 +54,7 @@ FIXED: dict[Kind, dict[str, tuple[Any, ...]]] = {
         "only_pad_even": (True,),
     },
 }
-"""Options that our networks do not have, with the values they stand for."""
+"""Options that padinv's networks do not have, and the values that describe these networks."""
 
 KNOWN = re.compile(
     r"conv_clamp|(mapping_)?(lr_mul|use_wscale|wscale_gain)|mbstd_groups|"  # the readers look at these
@@ -71,9 +71,9 @@ def find_options(content: dict[Any, Any], group: str, names: Sequence[str]) -> O
     """Finds the arguments of a network.
 
     Args:
-        content: of the file.
-        group: "model_kwargs_init" for those it was built with, "model_kwargs_val" for those it is called with.
-        names: of the network; what is said of the first that is there counts.
+        content: what the file holds.
+        group: "model_kwargs_init" are the arguments that built it, "model_kwargs_val" those that it is called with.
+        names: the names of the network. The first one that the file says anything of counts.
 
     Returns:
         None if the file says nothing of it.

@@ -41,12 +41,12 @@ from padinv.ops.equalized import scaled_leaky_relu
 
 FORMAT = "NVIDIA stylegan2-ada-pytorch (.pkl)"
 
-LR_MUL = 0.01  # of our mapping network, to which files are scaled
+LR_MUL = 0.01  # the learning rate multiplier of our mapping network; weights are scaled to it
 
 LEAKY = re.compile(r"mapping\.fc\d+|(synthesis\.)?b\d+\.(conv[01]?|fromrgb|fc)")
-"""Modules with the activation lrelu; others that have one at all are linear."""
+"""Modules with the activation lrelu. All others are linear."""
 CLAMPED = re.compile(r"(synthesis\.)?b\d+\.(conv[01]?|fromrgb|torgb)")
-"""Modules with a ``conv_clamp``, which is the same for all."""
+"""Modules with a ``conv_clamp``, which is the same in all of them."""
 
 logger = logging.getLogger("padinv")
 
@@ -84,8 +84,8 @@ def _check(facts: Facts, architecture: str) -> Config:
     """Reads our options from the attributes; raises CheckpointError if our networks cannot do what these say.
 
     Args:
-        facts: of the network's modules.
-        architecture: that ours have.
+        facts: the attributes of the network's modules.
+        architecture: the one that padinv's networks have.
     """
     bounds: dict[str, float | None] = {}
     for name, fields in facts.items():

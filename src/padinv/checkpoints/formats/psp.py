@@ -26,10 +26,10 @@ from padinv.networks import Generator, PadInvEncoder
 FORMAT = "pSp, e4e (.pt)"
 
 ENCODERS = {"GradualStyleEncoder": False, "Encoder4Editing": True}
-"""Kinds of encoder, and whether the first offset is added to all others."""
+"""Kinds of encoder, and whether their first offset is added to all others."""
 
 E4E = ("discriminator_state_dict", "w_discriminator_lambda", "progressive_steps")
-"""What e4e's files or their options have, and pSp's do not."""
+"""Names that are in e4e's files or their options, and not in pSp's."""
 
 logger = logging.getLogger("padinv")
 

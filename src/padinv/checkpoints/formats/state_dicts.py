@@ -16,14 +16,14 @@ from padinv.ops.resampling import fir_kernel
 State = dict[str, Tensor]
 Config = dict[str, Any]
 Network = tuple[Config, State]
-"""What a reader gives: the constructor arguments of one of our networks, and its state dict."""
+"""A reader's result: the constructor arguments of one of our networks, and its state dict."""
 Reader = Callable[[int | None], Network]
-"""Reads a network; of a conditional one, that of a class."""
+"""Reads a network. The argument chooses the class of a conditional one."""
 Kind: TypeAlias = type[nn.Module]
 """The class of a network: one of :data:`KINDS`."""
 KINDS: tuple[Kind, ...] = (Generator, Discriminator, PadInvEncoder)
 Readers = dict[Kind, Reader]
-"""For each network that a file holds, what reads it."""
+"""The readers of the networks that a file holds."""
 
 MOST_KEYS = 10_000  # more than any known network has
 MOST_LAYERS = 100  # of one kind: a longer row of numbers is no network of ours

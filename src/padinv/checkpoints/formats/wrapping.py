@@ -31,7 +31,7 @@ NAME = re.compile(
 """Names of networks that stand before the keys of a state dict."""
 
 AVERAGED = re.compile(r"ema|avg|average|smooth|shadow|running|swa|\bgs$", re.IGNORECASE)
-"""In names of moving averages; NVIDIA's first one was ``Gs``."""
+"""A part of the names of moving averages; NVIDIA called the first one ``Gs``."""
 
 Facts = dict[str, dict[Any, Any]]
 """The ``__dict__`` of each module by its name; empty for a state dict."""
@@ -49,10 +49,10 @@ class View(dict[str, Any]):
     """A part of a file's content, as a dictionary of its own.
 
     Args:
-        items: of the part, without the prefix of their keys.
-        name: where it is in the file.
-        around: what it is a part of.
-        facts: of a pickled module, the attributes of those inside by name.
+        items: what the part holds; a prefix of its keys is taken off.
+        name: the path of keys to it in the file.
+        around: the dictionary or module that it is a part of.
+        facts: the attributes of the modules inside a pickled module, by their names.
     """
 
     def __init__(self, items: Any, name: str = "", around: Any = None, facts: Facts | None = None) -> None:
@@ -178,8 +178,8 @@ def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Fact
     """Collects the state dict of a pickled module, and the ``__dict__`` of each module inside by its name.
 
     Args:
-        module: what stands in for it.
-        seen: identities of what was visited before and is left out now: each object counts once, under one name.
+        module: the stand-in for the pickled module.
+        seen: the identities of objects to leave out, since each counts once, under one name.
 
     Raises:
         CheckpointError: if it is nested like no network.

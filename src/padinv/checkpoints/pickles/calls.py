@@ -69,7 +69,7 @@ def check_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
-    """``torch._utils._rebuild_tensor`` and ``_v2``, which also has requires_grad and hooks."""
+    """Stands for ``torch._utils._rebuild_tensor`` and ``_v2``, which also has requires_grad and hooks."""
     size, stride = check_shape(size), check_shape(stride)
     (offset,) = check_shape((offset,))
     if not isinstance(storage, Storage) or len(size) != len(stride):
@@ -87,7 +87,7 @@ def _tensor(budget: Budget, storage: Storage, offset: int, size: Any, stride: An
 
 
 def _parameter(_: Budget, data: Tensor, *__: Any) -> Tensor:
-    """``torch._utils._rebuild_parameter`` and ``_with_state``, with requires_grad and hooks."""
+    """Stands for ``torch._utils._rebuild_parameter`` and ``_with_state``, with requires_grad and hooks."""
     return data
 
 
@@ -100,7 +100,7 @@ def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any)
 
 
 class _DType:
-    """``numpy.dtype``: a number's kind and size; its byte order comes as the state.
+    """Stands for ``numpy.dtype``: a number's kind and size; its byte order comes as the state.
 
     Attributes:
         dtype: None for text, times, records and objects, which are never weights.
@@ -126,7 +126,7 @@ class Array:
     Attributes:
         value: the array; empty if it is not of plain numbers.
         objects: its elements, if they are not numbers.
-        shape: of the objects.
+        shape: the shape of the objects.
     """
 
     objects: list[Any] | None = None
@@ -144,7 +144,7 @@ class Array:
 
 
 def _array(budget: Budget, raw: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> Array:
-    """``numpy._core.numeric._frombuffer``."""
+    """Stands for ``numpy._core.numeric._frombuffer``."""
     if isinstance(kind, _DType) and kind.dtype is None:
         return Array()
     raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # Python 2 had no bytes
@@ -163,7 +163,7 @@ def _array(budget: Budget, raw: Any, kind: Any, shape: Any, order: Any, axes: An
 
 
 def _scalar(budget: Budget, kind: _DType, raw: Any = b"") -> int | float | Inert:
-    """``numpy.core.multiarray.scalar``."""
+    """Stands for ``numpy.core.multiarray.scalar``."""
     if kind.dtype is None:
         budget.spend("steps")
         return Inert("numpy.core.multiarray.scalar")
@@ -173,7 +173,7 @@ def _scalar(budget: Budget, kind: _DType, raw: Any = b"") -> int | float | Inert
 
 
 def _encode(budget: Budget, text: Any = "", encoding: Any = "latin1", *_: Any) -> Any:
-    """``_codecs.encode``, ``bytes`` and ``bytearray``, as which protocol 2 writes bytes."""
+    """Stands for ``_codecs.encode``, ``bytes`` and ``bytearray``: protocol 2 writes bytes as such calls."""
     if isinstance(text, bytes | bytearray):
         return text
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -203,14 +203,14 @@ def _set(budget: Budget, values: Sequence[Any] = ()) -> set[Any]:
 
 
 def _sequence(_: Budget, values: Any) -> tuple[Any, ...]:
-    """``torch.Size``."""
+    """Stands for ``torch.Size``."""
     if not isinstance(values, tuple):
         raise CheckpointError("it has a size that is no tuple")
     return values
 
 
 def _reconstructor(budget: Budget, kind: Any, base: Any = None, state: Any = None) -> Inert:
-    """``copyreg._reconstructor``, as which protocols 0 and 1 write objects; a dictionary's items are the state."""
+    """Stands for ``copyreg._reconstructor``: protocols 0 and 1 write objects as such calls, with items as the state."""
     made = Inert(kind.name if isinstance(kind, Symbol | Inert) else "builtins.object")
     if isinstance(state, dict):
         budget.spend("steps", len(state))
@@ -238,4 +238,4 @@ CALLS: dict[str, Callable[..., Any]] = {
     **{f"numpy.{core}.numeric._frombuffer": _array for core in ("core", "_core")},
     "numpy.ndarray": lambda *_: Array(),
 }
-"""Functions and classes, with padinv's stand-ins; each takes the budget as its first argument."""
+"""The names that may be called, and padinv's stand-ins, whose first argument is the budget."""

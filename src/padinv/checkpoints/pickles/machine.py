@@ -34,7 +34,7 @@ class Budget:
     All steps of reading one file draw on the same allowances.
 
     Args:
-        size: of the file in bytes.
+        size: the file's length in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -68,9 +68,9 @@ class Inert(dict[Any, Any]):
     """Stands in for an object whose class is never imported, and keeps what the file says of it.
 
     Attributes:
-        name: of the class or function, with its module.
-        args: of the call that the file asks for.
-        state: that the file gives it, usually its ``__dict__``.
+        name: the class or function, with its module.
+        args: the arguments of the call that the file asks for.
+        state: what the file gives it as its state, usually its ``__dict__``.
     """
 
     __slots__ = ("args", "name", "state")
@@ -99,8 +99,9 @@ class Symbol:
     """A name in a file.
 
     Attributes:
-        name: of the class or function, with its module.
-        call: what stands in for calling it, given the budget and the arguments; None to make an :class:`Inert`.
+        name: the class or function, with its module.
+        call: padinv's function that is called in its place, with the budget and the arguments; None makes an
+            :class:`Inert`.
     """
 
     name: str
@@ -169,7 +170,7 @@ class Unpickler:
 
     Args:
         file: at the start of the pickle; afterwards just behind it.
-        budget: of the whole file.
+        budget: the whole file's.
         find: gives the :class:`Symbol` for a name.
         persistent: gives the object for a persistent id, tensors' storages in ``torch.save`` files.
     """

@@ -80,7 +80,7 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
 
     Args:
         file: the archive.
-        budget: of the file.
+        budget: the file's.
         find_bytes: finds some bytes in the file from a position on; -1 if they are not there.
     """
     # Each entry of the table of contents takes 600 bytes of memory, but perhaps only 47 in the file.
