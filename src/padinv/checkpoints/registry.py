@@ -6,7 +6,7 @@ Entries exist only for what can be checked: a file that is here, or an address t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,9 +91,8 @@ def find_model(name: str) -> Model:
         CheckpointError: if there is none.
     """
     known = models()
-    for model in known:
-        if model.name == name:
-            return model
+    if (found := next((model for model in known if model.name == name), None)) is not None:
+        return found
     raise CheckpointError(f"There is no model {name!r}; padinv knows {', '.join(model.name for model in known)}.")
 
 
@@ -121,11 +120,9 @@ def _resolution(path: Path) -> int:
 
 def _weights() -> Iterator[Model]:
     """Networks of others that losses and alignment ask for."""
-    backbones = {"alexnet": "alex", "vgg16": "vgg", "squeezenet": "squeeze"}
-    for name, net in backbones.items():
+    for name, net in {"alexnet": "alex", "vgg16": "vgg", "squeezenet": "squeeze"}.items():
         use = f'padinv.losses.PerceptualLoss("{net}")'
-        entry = _entry(name, f"convolutions of {name}, ImageNet, for LPIPS", lpips_backbone(net), use)
-        yield replace(entry, smallest=True)
+        yield _entry(name, f"convolutions of {name}, ImageNet, for LPIPS", lpips_backbone(net), use, smallest=True)
     yield _entry("buffalo_l", "face detector and recognition", face_pack(), "padinv.losses.IdentityLoss(), --align")
     package = find_spec("mtcnnruntime")
     networks = sorted(Path(str(package.origin)).parent.rglob("*.onnx")) if package else []
@@ -141,18 +138,14 @@ def _weights() -> Iterator[Model]:
     )
 
 
-def _entry(name: str, what: str, weights: Weights, use: str) -> Model:
-    path = weights.folder / weights.filename
-    place, paths = NOT_HERE, ()
-    if weights.bundled is not None:
-        place, path = "bundled", weights.resolve()
-    elif path.exists():
-        place = "cached"
+def _entry(name: str, what: str, weights: Weights, use: str, smallest: bool = False) -> Model:
+    bundled = weights.bundled is not None
+    path = weights.resolve() if bundled else weights.folder / weights.filename
     return Model(
         name,
         what,
-        place,
-        paths if place == NOT_HERE else (path,),
+        "bundled" if bundled else "cached" if path.exists() else NOT_HERE,
+        (path,) if path.exists() else (),
         weights.url,
         weights.hash_prefix and f"{weights.hash_prefix}…",
         weights.licence,
@@ -160,6 +153,7 @@ def _entry(name: str, what: str, weights: Weights, use: str) -> Model:
         weights.input_size,
         use,
         weights.megabytes,
+        smallest,
     )
 
 

@@ -19,7 +19,7 @@ BUNDLED: dict[str, dict[Kind, str]] = {
         Generator: "congress64-generator.safetensors",
         Discriminator: "congress64-discriminator.safetensors",
         PadInvEncoder: "congress64-encoder.safetensors",
-    },
+    }
 }
 """Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""
 

@@ -180,11 +180,7 @@ def truncate(
         ConfigError: if the latents are not this generator's, or psi is not finite.
     """
     check_finite(psi=psi)
-    shape = (generator.num_layers, generator.code_shape.w_dim)
-    if code.w_plus.shape[1:] != shape:
-        raise ConfigError(
-            f"This generator takes style latents (B, {shape[0]}, {shape[1]}), not {tuple(code.w_plus.shape)}."
-        )
+    generator.synthesis.check(code.w_plus)
     return replace(code, w_plus=generator.truncate(code.w_plus, psi, truncation_cutoff, layers=layers))
 
 

@@ -259,7 +259,8 @@ def padding_residual(padding: PaddingCode, others: Sequence[PaddingCode]) -> Pad
     Raises:
         ConfigError: if they do not have the same parts.
     """
-    coefficients = _coefficients(_flat(padding), [_flat(other) for other in others])
+    flat = [torch.cat([tensor.flatten() for tensor in one.tensors()]) for one in (padding, *others)]
+    coefficients = _coefficients(flat[0], flat[1:])
     return padding.map(
         lambda own, *parts: own - sum(c * part for c, part in zip(coefficients, parts, strict=True)), *others
     )
@@ -272,7 +273,3 @@ def _coefficients(vector: Tensor, others: Sequence[Tensor]) -> list[float]:
     # gelsd is the driver that takes dependent columns.
     solution = torch.linalg.lstsq(basis, vector.detach().cpu().double().reshape(-1, 1), driver="gelsd").solution
     return [float(c) for c in solution[:, 0]]
-
-
-def _flat(padding: PaddingCode) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in padding.tensors()])

@@ -13,13 +13,13 @@ Resolutions go in order, since a moved ring moves all maps behind it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.editing.combining import broadcast
@@ -30,9 +30,8 @@ from padinv.ops import map_to_ring
 
 Transport: TypeAlias = Literal["add", "scale"]
 
-Rings: TypeAlias = dict[int, Tensor]
 Change: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
-"""What becomes of the ring at R px around the modulated map (B, C, R, R)."""
+"""Makes another ring (B, C, 4R + 4): of R px, the border of the modulated map as such a ring, and the ring itself."""
 
 
 @torch.no_grad()
@@ -72,43 +71,33 @@ def transport(
         raise ConfigError(f"The codes have rings at {before} and {after} px: give one code before and after an edit.")
     if edited.padding.scaled:
         raise ConfigError("The style scales these rings, so that they move with an edit already: leave transport out.")
-    borders: Rings = {}
-    rings: Rings = {}
+    borders: dict[int, Tensor] = {}
+    rings: dict[int, Tensor] = {}
 
-    def remember(resolution: int, modulated: Tensor, ring: Tensor) -> Tensor:
-        borders[resolution] = _border(modulated)
+    def remember(resolution: int, border: Tensor, ring: Tensor) -> Tensor:
+        borders[resolution] = border
         return ring
 
-    def move(resolution: int, modulated: Tensor, ring: Tensor) -> Tensor:
-        old, new = borders[resolution], _border(modulated)
-        rings[resolution] = ring + (new - old) if how == "add" else ring * (_size(new) / _size(old))
+    def move(resolution: int, border: Tensor, ring: Tensor) -> Tensor:
+        old = borders[resolution]
+        rings[resolution] = ring + (border - old) if how == "add" else ring * (_size(border) / _size(old))
         return rings[resolution]
 
     for one, change in ((code, remember), (edited, move)):
-        with _changing(generator, change):
+        with before_convolutions(generator, partial(_change_ring, change)):
             generator.synthesis(*one.parts)
     return replace(edited, padding=replace(edited.padding, rings=rings))
 
 
-def _border(modulated: Tensor) -> Tensor:
-    """The ring (B, C, 4R + 4) that continues a map (B, C, R, R) by its outermost pixels."""
-    return map_to_ring(F.pad(modulated, (1, 1, 1, 1), mode="replicate"))
+def _change_ring(change: Change, resolution: int, conv: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Gives a convolution another ring, if it has one: that which ``change`` makes of it and of its map's border."""
+    if options.get("ring") is None:
+        return None
+    x, w = args
+    modulated = F.pad(x * conv.style(w)[:, :, None, None], (1, 1, 1, 1), mode="replicate")
+    return args, {**options, "ring": change(resolution, map_to_ring(modulated), options["ring"])}
 
 
 def _size(ring: Tensor) -> Tensor:
     """Root mean square of a ring (B, C, 4R + 4), as (B, 1, 1)."""
     return ring.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-8
-
-
-def _changing(generator: Generator, change: Change) -> AbstractContextManager[None]:
-    """Changes the rings whenever the generator runs inside the context."""
-
-    def hook(resolution: int, conv: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if options.get("ring") is None:
-            return None
-        x, w = args
-        style: Any = conv.style
-        modulated = x * style(w)[:, :, None, None]
-        return args, {**options, "ring": change(resolution, modulated, options["ring"])}
-
-    return before_convolutions(generator, hook)

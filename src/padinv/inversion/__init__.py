@@ -4,13 +4,7 @@ from padinv.inversion.alignment import FFHQ, PORTRAIT, Crop, Recipe, centre_squa
 from padinv.inversion.detectors import MtcnnDetector, find_detector
 from padinv.inversion.inversion import Inversion
 from padinv.inversion.inverter import Inverter
-from padinv.inversion.landmarks import (
-    FaceDetector,
-    choose_faces,
-    find_landmarks,
-    given_landmarks,
-    load_landmarks,
-)
+from padinv.inversion.landmarks import FaceDetector, choose_faces, find_landmarks, given_landmarks, load_landmarks
 from padinv.inversion.latents import read_latents
 from padinv.inversion.paste import paste_back, paste_into
 from padinv.inversion.photographs import read_photographs

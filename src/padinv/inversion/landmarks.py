@@ -219,12 +219,9 @@ def load_landmarks(path: PathLike) -> Table[Points]:
         entries = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except RecursionError as error:
-        raise DataError(f"{path} is not a JSON file of landmarks: it is nested too deeply.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a JSON file of landmarks: it is no text in UTF-8.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not a JSON file of landmarks: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        known = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is no text in UTF-8"}
+        raise DataError(f"{path} is not a JSON file of landmarks: {known.get(type(error), error)}.") from error
     if not isinstance(entries, dict):
         raise DataError(f"{path} must map file names to landmarks, and is a {type(entries).__name__}.")
     points = {name: entry.get("landmarks") if isinstance(entry, dict) else entry for name, entry in entries.items()}

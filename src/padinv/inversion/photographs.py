@@ -16,17 +16,7 @@ from torch import Tensor
 
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import local_path
-from padinv.images import (
-    MAX_PIXELS,
-    ImageWarning,
-    Remark,
-    decode,
-    read_bytes,
-    square,
-    to_image,
-    to_tensor,
-    upright_rgb,
-)
+from padinv.images import MAX_PIXELS, ImageWarning, Remark, decode, read_bytes, square, to_image, to_tensor, upright_rgb
 from padinv.inversion.alignment import Crop, clamped, warp
 from padinv.sources.finding import find_photographs, holds_several, is_pattern, is_url
 from padinv.typing import PathLike

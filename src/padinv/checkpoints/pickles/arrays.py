@@ -50,10 +50,9 @@ def read_arrays(path: PathLike) -> Any:
             magic = file.read(len(NPY_MAGIC))
         if magic == NPY_MAGIC:
             content = _read_npy(path.read_bytes(), budget)
-        elif magic.startswith(ZIP_MAGIC) and (members := _npy_members(path)):
-            content = _read_npz(path, members, budget)
         else:
-            content = read_pickle(path)
+            arrays = _read_npz(path, budget) if magic.startswith(ZIP_MAGIC) else None
+            content = arrays or read_pickle(path)
         return _plain(content, budget)
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no file {path}.") from error
@@ -86,16 +85,13 @@ def _read_npy(data: bytes, budget: Budget) -> Any:
     return Array(array.reshape(shape, order="F" if columns_first else "C"))
 
 
-def _npy_members(path: Path) -> list[zipfile.ZipInfo]:
+def _read_npz(path: Path, budget: Budget) -> dict[str, Any]:
+    """Reads the arrays of a zip archive by their names; none if it is another archive, such as torch.save's."""
     with zipfile.ZipFile(path) as archive:
-        return [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-
-
-def _read_npz(path: Path, members: list[zipfile.ZipInfo], budget: Budget) -> dict[str, Any]:
-    allowed = INFLATION * budget.size + 2**26
-    if sum(entry.file_size for entry in members) > allowed:
-        raise CheckpointError(f"it would unpack to more than {allowed >> 20} MiB")
-    with zipfile.ZipFile(path) as archive:
+        members = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        allowed = INFLATION * budget.size + 2**26
+        if sum(entry.file_size for entry in members) > allowed:
+            raise CheckpointError(f"it would unpack to more than {allowed >> 20} MiB")
         read = {PurePosixPath(entry.filename).stem: archive.read(entry) for entry in members}
     unpacked = Budget(sum(map(len, read.values())))
     return {name: _read_npy(data, unpacked) for name, data in read.items()}

@@ -194,10 +194,6 @@ def _ordered_dict(budget: Budget, pairs: Sequence[Any] = ()) -> dict[Any, Any]:
     return {make_key(key): value for key, value in _members(budget, pairs)}
 
 
-def _default_dict(_: Budget, *__: Any) -> dict[Any, Any]:
-    return {}
-
-
 def _set(budget: Budget, values: Sequence[Any] = ()) -> set[Any]:
     return set(map(make_key, _members(budget, values)))
 
@@ -220,7 +216,7 @@ def _reconstructor(budget: Budget, kind: Any, base: Any = None, state: Any = Non
 
 CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": _default_dict,
+    "collections.defaultdict": lambda *_: {},
     "torch.Size": _sequence,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,

@@ -176,11 +176,7 @@ class Unpickler:
     """
 
     def __init__(
-        self,
-        file: File,
-        budget: Budget,
-        find: Callable[[str], Symbol],
-        persistent: Callable[[Any], Any] | None = None,
+        self, file: File, budget: Budget, find: Callable[[str], Symbol], persistent: Callable[[Any], Any] | None = None
     ) -> None:
         self.file = _Limited(file, budget)
         self.budget, self.find, self.persistent = budget, find, persistent
