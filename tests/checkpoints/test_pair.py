@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 from torch import nn
 
 import formats
+import padinv
 from padinv import Generator, Inverter, PadInvEncoder, load_encoder, load_generator
 from padinv.checkpoints import checkpoint, fingerprint, load_pair, save_network, sources
 from padinv.checkpoints.cache import hash_file
 from padinv.checkpoints.native import LIGHTNING_KEY
 from padinv.cli import main
 from padinv.exceptions import CheckpointError
+from padinv.training.starting import weights_to_start_from
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,9 @@ def test_a_file_is_read_once(
     reads.clear()
     assert fingerprint(load_encoder(both)) == fingerprint(encoder)
     assert main(["convert", str(both), str(tmp_path / "out.safetensors"), "--network", "encoder"]) == 0
-    assert reads == ["both.ckpt"] * 2
+    assert main(["inspect", str(both)]) == 0
+    assert weights_to_start_from(encoder, str(both)).keys() == encoder.state_dict().keys()  # --model.encoder_weights
+    assert reads == ["both.ckpt"] * 4
     reads.clear()
     assert load_pair(tmp_path / "out.safetensors", generator)[0].config == encoder.config
     assert reads == ["out.safetensors"]
@@ -135,3 +140,17 @@ def test_what_is_no_encoder_says_so(tmp_path: Path, networks: tuple[PadInvEncode
     path = save_network(networks[1], tmp_path / "g.safetensors")
     with pytest.raises(CheckpointError, match=r"g\.safetensors holds no PadInvEncoder, but a Generator"):
         load_pair(path)
+
+
+def test_networks_are_named_by_their_classes_alone() -> None:
+    """A kind of network is a class, which says its own name; only tables of public names spell it out."""
+    named = {"Generator", "Discriminator", "PadInvEncoder"}
+    source = Path(padinv.__file__).parent
+    spelled = [
+        f"{path.relative_to(source)}:{node.lineno}"
+        for path in source.rglob("*.py")
+        if path.name != "__init__.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in named
+    ]
+    assert spelled == []
