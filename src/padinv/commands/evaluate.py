@@ -120,7 +120,7 @@ class Evaluate(Command):
         from padinv.evaluation.protocols import find_protocol
         from padinv.evaluation.results import Sampling
         from padinv.evaluation.running import Settings, evaluate
-        from padinv.inversion.inverter import find_device
+        from padinv.inversion.backends import find_device
 
         device = find_device(self.device)
         remarks: list[str] = []

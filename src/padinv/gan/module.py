@@ -296,7 +296,10 @@ class StyleGAN2Module(AlternatingModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what makes the networks usable without this module."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[LIGHTNING_KEY] = {"Generator": self.generator_ema.config, "Discriminator": self.discriminator.config}
+        checkpoint[LIGHTNING_KEY] = {
+            Generator.__name__: self.generator_ema.config,
+            Discriminator.__name__: self.discriminator.config,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of other networks."""

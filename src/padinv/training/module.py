@@ -373,7 +373,7 @@ class PadInvModule(InvertingModule):
             type(self.encoder).__name__: getattr(self.encoder, "config", None),
         }
         if self.discriminator is not None:
-            checkpoint[LIGHTNING_KEY]["Discriminator"] = self.discriminator.config
+            checkpoint[LIGHTNING_KEY][Discriminator.__name__] = self.discriminator.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of a run on another generator, or of other networks."""
@@ -390,5 +390,5 @@ class PadInvModule(InvertingModule):
                 f"{fingerprint(self.generator)}; set model.generator to the run's own."
             )
         check_state(self, checkpoint["state_dict"], "The checkpoint")
-        before, now = checkpoint[LIGHTNING_KEY].get("PadInvEncoder") or {}, getattr(self.encoder, "config", {})
+        before, now = checkpoint[LIGHTNING_KEY].get(PadInvEncoder.__name__) or {}, getattr(self.encoder, "config", {})
         check_unseen_options(before, now)
