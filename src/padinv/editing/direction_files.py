@@ -63,10 +63,12 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
         for direction in directions
     ]
     description = {"network": "Directions", "config": {"directions": facts}}
+    # A direction's tensors are named as those of a code are.
+    codes = [InversionCode(one.vector[None], one.padding, one.features) for one in directions]
     tensors = {
         f"{direction.name}/{part}": tensor.clone(memory_format=torch.contiguous_format)
-        for direction in directions
-        for part, tensor in _as_code(direction).named_tensors().items()
+        for direction, code in zip(directions, codes, strict=True)
+        for part, tensor in code.named_tensors().items()
     }
     return save_tensors(tensors, path, description)
 
@@ -125,11 +127,6 @@ def _resolve(source: PathLike) -> Path:
         f"There are no directions at {str(source)!r}: give a file of directions, a folder with a {FILE_NAME}, "
         "or the name of a bundled model that has them."
     )
-
-
-def _as_code(direction: Direction) -> InversionCode:
-    """A direction's tensors, named as those of a code are."""
-    return InversionCode(direction.vector[None], direction.padding, direction.features)
 
 
 def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:

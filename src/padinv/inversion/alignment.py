@@ -232,7 +232,7 @@ def warp(photograph: Tensor, crop: Crop, resolution: int) -> Tensor:
     if resolution < 1:
         raise ConfigError(f"resolution must be positive, not {resolution}.")
     fine = OVERSAMPLING * resolution
-    samples = project(photograph, crop.quad, whole(fine), (fine, fine), "bilinear")
+    samples = project(photograph, crop.quad, centre_square((fine, fine)).quad, (fine, fine), "bilinear")
     return clamped(F.interpolate(samples[None], size=resolution, mode="bicubic", antialias=True)[0])
 
 
@@ -242,12 +242,6 @@ def clamped(image: Tensor) -> Tensor:
     A plain clamp would stop it in white and black areas.
     """
     return image + (image.clamp(-1, 1) - image).detach()
-
-
-def whole(resolution: int) -> Quad:
-    """The corners of a face (C, R, R) itself, in the order of :class:`Crop`."""
-    side = float(resolution)
-    return (0.0, 0.0), (0.0, side), (side, side), (side, 0.0)
 
 
 def project(image: Tensor, source: Quad, target: Quad, size: tuple[int, int], mode: str) -> Tensor:

@@ -230,7 +230,10 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
     """:meth:`Inversion.load` with the generator's fingerprint given, so that it is computed once for many files."""
     path = os.fspath(path)
     if path.lower().endswith(LATENT_SUFFIXES):
-        return _from_latents(path, generator, expected)
+        # Other tools' latents are for whole images, and for this generator.
+        code, names = read_latents(path, generator)
+        square = centre_square((generator.resolution, generator.resolution))
+        return Inversion(code, synthesize(generator, code), (square,) * len(code), names, expected)
     try:
         metadata, tensors = read_tensors(Path(path))
     except OSError as error:
@@ -254,13 +257,6 @@ def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inver
             raise
         problem = str(error).rstrip(".") if isinstance(error, PadInvError) else "they are not what padinv writes"
         raise CheckpointError(f"{path} is damaged: its parts make no sense ({problem}).") from error
-
-
-def _from_latents(path: str, generator: Generator, expected: str) -> Inversion:
-    """Makes an inversion of other tools' latents, taken to be for whole images and for this generator."""
-    code, names = read_latents(path, generator)
-    square = centre_square((generator.resolution, generator.resolution))
-    return Inversion(code, synthesize(generator, code), (square,) * len(code), names, expected)
 
 
 def synthesize(generator: Generator, code: InversionCode) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from padinv.colour import convert
 from padinv.exceptions import ConfigError, DataError
 from padinv.images import original, to_image, to_tensor
-from padinv.inversion.alignment import Crop, Quad, clamped, project, warp, whole
+from padinv.inversion.alignment import Crop, Quad, centre_square, clamped, project, warp
 from padinv.inversion.matching import REACH
 from padinv.inversion.matching import match as matched
 
@@ -57,7 +57,7 @@ def paste_back(photograph: Tensor, face: Tensor, crop: Crop, feather: float = 0.
     quad = crop.moved(-left, -top)
     height, width = bottom - top, right - left
     mask = _feathered(quad, (height, width), feather).to(photograph.dtype).to(photograph.device)
-    place = whole(face.shape[-1])
+    place = centre_square((face.shape[-1],) * 2).quad
     layer = clamped(project(face.to(photograph), place, quad, (height, width), "bicubic"))
     original = photograph[:, top:bottom, left:right]
     if match:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from padinv.exceptions import DataError
 from padinv.sources.finding import is_code
@@ -22,7 +22,7 @@ MOST_LISTED = 3
 """The number of names in a message."""
 
 
-class Table(Mapping[str, Value], Generic[Value]):
+class Table(dict[str, Value]):
     r"""Entries by the names of photographs.
 
     A photograph's entry is the one whose name has the most in common with the end of its path: of ``one/0001.jpg`` and
@@ -43,8 +43,8 @@ class Table(Mapping[str, Value], Generic[Value]):
     """
 
     def __init__(self, entries: Mapping[str, Value], source: str = "landmarks", names: Iterable[str] = ()) -> None:
+        super().__init__(entries)
         self.source = source
-        self._entries = dict(entries)
         self._ends: dict[bool, dict[tuple[Parts, bool], list[str]]] = {}
         self._owners: dict[str, tuple[Rank, dict[Parts, str]]] = {}
         for name in names:
@@ -58,16 +58,7 @@ class Table(Mapping[str, Value], Generic[Value]):
 
     def among(self, names: Iterable[str]) -> Table[Value]:
         """The same table for these photographs."""
-        return Table(self._entries, self.source, names)
-
-    def __getitem__(self, key: str) -> Value:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        return Table(self, self.source, names)
 
     def find(self, name: str) -> Value | None:
         """The entry of a photograph, None if there is none.
@@ -94,7 +85,7 @@ class Table(Mapping[str, Value], Generic[Value]):
                 f"{self.source} has one entry, {key}, for {_listed([name, *rivals])}: name there the folders, too, one "
                 "entry for each."
             )
-        return self._entries[key]
+        return self[key]
 
     def entry(self, name: str) -> Value:
         """The entry of a photograph.
@@ -125,7 +116,7 @@ class Table(Mapping[str, Value], Generic[Value]):
     def _index(self, same: bool) -> dict[tuple[Parts, bool], list[str]]:
         """Maps each end of a key, and whether it is the whole key, to the keys with it, as many as a message lists."""
         ends: dict[tuple[Parts, bool], list[str]] = {}
-        for key in self._entries:
+        for key in self:
             if parts := _parts(key):
                 known = parts if same else (*parts[:-1], _stem(parts[-1]))
                 for count in range(1, len(parts) + 1):
