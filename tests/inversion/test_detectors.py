@@ -22,19 +22,6 @@ RAW = Path(__file__).parents[1] / "data" / "raw-portraits"
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without InsightFace's packs, on a machine without a network."""
-
-    def no_network(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("no network in tests")
-
-    monkeypatch.setattr("insightface.utils.storage.download_file", no_network)
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
 def without_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("padinv.inversion.detectors.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "mtcnnruntime", None)

@@ -108,13 +108,7 @@ def test_a_pack_by_name(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(FaceDetector(sizes=[64])(photograph())) == 2
 
 
-def test_offline_without_a_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("no network in tests")
-
-    monkeypatch.setattr("insightface.utils.storage.download_file", no_network)
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(tmp_path))
+def test_offline_without_a_pack(home: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFoundError, match=r"buffalo_l is not in .* or use landmarks of your own"):
         FaceDetector()
     with pytest.raises(WeightsNotFoundError, match=r"no weights at .*gone\.onnx"):

@@ -130,6 +130,7 @@ def _check_size(config: Config, state: State) -> None:
     numbers = [config.get("mapping_layers"), code.get("num_layers"), *(config.get("latents_per_level") or [])]
     if any(number is not None and not 0 <= int(number) <= MOST_LAYERS for number in numbers):
         raise CheckpointError("it speaks of more layers than any StyleGAN2 or encoder has.")
+    # 16 times the usual width: a file of few weights must not ask for more.
     if any((config.get(name) or 0) > 8192 for name in ("z_dim", "w_dim", "mapping_width")):
         raise CheckpointError("it speaks of wider latents than any StyleGAN2 has.")
     for key, tensor in state.items():

@@ -208,7 +208,7 @@ class _Pull:
         distances: how far they are from the targets, (N,).
     """
 
-    BETAS = (0.9, 0.999)
+    BETAS = (0.9, 0.999)  # Adam's defaults
 
     def __init__(
         self,

@@ -114,6 +114,7 @@ def sample_w(generator: Generator, samples: int = 10_000, seed: int = 0) -> Tens
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(samples, generator.config["z_dim"], generator=random)
     with torch.inference_mode():
+        # In parts, which bound the memory that the mapping network takes.
         chunks = [generator.mapping(part.to(generator.w_avg.device)).cpu() for part in torch.split(z, 4096)]
     return torch.cat(chunks)
 

@@ -186,6 +186,7 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
         raise DataError(
             f"These landmarks lie on the side, and left and right are exchanged, {points[0].tolist()}: give x before y."
         )
+    # In a face the eyes are across the way to the mouth, and the two lengths add up; here they nearly cancel.
     if not abs(direction) > 0.5 * max(abs(across), abs(down)):
         raise DataError(
             f"These are not the landmarks of a face, {points[0].tolist()}: give the eye on the left of the picture, "

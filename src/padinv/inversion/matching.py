@@ -89,6 +89,7 @@ def match(face: Tensor, photograph: Tensor, coarse: Tensor, fine_mask: Tensor, m
     """
     inside = mask > 0
     wanted = sharpness(photograph)
+    # The least blur that does: a face that is only a tenth sharper than its photograph stays as it is.
     face = next(
         (b for b in (blurred(face, s) for s in BLURS) if sharpness(b) <= 1.1 * wanted), blurred(face, BLURS[-1])
     )

@@ -23,6 +23,7 @@ from padinv.losses import PixelLoss, ReconstructionLoss
 from padinv.networks import Generator
 
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
+"""The parts of the steps in which the step size rises and falls, as in StyleGAN2's projection."""
 
 RATE, RATE_STEPS = 0.1, 200
 """The step size, and the number of steps that it is for."""
@@ -166,7 +167,7 @@ class _Search:
         ends: the step (B,) at which each image is done.
     """
 
-    BETAS = (0.9, 0.99)
+    BETAS = (0.9, 0.99)  # Adam's usual 0.999 would average squares over more steps than there are
 
     def __init__(self, points: Tensor, steps: int, rate: float, tolerance: float, patience: int) -> None:
         self.points, self.best = points, points.clone()
