@@ -42,11 +42,12 @@ def find(content: Any) -> Readers:
 
 
 def _read(kind: Kind, state: State, _: int | None) -> Network:
-    translate = _translate_generator if kind is Generator else _translate_discriminator
-    return hammer.read(kind, translate(state), {}, {} if kind is Generator else None)
+    return hammer.read(kind, _translate(state), {}, {} if kind is Generator else None)
 
 
-def _translate_generator(state: State) -> State:
+def _translate(state: State) -> State:
+    """Gives tensors Hammer's keys and values; the keys of the two networks do not meet."""
+    last = 2 * count(state, r"skip_layer(\d+)\.") + 2  # of the discriminator's layers, two a block and two more
     translated: State = {}
     for key, tensor in state.items():
         if key.endswith("kernel"):
@@ -55,18 +56,8 @@ def _translate_generator(state: State) -> State:
             tensor = tensor + 1
         elif re.fullmatch(r"synthesis\.layer\d*[13579]\.weight", key) and tensor.ndim == 4:
             tensor = tensor.flip(2, 3)
-        translated[key.replace("truncation.w_avg", "w_avg")] = tensor
-    return translated
-
-
-def _translate_discriminator(state: State) -> State:
-    blocks = count(state, r"skip_layer(\d+)\.")
-    translated: State = {}
-    for key, tensor in state.items():
-        if key.endswith("kernel"):
-            key, tensor = _filter(key, tensor)
-        key = re.sub(r"^skip_layer", "residual", key)
-        translated[re.sub(rf"^layer{2 * blocks + 2}\.", "output.", key)] = tensor
+        key = re.sub(r"^skip_layer", "residual", key.replace("truncation.w_avg", "w_avg"))
+        translated[re.sub(rf"^layer{last}\.", "output.", key)] = tensor
     return translated
 
 
