@@ -100,7 +100,7 @@ def encoder_part(encoder: nn.Module, generator: Generator) -> Part:
     return Part(
         _Encode(encoder),
         lambda count: _images(generator, count, size),
-        lambda named: _synthesize(generator, named),
+        lambda named: cast(Tensor, generator.synthesis(*InversionCode.from_named_tensors(named).parts)),
         Description("encoder", fingerprint(generator), fingerprint(encoder), reads=size),
     )
 
@@ -181,8 +181,3 @@ def _latents(generator: Generator, count: int) -> Tensor:
 def _images(generator: Generator, count: int, size: int) -> Tensor:
     images: Tensor = generator.synthesis(_latents(generator, count)).clamp(-1, 1)
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-
-
-def _synthesize(generator: Generator, named: Named) -> Tensor:
-    images: Tensor = generator.synthesis(*InversionCode.from_named_tensors(named).parts)
-    return images
