@@ -91,6 +91,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator_file: str, pi
         "--model.lambda_per=0",
         "--model.perceptual_loss=null",
         "--model.report_lpips=false",  # to build its network takes longest of all
+        "--model.test_features=null",
         f"--data.train={picture_folder}",
         f"--data.val={picture_folder}",
         "--data.batch_size=4",

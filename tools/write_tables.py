@@ -25,12 +25,10 @@ import torch
 from padinv import InversionCode, Inverter
 from padinv.commands.evaluate import make_folder
 from padinv.comparison import read_comparison
-from padinv.editing import blend, load_directions, mix
+from padinv.editing import load_directions
 from padinv.evaluation import PROTOCOLS, Evaluation, Inverted, Number, Sampling, Settings, evaluate
-from padinv.evaluation.editability import area_at_equal_change, blend_distances, edit_curve, edit_curves, to_encoder
-from padinv.evaluation.measuring import perceptual_measure
-from padinv.evaluation.results import interval_of, mean_of, shown, versions
-from padinv.metrics.per_image import mean_square
+from padinv.evaluation.editability import edit_curves
+from padinv.evaluation.results import interval_of, shown, versions
 from padinv.sources import bundled_path, open_source
 
 HERE = Path(__file__).parents[1] / "docs" / "tables"
@@ -102,7 +100,7 @@ def editing() -> str:
     data = "congress64-train"
     direction = load_directions(MODEL)["gender"]
     subject = Inverted(open_source(data), inverter(), MODEL)
-    _, labels = labels_of(data, str(direction.metadata["positive"]))
+    labels = [float(row["gender"] == "female") if row["gender"] else None for row in portraits(data)[1]]
     curves = edit_curves(subject, direction, labels, None, replace(SAMPLING))
     rows = []
     for space, kind in (("code", Inverter), ("latents", LatentsAlone)):
@@ -118,76 +116,29 @@ SPACES = HERE.parents[1] / "runs" / "spaces"
 """Where the encoders of the table of spaces are trained, unless they are there."""
 
 
-def labels_of(data: str, positive: str) -> tuple[list[str], list[float | None]]:
-    """The names of the portraits of a bundled data set, and 1 for those of the attribute, 0 for others."""
+def portraits(data: str) -> tuple[list[bytes], list[dict[str, str]]]:
+    """The files of a bundled data set, and for each its row in provenance.csv, which has the labels."""
     with zipfile.ZipFile(bundled_path(data)) as archive:
         rows = csv.DictReader(io.StringIO(archive.read("provenance.csv").decode()))
-        known = {row["file"]: row["gender"] for row in rows}
+        known = {row["file"]: row for row in rows}
     source = open_source(data)
-    names = [Path(source.name(index)).name for index in range(len(source))]
-    return names, [float(known[name] == positive) if known[name] else None for name in names]
+    found = [known[Path(source.name(index)).name] for index in range(len(source))]
+    return [source.read(index) for index in range(len(source))], found
 
 
 def spaces() -> str:
-    """W+ alone, padding, features: an encoder trained for each, by tools/spaces.yaml; ten minutes of a core each."""
+    """W+ alone, padding, features: an encoder trained for each, by tools/spaces.yaml; minutes of a core each."""
+    from compare_designs import Design, Portraits, compare  # beside this file
+
     rows = Path(__file__).with_name("spaces.yaml")
     command = [sys.executable, "-m", "padinv", "compare", str(rows), "-o", str(SPACES), "--seeds", "1"]
     subprocess.run([*command, "--device", "cpu"], check=True)
-    titles = {row.name: row.title for row in read_comparison(str(rows)).rows}
-    return compared_spaces(titles, SPACES, "congress64-val", labels_of)
-
-
-def compared_spaces(
-    titles: dict[str, str],
-    folder: Path,
-    data: str,
-    labelled: Callable[[str, str], tuple[list[str], list[float | None]]],
-    generator: str = MODEL,
-    directions: str = MODEL,
-) -> str:
-    """The rows of a comparison that padinv compare has trained, on portraits of people not in its training set.
-
-    Args:
-        titles: name of a row → what the table calls it.
-        folder: of the comparison.
-        data: portraits.
-        labelled: their names, and whether they have an attribute, by the attribute's positive word.
-        generator: that the encoders were trained for.
-        directions: with that of the attribute, "gender".
-    """
-    direction = load_directions(directions)["gender"]
-    lpips = perceptual_measure("alex", None, torch.device("cpu"))
-    _, labels = labelled(data, str(direction.metadata["positive"]))
-    found = {}
-    for name in titles:
-        (checkpoint,) = (folder / "runs" / name / "seed-0").glob("*/checkpoints/last.ckpt")
-        inverter = Inverter.from_pretrained(checkpoint, generator, device="cpu", keep_memory=False)
-        inversion = inverter.invert(data)
-        assert inversion.targets is not None  # photographs have them
-        targets = inversion.targets
-        code, made = inversion.code, to_encoder(inverter, inversion.images)
-        others = torch.arange(len(targets)).roll(1)  # the details of each are the next one's
-        contour, details = code, code[others]
-        mixed = mix(contour, details, "4-") if code.padding is None else blend(contour, details)
-        blended = to_encoder(inverter, inverter.reconstruct(mixed))
-        kept = torch.tensor([row for row, label in enumerate(labels) if label is not None])
-        known = [label for label in labels if label is not None]
-        curve = edit_curve(
-            inverter, code[kept], targets[kept], direction, known, lambda a, b: 1 - lpips(a, b), SAMPLING
-        )
-        with torch.inference_mode():
-            each = {"mse": mean_square(made, targets), "lpips": lpips(made, targets)}
-        each |= blend_distances(blended, targets, targets[others])
-        means = {key: mean_of(value.double().numpy(), SAMPLING) for key, value in each.items()}
-        found[name] = (means, curve, sum(tensor[0].numel() for tensor in code.tensors()))
-    common = min(curve.reach for _, curve, _ in found.values())
-    table_rows = []
-    for name, (means, curve, numbers) in found.items():
-        area, _ = area_at_equal_change(curve.moved, curve.alike, SAMPLING, common)
-        told = [means["mse"], means["lpips"], curve.consistency, area, means["layout"], means["appearance"]]
-        table_rows.append([titles[name], f"{numbers:,}", *map(cell, told)])
-    head = ["", "numbers", "`mse`", "`lpips`", "LEC", "likeness at equal change", "blend: layout", "blend: appearance"]
-    return f"{table(head, table_rows)}\n\nLikeness up to a change of {shown(common)}; {len(targets)} portraits."
+    fitted, tested = (Portraits.of(*portraits(f"{MODEL}-{part}"), 64) for part in ("train", "val"))
+    designs = {}
+    for row in read_comparison(str(rows)).rows:
+        (checkpoint,) = (SPACES / "runs" / row.name / "seed-0").glob("*/checkpoints/last.ckpt")
+        designs[row.title] = Design(str(checkpoint), MODEL, fitted)
+    return compare(designs, fitted, tested, ["gender"], None)
 
 
 TABLES: dict[str, Callable[[], str]] = {

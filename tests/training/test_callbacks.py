@@ -440,13 +440,14 @@ def test_a_test_is_an_evaluation(run: Any, picture_folder: Path, capsys: pytest.
     """padinv test logs means, and writes them with intervals and the value of each image."""
     assert run("fit") == 0
     capsys.readouterr()
-    assert run("test", "--ckpt_path=last", f"--data.test={picture_folder}") == 0
+    assert run("test", "--ckpt_path=last", f"--data.test={picture_folder}", "--model.test_features=random") == 0
     assert "95% interval" in capsys.readouterr().out
     folder = Path("runs/quickstart/version_0/test")
     result = json.loads((folder / "evaluation.json").read_text("utf-8"))
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         logged = {key: float(value) for key, value in next(csv.DictReader(file)).items() if key.startswith("test/")}
     assert {f"test/{name}" for name in result["metrics"]} == set(logged)
+    assert {"fd_random", "kd_random"} < set(result["metrics"])
     for name, number in result["metrics"].items():
         assert number["value"] == pytest.approx(logged[f"test/{name}"], rel=1e-4)
         assert number["low"] < number["value"] < number["high"]

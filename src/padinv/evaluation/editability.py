@@ -28,10 +28,10 @@ from padinv.editing import Direction
 from padinv.editing.hyperplane import fit_hyperplane
 from padinv.evaluation.inverted import Inverted
 from padinv.evaluation.measuring import identity_measure, perceptual_measure
-from padinv.evaluation.results import Number, Sampling, Values, mean_of
+from padinv.evaluation.results import Number, Sampling, Values, distance_of, mean_of
 from padinv.exceptions import ConfigError
 from padinv.inversion import Inverter
-from padinv.metrics.distribution import FeatureStore, frechet_distance, parts_of, subset_interval
+from padinv.metrics.distribution import FeatureStore, frechet_distance, parts_of
 from padinv.metrics.features import FeatureVectors, feature_network
 from padinv.metrics.per_image import Measure, mean_square
 
@@ -367,17 +367,34 @@ def area_at_equal_change(change: Values, kept: Values, sampling: Sampling, reach
     >>> round(area.value, 6), reach
     (0.75, 1.0)
     """
-    mean = np.maximum.accumulate(change.mean(axis=1))
-    reach = float(min(reach, mean[-1]))
+    reach = float(min(reach, change.mean(axis=1).max()))
     if reach <= 0:
         return Number(math.nan), reach
-    places = np.interp(np.linspace(0, reach, GRID), mean, np.arange(len(mean)))  # in strengths, between two of them
-    low = np.minimum(places.astype(int), len(mean) - 2)
-    share = (places - low)[:, None]
-    read = (1 - share) * kept[low] + share * kept[low + 1]  # (GRID, N)
+    return mean_of(likeness_on_the_way(change, kept, reach), sampling), reach
+
+
+def read_at_equal_change(change: Values, values: Values, places: Values) -> Values:
+    """What images have, (M, N), where the mean change is at M places, between two strengths by a straight line.
+
+    Args:
+        change: (K, N), of each image at each strength.
+        values: (K, N), such as likeness.
+        places: (M,), from 0 to the largest mean change.
+    """
+    mean = np.maximum.accumulate(change.mean(axis=1))
+    at = np.interp(places, mean, np.arange(len(mean)))  # in strengths
+    low = np.minimum(at.astype(int), len(mean) - 2)
+    share = (at - low)[:, None]
+    read: Values = (1 - share) * values[low] + share * values[low + 1]
+    return read
+
+
+def likeness_on_the_way(change: Values, kept: Values, reach: float) -> Values:
+    """The mean likeness of each image, (N,), from no change to ``reach``, of :func:`area_at_equal_change`."""
     weights = np.full(GRID, 1.0)
     weights[[0, -1]] = 0.5  # the trapezoidal rule
-    return mean_of(weights @ read / weights.sum(), sampling), reach
+    mean: Values = weights @ read_at_equal_change(change, kept, np.linspace(0, reach, GRID)) / weights.sum()
+    return mean
 
 
 def _set_distance(edited: NDArray[np.floating], real: NDArray[np.floating], sampling: Sampling) -> Number:
@@ -385,15 +402,7 @@ def _set_distance(edited: NDArray[np.floating], real: NDArray[np.floating], samp
     if count < 4:
         return Number(math.nan)
     value = frechet_distance(edited, real)
-    low, high = subset_interval(
-        lambda rows: frechet_distance(edited[rows], real[rows]),
-        value,
-        count,
-        real.shape[1],
-        sampling.seed,
-        sampling.level,
-    )
-    return Number(value, low, high)
+    return distance_of(lambda rows: frechet_distance(edited[rows], real[rows]), value, real[:count], sampling)
 
 
 FACE = (0.5, 0.56, 0.27, 0.36)

@@ -66,9 +66,16 @@ class Measures:
     @property
     def set_names(self) -> tuple[str, ...]:
         """The names of the distances between sets."""
-        if self.features is None:
-            return ()
-        return ("fid", "kid") if self.label == "inception" else (f"fd_{self.label}", f"kd_{self.label}")
+        return () if self.features is None else set_names(self.label)
+
+
+def set_names(label: str) -> tuple[str, str]:
+    """The names of the Fréchet and the kernel distance in a network's features: only Inception's are FID and KID.
+
+    >>> set_names("inception"), set_names("alexnet")
+    (('fid', 'kid'), ('fd_alexnet', 'kd_alexnet'))
+    """
+    return ("fid", "kid") if label == "inception" else (f"fd_{label}", f"kd_{label}")
 
 
 def build_measures(

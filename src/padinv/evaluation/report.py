@@ -15,10 +15,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from padinv.evaluation.extremes import extremes
 from padinv.evaluation.measuring import ABOUT, HIGHER_IS_BETTER
 from padinv.evaluation.protocols import pixels_of
-from padinv.evaluation.results import GAP, Evaluation, Number, interval_of, shown
+from padinv.evaluation.results import GAP, Evaluation, Number, extremes, interval_of, shown
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import writing
 from padinv.images import from_bytes, square, to_image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from padinv._version import __version__
-from padinv.evaluation.measuring import HIGHER_IS_BETTER, Evaluator
+from padinv.evaluation.measuring import HIGHER_IS_BETTER
 from padinv.evaluation.protocols import Protocol
 from padinv.exceptions import ConfigError, DataError
 from padinv.files import writing
 from padinv.metrics.bootstrap import bootstrap_interval
-from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
+from padinv.metrics.distribution import Features, frechet_distance, mean_kernel_distance, subset_interval
 
 Values = NDArray[np.float64]
+COUNT = 6
+"""How many of the best, and of the worst, a page shows."""
+
 FEW = 100
 """Fewer images than these get a warning that says how wide intervals are."""
 
@@ -172,6 +175,19 @@ class Evaluation:
             part.write_text(f"{text}\n", "utf-8", "backslashreplace")  # an escape that JSON reads as the same name
 
 
+def ordering_metric(names: Iterable[str]) -> str:
+    """The metric that orders images: LPIPS if it was measured, or the first."""
+    return "lpips" if "lpips" in (known := list(names)) else known[0]
+
+
+def extremes(result: Evaluation, count: int = COUNT) -> tuple[str, list[int], list[int]]:
+    """The metric that orders images, and the places of those with the lowest and with the highest values."""
+    metric = ordering_metric(result.values)
+    order = np.argsort(result.values[metric], kind="stable")
+    count = min(count, (len(order) + 1) // 2)
+    return metric, order[:count].tolist(), order[::-1][:count].tolist()
+
+
 GAP = "gap"
 """The row of a division that says how far its best group is from its worst."""
 
@@ -274,24 +290,34 @@ def means_of(values: Mapping[str, Values], protocol: Protocol, sampling: Samplin
         return dict(zip(values, pool.map(mean, values), strict=True))
 
 
-def set_distances(evaluator: Evaluator, sampling: Sampling) -> dict[str, Number]:
-    """The Fréchet and the kernel distance between the sets, with intervals; empty without features or for one image."""
-    a, b = evaluator.photographs.read(), evaluator.reconstructions.read()
+def set_distances(names: Sequence[str], a: Features, b: Features, sampling: Sampling) -> dict[str, Number]:
+    """The Fréchet and the kernel distance between the sets, with intervals; empty without names or for one image.
+
+    Args:
+        names: of both.
+        a: features (N, D) of photographs.
+        b: features (N, D) of their reconstructions.
+        sampling: of intervals.
+    """
     found = {}
-    for name, distance in zip(evaluator.measures.set_names, (frechet_distance, mean_kernel_distance), strict=False):
-        if len(a) < 2:
-            continue
-        value = distance(a, b)
-        low, high = subset_interval(
-            lambda rows, of=distance: of(a[rows], b[rows]),  # type: ignore[misc]  # mypy has no lambda defaults
-            value,
-            len(a),
-            a.shape[1],
-            sampling.seed,
-            sampling.level,
-        )
-        found[name] = Number(value, low, high)
+    for name, distance in zip(names if len(a) > 1 else (), (frechet_distance, mean_kernel_distance), strict=False):
+        found[name] = distance_of(lambda rows, of=distance: of(a[rows], b[rows]), distance(a, b), a, sampling)  # type: ignore[misc]  # mypy has no lambda defaults
     return found
+
+
+def distance_of(
+    statistic: Callable[[NDArray[np.int64]], float], value: float, features: Features, sampling: Sampling
+) -> Number:
+    """A distance of all pairs with its interval.
+
+    Args:
+        statistic: the distance of the pairs with these numbers.
+        value: the distance of all.
+        features: those of one side, which tell how many there are.
+        sampling: of the interval.
+    """
+    count, width = features.shape
+    return Number(value, *subset_interval(statistic, value, count, width, sampling.seed, sampling.level))
 
 
 def width_remark(metrics: Mapping[str, Number], count: int) -> str | None:

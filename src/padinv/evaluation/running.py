@@ -10,9 +10,9 @@ from typing import Any
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Reading, Subject
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
-from padinv.evaluation.results import Evaluation, Number, Sampling, finish, means_of, set_distances, width_remark
+from padinv.evaluation.results import Evaluation, Sampling, distance_of, finish, means_of, set_distances, width_remark
 from padinv.exceptions import DataError
-from padinv.metrics.distribution import frechet_distance, mean_kernel_distance, subset_interval
+from padinv.metrics.distribution import frechet_distance, mean_kernel_distance
 from padinv.progress import Progress
 from padinv.sources.folders import Names
 
@@ -94,7 +94,7 @@ def evaluate(
             names,
             sampling,
             groups,
-            set_distances(evaluator, sampling),
+            set_distances(measures.set_names, evaluator.photographs.read(), evaluator.reconstructions.read(), sampling),
         )
         for evaluator, method in zip(evaluators, subject.methods, strict=True)
     ]
@@ -122,8 +122,7 @@ def _difference(results: Sequence[Evaluation], evaluators: Sequence[Evaluator]) 
         def statistic(rows: Any, of: Any = distance) -> float:
             return float(of(real[rows], made_b[rows]) - of(real[rows], made_a[rows]))
 
-        bounds = subset_interval(statistic, value, len(real), real.shape[1], sampling.seed, sampling.level)
-        metrics[name] = Number(value, *bounds)
+        metrics[name] = distance_of(statistic, value, real, sampling)
     result = Evaluation(f"{b.method} less {a.method}", protocol, a.resolution, a.names, values, metrics, sampling)
     result.facts = {"a": a.as_json(), "b": b.as_json()}
     if (sentence := width_remark({}, len(a.names))) is not None:

@@ -55,11 +55,11 @@ class RunReport(Callback):
         """Prints where the metrics will be; those of a test as an evaluation, which it writes there, too."""
         folder = run_directory(trainer)
         if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            evaluation, pictures = (getattr(pl_module, name, None) for name in ("test_evaluation", "test_pictures"))
-            if trainer.state.fn == "test" and evaluation is not None and pictures is not None:
+            evaluation, trial = (getattr(pl_module, name, None) for name in ("test_evaluation", "trial"))
+            if trainer.state.fn == "test" and evaluation is not None and trial is not None:
                 evaluation.write_json(folder / "evaluation.json")
                 evaluation.write_csv(folder / "images.csv")
-                write_report([evaluation], pictures, range(len(evaluation.names)), folder / "report.html")
+                write_report([evaluation], trial.pictures, range(len(evaluation.names)), folder / "report.html")
                 print("\n".join(evaluation.lines()))
             print(f"These metrics go to {folder}:")
 
