@@ -28,11 +28,10 @@ from torch import Tensor
 from padinv import InversionCode, Inverter
 from padinv.checkpoints import fingerprint
 from padinv.editing import Direction, blend, linear, mix
+from padinv.evaluation.attributes import AttributeScore, attribute_features
+from padinv.evaluation.blends import blend_distances
 from padinv.evaluation.editability import (
     STRENGTHS,
-    AttributeScore,
-    attribute_features,
-    blend_distances,
     editing_consistency,
     likeness_on_the_way,
     read_at_equal_change,

@@ -1,5 +1,5 @@
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -7,19 +7,21 @@ import torch
 
 from padinv import InversionCode, Inverter
 from padinv.editing import Direction, blend
+from padinv.evaluation.attributes import AttributeScore, attribute_features
+from padinv.evaluation.blends import blend_distances, face_mask
 from padinv.evaluation.editability import (
-    AttributeScore,
+    STRENGTHS,
+    Curve,
+    EditRecorder,
     area_at_equal_change,
-    blend_distances,
-    edit_curve,
     edit_curves,
     editing_consistency,
-    face_mask,
 )
 from padinv.evaluation.results import Sampling
 from padinv.exceptions import ConfigError
 from padinv.images import load_tensor
 from padinv.inversion import Inversion
+from padinv.metrics.distribution import FeatureStore
 from padinv.metrics.per_image import mean_square
 from padinv.sources import open_source
 from small_model import small_model
@@ -91,16 +93,25 @@ def test_consistency_of_an_edit_that_is_nothing_is_that_of_inverting_twice(inver
     assert (editing_consistency(inverter, code, direction(inverter), 3.0) > 0).all()
 
 
+def edit_curve(inverter: Inverter, images: torch.Tensor, labels: list[float], strengths: Sequence[float]) -> Curve:
+    """All photographs at once."""
+    features = attribute_features(inverter)
+    recorder = EditRecorder(inverter, features, direction(inverter), lambda a, b: 1 - mean_square(a, b), strengths)
+    real, having = FeatureStore(), FeatureStore()
+    real.append(vectors := features(images))
+    having.append(vectors[[label > 0.5 for label in labels]])
+    rows = np.flatnonzero(np.asarray(labels) < 0.5)
+    recorder.add(inverter.encode(images[rows]), images[rows])
+    return recorder.curve(AttributeScore(real.read(), labels, FEW.seed), rows, having, FEW)
+
+
 def test_curve(monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> None:
     pytest.importorskip("sklearn", reason="an extra")
-    monkeypatch.setattr("padinv.evaluation.editability.feature_network", lambda _: (torch.nn.AvgPool2d(4), "mean"))
+    monkeypatch.setattr("padinv.evaluation.attributes.feature_network", lambda _: (torch.nn.AvgPool2d(4), "mean"))
     images = torch.rand(48, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     labels = [0.0, 1.0] * 24
     images[1::2, 0] = (images[1::2, 0] + 1).clamp(-1, 1)  # the attribute is to be red
-    code = inverter.encode(images)
-    curve = edit_curve(
-        inverter, code, images, direction(inverter), labels, lambda a, b: 1 - mean_square(a, b), FEW, (0.0, 1.0, 2.0)
-    )
+    curve = edit_curve(inverter, images, labels, (0.0, 1.0, 2.0))
     assert curve.change[0] == 0
     assert len(curve.kept) == 3
     assert curve.accuracy > 0.6
@@ -112,9 +123,8 @@ def test_curve(monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> None:
 def test_any_number_of_photographs(monkeypatch: pytest.MonkeyPatch, inverter: Inverter) -> None:
     """One at a time they give what they give together, and no more than a batch of codes is kept."""
     pytest.importorskip("sklearn", reason="an extra")
-    where = "padinv.evaluation.editability."
-    monkeypatch.setattr(f"{where}feature_network", lambda _: (torch.nn.AvgPool2d(4), "mean"))
-    monkeypatch.setattr(f"{where}perceptual_measure", lambda *_: mean_square)
+    monkeypatch.setattr("padinv.evaluation.attributes.feature_network", lambda _: (torch.nn.AvgPool2d(4), "mean"))
+    monkeypatch.setattr("padinv.evaluation.editability.perceptual_measure", lambda *_: mean_square)
     images = (torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255).round() / 127.5 - 1
     labels: list[float | None] = [0.0, 1.0] * 19 + [None, 0.0]
     images[1::2, 0] = (images[1::2, 0] + 1).clamp(-1, 1)
@@ -137,15 +147,7 @@ def test_any_number_of_photographs(monkeypatch: pytest.MonkeyPatch, inverter: In
     curves = edit_curves(Subject(), direction(inverter), labels, None, FEW)  # type: ignore[arg-type]
     assert most <= inverter.batch_size + 2
     known = [row for row, label in enumerate(labels) if label is not None]
-    together = edit_curve(
-        inverter,
-        inverter.encode(images[known]),
-        images[known],
-        direction(inverter),
-        [labels[row] or 0.0 for row in known],
-        lambda a, b: 1 - mean_square(a, b),
-        FEW,
-    )
+    together = edit_curve(inverter, images[known], [labels[row] or 0.0 for row in known], STRENGTHS)
     assert set(curves) == {"code", "latents"}
     np.testing.assert_allclose(curves["code"].moved, together.moved, atol=1e-4)
     np.testing.assert_allclose(curves["code"].kept, together.kept, atol=1e-5)

@@ -4,10 +4,13 @@ import pytest
 import torch
 from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
+from torchmetrics import MeanSquaredError
+from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, PeakSignalNoiseRatio
 
 from padinv.losses import PixelLoss
-from padinv.metrics import image_metrics, reconstruction_metrics
-from padinv.metrics.per_image import PerImage, mean_square, one_by_one
+from padinv.metrics import PerImage, ms_ssim_scales, reconstruction_metrics
+from padinv.metrics.per_image import mean_square
+from padinv.metrics.structure import MS_SSIM_BETAS
 
 
 def images(batch: int = 4, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -16,17 +19,25 @@ def images(batch: int = 4, size: int = 32) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("batches", [[4], [1, 3]])
-def test_means_are_those_of_validation(batches: list[int]) -> None:
+def test_means_are_those_of_torchmetrics(batches: list[int]) -> None:
     made, target = images()
-    each, means = image_metrics(32, [PixelLoss()]), reconstruction_metrics(32, [PixelLoss()])
+    ours = reconstruction_metrics(32, [PixelLoss()], lpips=False)
+    weights = MS_SSIM_BETAS[: ms_ssim_scales(32)]
+    theirs = {
+        "mse": MeanSquaredError(),
+        "psnr": PeakSignalNoiseRatio(data_range=2.0, dim=(1, 2, 3)),
+        "ms_ssim": MultiScaleStructuralSimilarityIndexMeasure(
+            betas=tuple(weight / sum(weights) for weight in weights), data_range=1.0
+        ),
+    }
     for a, b in zip(made.split(batches), target.split(batches), strict=True):
-        each.update(a, b)
-    means.update(made, target)
-    assert sorted(each) == sorted(means)
-    for name, value in means.compute().items():
+        ours.update(a, b)
+    assert sorted(ours) == sorted(theirs)
+    for name, metric in theirs.items():
         if name == "ms_ssim" and RequirementCache("torchmetrics<1.9"):
             continue  # earlier ones cut off the borders of the coarsest scale
-        torch.testing.assert_close(each.compute()[name], value, rtol=2e-4, atol=1e-6)
+        pair = ((made + 1) / 2, (target + 1) / 2) if name == "ms_ssim" else (made, target)
+        torch.testing.assert_close(ours.compute()[name], metric(*pair), rtol=2e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [2, 300])
@@ -49,17 +60,17 @@ def test_every_rank_is_gathered_each_image_once() -> None:
     metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
     assert metric.compute().item() == pytest.approx(1 / 3)
     assert metric.gathered_values().tolist() == [1, 0, 0]
-    assert metric.all_values().tolist() == [1]
+    assert metric.values.tolist() == [1]
 
 
 def test_copies_share_what_measures_and_nothing_else() -> None:
-    metric = PerImage(one_by_one(PixelLoss()))
+    metric = PerImage(PixelLoss())
     other = copy.deepcopy(metric)
     other.update(*images())
     assert other.measure is metric.measure
-    assert len(metric.all_values()) == 0
-    assert len(other.all_values()) == 4
+    assert len(metric.values) == 0
+    assert len(other.values) == 4
     other.persistent(True)
     assert set(other.state_dict()) <= {"values"}
     other.reset()
-    assert len(other.all_values()) == 0
+    assert len(other.values) == 0

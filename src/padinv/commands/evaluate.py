@@ -117,9 +117,9 @@ class Evaluate(Command):
 
     def run(self) -> int:
         """Measures, prints, and writes; returns 1 if a pair could not be compared."""
+        from padinv.evaluation import Settings, evaluate
         from padinv.evaluation.protocols import find_protocol
         from padinv.evaluation.results import Sampling
-        from padinv.evaluation.running import Settings, evaluate
         from padinv.inversion.backends import find_device
 
         device = find_device(self.device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from torch import Tensor
 
 from padinv.comparison.training import Run
 from padinv.data import ImageDataModule
+from padinv.evaluation.inverted import timed
 from padinv.exceptions import CheckpointError, ConfigError, DataError
 from padinv.files import writing
 from padinv.inversion import Inverter
 from padinv.losses import IdentityLoss, PerceptualLoss, PixelLoss, ReconstructionLoss
-from padinv.metrics import MSSSIM, ms_ssim_scales
+from padinv.metrics import ms_ssim_scales, multi_scale_similarity
 from padinv.metrics.collection import LPIPS_SMALLEST
 from padinv.pictures import save_picture
 
@@ -125,24 +125,12 @@ class Ruler:
 
     @torch.inference_mode()
     def _values(self, reconstructions: Tensor, images: Tensor, resolution: int) -> dict[str, list[float]]:
-        values: dict[str, list[float]] = {}
-        for name in self.metrics(resolution):
-            metric = MSSSIM(resolution).to(images.device) if name == "ms_ssim" else self.losses[name].to(images.device)
-            found: list[Tensor] = []
-            for pair in zip(torch.split(reconstructions, BATCH), torch.split(images, BATCH), strict=True):
-                found += [metric.each(*pair)] if isinstance(metric, ReconstructionLoss) else _ms_ssim(metric, *pair)
-            values[name] = torch.cat(found).tolist()
-        return values
-
-
-def _ms_ssim(metric: MSSSIM, reconstructions: Tensor, images: Tensor) -> list[Tensor]:
-    """The metric's value for each image by itself."""
-    found = []
-    for pair in zip(torch.split(reconstructions, 1), torch.split(images, 1), strict=True):
-        metric.reset()
-        metric.update(*pair)
-        found.append(metric.compute()[None])
-    return found
+        measures = {name: loss.to(images.device).each for name, loss in self.losses.items()}
+        measures["ms_ssim"] = multi_scale_similarity
+        pairs = list(zip(torch.split(reconstructions, BATCH), torch.split(images, BATCH), strict=True))
+        return {
+            name: torch.cat([measures[name](*pair) for pair in pairs]).tolist() for name in self.metrics(resolution)
+        }
 
 
 def held_out(data: ImageDataModule) -> tuple[Tensor, list[str]]:
@@ -177,13 +165,7 @@ def strip(images: Tensor) -> Tensor:
 def milliseconds(inverter: Inverter, images: Tensor) -> float:
     """The time that encoder and generator take for one image, in a batch of 16 or of all images."""
     batch = images[: inverter.batch_size]
-    times = []
-    for _ in range(REPEATS + 1):  # the first one warms up
-        start = time.perf_counter()
-        inverter.reconstruct(inverter.encode(batch))
-        if inverter.device.type == "cuda":
-            torch.cuda.synchronize(inverter.device)
-        times.append(time.perf_counter() - start)
+    times = [timed(inverter, batch)[0] for _ in range(REPEATS + 1)]  # the first one warms up
     return 1000 * min(times[1:]) / len(batch)
 
 

@@ -218,17 +218,9 @@ def _dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps Lightning from telling of seeds and devices for each row that is only checked."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    loggers += [
-        logging.getLogger(name)
-        for name in list(logging.root.manager.loggerDict)
-        if name.startswith("lightning_fabric.")
-    ]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

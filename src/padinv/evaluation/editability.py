@@ -5,10 +5,6 @@
 - Identity kept at equal change: edits of growing strength change an attribute more and more, and the person, too.
   Methods answer the same strength with different changes, so that likeness is read off where the *change* is equal.
 - Editing FID by labels: edited pictures against photographs that have the attribute.
-- Blends: the contour's layout outside of the face, and the details' appearance inside.
-
-The attribute is measured by a classifier in AlexNet's features, which no part of the model has seen. Each photograph is
-judged by a classifier that was fitted to labels of others.
 """
 
 from __future__ import annotations
@@ -25,14 +21,13 @@ from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.editing import Direction
-from padinv.editing.hyperplane import fit_hyperplane
+from padinv.evaluation.attributes import AttributeScore, attribute_features, check_labels
 from padinv.evaluation.inverted import Inverted
 from padinv.evaluation.measuring import identity_measure, perceptual_measure
 from padinv.evaluation.results import Number, Sampling, Values, distance_of, mean_of
-from padinv.exceptions import ConfigError
 from padinv.inversion import Inverter
-from padinv.metrics.distribution import FeatureStore, frechet_distance, parts_of
-from padinv.metrics.features import FeatureVectors, feature_network
+from padinv.metrics.distribution import FeatureStore, frechet_distance
+from padinv.metrics.features import FeatureVectors
 from padinv.metrics.per_image import Measure, mean_square
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -40,9 +35,6 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 GRID = 21
 """Places between no change and the whole change at which likeness is read off."""
-
-MOST_FITTED = 4096
-"""Photographs that a classifier of an attribute is fitted to: more say the same, and would have to be in memory."""
 
 
 def editing_consistency(
@@ -68,63 +60,6 @@ def editing_consistency(
 def to_encoder(inverter: Inverter, images: Tensor) -> Tensor:
     """Generated images at the encoder's resolution, in [-1, 1]."""
     return F.adaptive_avg_pool2d(images.clamp(-1, 1), inverter.resolution)
-
-
-class AttributeScore:
-    """How much of an attribute pictures have: 0 where photographs without it are on average, 1 where those with it are.
-
-    Args:
-        vectors: (N, D), features of photographs.
-        labels: (N,), 0 or 1.
-        seed: of the halves.
-
-    Attributes:
-        accuracy: balanced, on photographs held out.
-
-    Raises:
-        ConfigError: if there are fewer than 10 photographs of each kind.
-        MissingPackageError: without scikit-learn.
-    """
-
-    def __init__(self, vectors: NDArray[np.floating], labels: Sequence[float], seed: int = 0) -> None:
-        _check_labels(labels)
-        has = np.asarray(labels) > 0.5
-        self.half = np.zeros(len(has), dtype=np.int64)
-        random = np.random.default_rng(seed)
-        for kind in (has, ~has):
-            rows = random.permutation(np.flatnonzero(kind))
-            self.half[rows[len(rows) // 2 :]] = 1
-        self.planes: list[tuple[NDArray[np.float64], float]] = []
-        right = []
-        for half in (0, 1):
-            fit, held_out = self.half != half, self.half == half
-            rows = random.permutation(np.flatnonzero(fit))[:MOST_FITTED] if fit.sum() > MOST_FITTED else fit
-            count = int(has[rows].size)
-            folds = max(2, min(5, has[rows].sum() // 2, (~has[rows]).sum() // 2))  # each tests two of a kind
-            plane = fit_hyperplane(vectors[rows], has[rows].astype(float), np.arange(count), folds=folds, seed=seed)
-            scores = np.concatenate([part @ plane.normal for part in parts_of(vectors)])
-            low, high = scores[fit & ~has].mean(), scores[fit & has].mean()
-            self.planes.append((plane.normal / (high - low), float(-low / (high - low))))
-            judged = (scores[held_out] - low) / (high - low) > 0.5
-            right += [(judged == has[held_out])[has[held_out] == kind].mean() for kind in (False, True)]
-        self.accuracy = float(np.mean(right))
-
-    def score(self, vectors: NDArray[np.floating], rows: NDArray[np.int64]) -> Values:
-        """The scores (B,) of pictures of the photographs with these numbers, by the half that has not seen them."""
-        normals, offsets = (np.stack(each) for each in zip(*self.planes, strict=True))
-        halves, scores = self.half[rows], np.empty(len(rows))
-        for half in (0, 1):  # a part of the vectors at a time: they may lie in a file
-            for part in parts_of(np.flatnonzero(halves == half)):
-                scores[part] = vectors[part] @ normals[half] + offsets[half]
-        return scores
-
-
-def _check_labels(labels: Sequence[float | None]) -> None:
-    has, lacks = (sum(label is not None and bool(label > 0.5) is kind for label in labels) for kind in (True, False))
-    if min(has, lacks) < 10:
-        raise ConfigError(
-            f"There are {has} photographs with the attribute and {lacks} without: a classifier needs 10 of each."
-        )
 
 
 @dataclass
@@ -227,50 +162,6 @@ class EditRecorder:
         )
 
 
-def attribute_features(inverter: Inverter) -> FeatureVectors:
-    """AlexNet's features, in which attributes are judged."""
-    return FeatureVectors(feature_network("alexnet")[0], inverter.resolution).to(inverter.device)
-
-
-def edit_curve(
-    inverter: Inverter,
-    codes: InversionCode,
-    photographs: Tensor,
-    direction: Direction,
-    labels: Sequence[float],
-    likeness: Measure,
-    sampling: Sampling,
-    strengths: Sequence[float] = STRENGTHS,
-) -> Curve:
-    """Edits the codes of photographs without the attribute, and measures change and likeness.
-
-    Args:
-        inverter: encodes and generates.
-        codes: of N photographs.
-        photographs: (N, 3, R, R) in [-1, 1], R the encoder's resolution.
-        direction: towards the attribute.
-        labels: (N,), 1 for photographs with the attribute, 0 for those without.
-        likeness: of two pictures, 1 for the same.
-        sampling: of intervals and halves.
-        strengths: from 0 up.
-
-    Raises:
-        ConfigError: if there are too few photographs of a kind.
-        MissingPackageError: without scikit-learn.
-    """
-    recorder = EditRecorder(inverter, attribute_features(inverter), direction, likeness, strengths)
-    has = np.asarray(labels) > 0.5
-    real, having = FeatureStore(), FeatureStore()
-    for part in torch.split(torch.arange(len(has)), inverter.batch_size):
-        pictures = photographs[part].to(inverter.device)
-        _record_photographs(recorder.features, pictures, has[part.numpy()], real, having)
-    score = AttributeScore(real.read(), labels, sampling.seed)  # before the edits, which take longer
-    rows = np.flatnonzero(~has)
-    for part in torch.split(torch.from_numpy(rows), inverter.batch_size):
-        recorder.add(codes[part], photographs[part])
-    return recorder.curve(score, rows, having, sampling)
-
-
 @torch.inference_mode()
 def _record_photographs(
     features: FeatureVectors, photographs: Tensor, has: NDArray[np.bool_], real: FeatureStore, having: FeatureStore
@@ -285,7 +176,7 @@ def _record_photographs(
 def edit_curves(
     subject: Inverted, direction: Direction, labels: Sequence[float | None], identity: str | None, sampling: Sampling
 ) -> dict[str, Curve]:
-    """:func:`edit_curve` of a model's codes, and of their latents alone, for any number of photographs.
+    """Edits the codes of photographs without the attribute, and their latents alone; measures change and likeness.
 
     Each photograph is inverted once. Memory does not grow with their number, but for a few numbers each.
 
@@ -302,7 +193,7 @@ def edit_curves(
     Raises:
         PadInvError: if there are too few labels, or a network cannot be loaded.
     """
-    _check_labels(labels)  # before anything is inverted
+    check_labels(labels)  # before anything is inverted
     inverter = subject.inverter
     likeness: Measure
     if identity is None:
@@ -403,50 +294,3 @@ def _set_distance(edited: NDArray[np.floating], real: NDArray[np.floating], samp
         return Number(math.nan)
     value = frechet_distance(edited, real)
     return distance_of(lambda rows: frechet_distance(edited[rows], real[rows]), value, real[:count], sampling)
-
-
-FACE = (0.5, 0.56, 0.27, 0.36)
-"""The ellipse of the face in a portrait cropped by FFHQ's recipe: its middle, across and down, and its half axes, as
-shares of the side."""
-
-
-def face_mask(height: int, width: int) -> Tensor:
-    """1 inside of the face and 0 outside, (1, 1, H, W).
-
-    >>> face_mask(8, 8)[0, 0, 4, 4].item(), face_mask(8, 8)[0, 0, 0, 0].item()
-    (1.0, 0.0)
-    """
-    x, y, across, down = FACE
-    rows = ((torch.arange(height) + 0.5) / height - y) / down
-    columns = ((torch.arange(width) + 0.5) / width - x) / across
-    inside = rows.square()[:, None] + columns.square()[None] <= 1
-    return inside.float()[None, None]
-
-
-@torch.inference_mode()
-def blend_distances(blended: Tensor, contour: Tensor, details: Tensor) -> dict[str, Tensor]:
-    """How well blends keep what each side gives, by AlexNet's features of length 1 at each position.
-
-    Args:
-        blended: (B, 3, H, W) in [-1, 1].
-        contour: gave the layout.
-        details: gave the appearance.
-
-    Returns:
-        ``layout``: mean over positions outside of the face of the squared distance to the contour's features, which
-        compares place with place; ``appearance``: squared distance of the features' means inside of the face, which
-        forgets places. (B,) each, sums over layers, 0 is best.
-    """
-    from padinv.losses import PerceptualLoss
-
-    network = PerceptualLoss("alex").to(blended.device).lpips.network
-    maps = [network.unit_features(images) for images in (blended, contour, details)]  # type: ignore[operator]
-    layout, appearance = [], []
-    for ours, outside, inside in zip(*maps, strict=True):
-        face = face_mask(*ours.shape[2:]).to(ours)
-        around = 1 - face
-        distance = (ours - outside).square().sum(dim=1, keepdim=True)
-        layout.append((distance * around).sum(dim=(1, 2, 3)) / around.sum())
-        means = [(each * face).sum(dim=(2, 3)) / face.sum().clamp_min(1) for each in (ours, inside)]
-        appearance.append((means[0] - means[1]).square().sum(dim=1))
-    return {"layout": torch.stack(layout).sum(dim=0), "appearance": torch.stack(appearance).sum(dim=0)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.evaluation.groups import groups_of
-from padinv.evaluation.pairs import Batch, Reading, Sample, collate, short_names
+from padinv.evaluation.pairs import Batch, Sample, Settings, collate, read_picture, short_names
 from padinv.evaluation.results import Number, Sampling
 from padinv.exceptions import DataError, PadInvError
 from padinv.feature_maps import draw_code
-from padinv.images import decode, to_image
+from padinv.images import to_image
 from padinv.inversion import Inversion, Inverter
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
@@ -65,10 +65,10 @@ class Inverted:
         """The encoder's."""
         return self.inverter.resolution
 
-    def batches(self, reading: Reading) -> Iterator[Batch]:
+    def batches(self, settings: Settings) -> Iterator[Batch]:
         """All photographs and what the model makes of them, in their order."""
-        for start in range(0, len(self.photographs), reading.batch_size):
-            indices = range(start, min(start + reading.batch_size, len(self.photographs)))
+        for start in range(0, len(self.photographs), settings.batch_size):
+            indices = range(start, min(start + settings.batch_size, len(self.photographs)))
             samples: dict[int, Sample] = {}
             read: dict[int, Image.Image] = {}
             for index in indices:
@@ -79,33 +79,28 @@ class Inverted:
             for index, photograph, made, problem in self._invert(read):
                 if not problem:
                     try:
-                        views = [reading.protocol.prepare(photograph, made, reading.resolution)]
+                        views = settings.views(photograph, [made])
+                        samples[index] = Sample(index, views, groups_of(photograph) if settings.groups else {})
+                        continue
                     except DataError as error:
                         problem = f"{self.photographs.name(index)} is left out: {error}."
                 samples[index] = Sample(index, [], {}, problem)
-                if not problem:
-                    samples[index] = Sample(index, views, groups_of(photograph) if reading.groups else {})
             yield collate([samples[index] for index in indices])
 
     def _read(self, index: int) -> Image.Image:
-        try:
-            return decode(self.photographs.read(index), remark=lambda _: None)
-        except DataError as error:
-            raise DataError(f"{self.photographs.name(index)} is left out: {error}") from error
-        except OSError as error:
-            raise DataError(f"{self.photographs.name(index)} is left out: {error.strerror or error}") from error
+        return read_picture(self.photographs, index, "is left out")
+
+    def _inversion(self, read: Mapping[int, Image.Image]) -> Inversion:
+        """Number → photograph to the inversion of all of them."""
+        names = [self.photographs.name(index) for index in read]
+        return self.inverter.invert(list(read.values()), align=self.align, refine=self.refine, names=names)
 
     def _invert(self, read: dict[int, Image.Image]) -> Iterator[tuple[int, Image.Image, Image.Image, str]]:
         """Number, photograph, reconstruction and problem: all at once, or each alone if that fails."""
         if not read:
             return
         try:
-            inversion = self.inverter.invert(
-                list(read.values()),
-                align=self.align,
-                refine=self.refine,
-                names=[self.photographs.name(index) for index in read],
-            )
+            inversion = self._inversion(read)
         except PadInvError as error:
             if len(read) == 1:
                 (index, photograph), *_ = read.items()
@@ -123,20 +118,16 @@ class Inverted:
         """The number and the inversion of each photograph that can be inverted."""
         for index in range(len(self.photographs)):
             try:
-                inversion = self.inverter.invert(
-                    [self._read(index)], align=self.align, refine=self.refine, names=[self.photographs.name(index)]
-                )
+                yield index, self._inversion({index: self._read(index)})
             except PadInvError:
                 continue  # the evaluation has told it
-            yield index, inversion
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph, its reconstruction, and the rings of its code around the maps that they pad."""
-        inversion = self.inverter.invert(
-            [self._read(index)], align=self.align, refine=self.refine, names=[self.photographs.name(index)]
-        )
+        photograph = self._read(index)
+        inversion = self._inversion({index: photograph})
         assert inversion.targets is not None  # photographs have them
-        shown = to_image(inversion.targets[0]) if self.align else self._read(index)
+        shown = to_image(inversion.targets[0]) if self.align else photograph
         return shown, [to_image(inversion.images[0])], draw_code(self.inverter.generator, inversion.code, tile=96)
 
 
@@ -154,11 +145,11 @@ def measure_speed(inverter: Inverter, sampling: Sampling, batch_size: int = 16, 
     """
     random = torch.Generator().manual_seed(sampling.seed)
     images = torch.rand(batch_size, 3, inverter.resolution, inverter.resolution, generator=random) * 2 - 1
-    _timed(inverter, images[:1])
-    alone = np.array([_timed(inverter, images[:1])[0] for _ in range(runs)]) * 1000
+    timed(inverter, images[:1])
+    alone = np.array([timed(inverter, images[:1])[0] for _ in range(runs)]) * 1000
     draws = np.random.default_rng(sampling.seed).choice(alone, (1000, runs))
     low, high = np.quantile(np.median(draws, axis=1), [(1 - sampling.level) / 2, (1 + sampling.level) / 2])
-    together, code = zip(*(_timed(inverter, images) for _ in range(3)), strict=True)
+    together, code = zip(*(timed(inverter, images) for _ in range(3)), strict=True)
     rates = [batch_size / seconds for seconds in together]
     numbers = float(sum(tensor[0].numel() for tensor in code[0].tensors()))
     return {
@@ -168,7 +159,8 @@ def measure_speed(inverter: Inverter, sampling: Sampling, batch_size: int = 16, 
     }
 
 
-def _timed(inverter: Inverter, images: Tensor) -> tuple[float, InversionCode]:
+def timed(inverter: Inverter, images: Tensor) -> tuple[float, InversionCode]:
+    """Seconds to encode images (B, 3, R, R) and to generate them again, and their codes."""
     start = time.perf_counter()
     code = inverter.encode(images)
     inverter.reconstruct(code)  # it checks that the images are finite, which waits for the device

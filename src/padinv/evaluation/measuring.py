@@ -16,11 +16,11 @@ from padinv.images import from_bytes
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.perceptual import PerceptualLoss
-from padinv.metrics.collection import ms_ssim_scales
+from padinv.metrics.collection import LPIPS_SMALLEST
 from padinv.metrics.distribution import FeatureStore
 from padinv.metrics.features import FeatureVectors, feature_network
 from padinv.metrics.per_image import Measure, PerImage, mean_square, peak_signal_to_noise
-from padinv.metrics.structure import multi_scale_similarity
+from padinv.metrics.structure import ms_ssim_scales, multi_scale_similarity
 
 HIGHER_IS_BETTER = frozenset({"psnr", "ms_ssim", "identity", "images_per_second", "kept_at_equal_change"})
 """All other numbers are better if they are lower."""
@@ -114,14 +114,14 @@ def build_measures(
     }
     if ms_ssim_scales(side):
         makers["ms_ssim"] = lambda: (protocol.structure, lambda a, b: multi_scale_similarity(a, b, protocol.form))
-    if own["pixels"] >= SMALLEST_LPIPS:
+    if own["pixels"] >= LPIPS_SMALLEST:
         makers["lpips"] = lambda: (protocol.pixels, perceptual_measure("alex", None, device))
     if vgg is not None:
         makers["lpips_vgg"] = lambda: (protocol.pixels, perceptual_measure("vgg", vgg, device))
     if identity is not None:
         makers["identity"] = lambda: (protocol.pixels, identity_measure(identity, device))
     if discriminator is not None:
-        makers["features"] = lambda: (protocol.pixels, _discriminator(discriminator, device))
+        makers["features"] = lambda: (protocol.pixels, DiscriminatorFeatureLoss(discriminator).to(device).each)
     network, label = (None, "")
     sets = () if features is None else ("fid", "kid", "fd", "kd")
     if unknown := [name for name in only if name not in makers and name.partition("_")[0] not in sets]:
@@ -135,10 +135,6 @@ def build_measures(
         vectors = FeatureVectors(network, own["pixels"]).to(device)
         return Measures(chosen, device, vectors, label)
     return Measures(chosen, device)
-
-
-SMALLEST_LPIPS = 31
-"""Pixels that AlexNet's convolutions need."""
 
 
 def perceptual_measure(net: str, weights: str | None, device: torch.device) -> Measure:
@@ -160,15 +156,6 @@ def identity_measure(path: str, device: torch.device) -> Measure:
     return lambda made, target: (loss.embed(made) * loss.embed(target)).sum(dim=1)
 
 
-def _discriminator(name: str, device: torch.device) -> Measure:
-    loss = DiscriminatorFeatureLoss(name).to(device)
-
-    def measure(made: Tensor, target: Tensor) -> Tensor:
-        return torch.stack([loss(a[None], b[None]) for a, b in zip(made, target, strict=True)])
-
-    return measure
-
-
 class Evaluator:
     """Measures the reconstructions of one method.
 
@@ -181,6 +168,7 @@ class Evaluator:
     def __init__(self, measures: Measures, protocol: Protocol, photographs: FeatureStore | None = None) -> None:
         self.measures = measures
         self.protocol = protocol
+        self.errors = PerImage(mean_square)  # PSNR is made of it, too
         self.metrics = {name: PerImage(measure) for name, (_, measure) in measures.per_image.items()}
         self.keeps_photographs = photographs is None
         self.photographs = FeatureStore() if photographs is None else photographs
@@ -195,9 +183,9 @@ class Evaluator:
             names = [name for name, (of, _) in self.measures.per_image.items() if of == view]
             if made.dtype != target.dtype:  # one was resized, the other had the size
                 made, target = from_bytes(made), from_bytes(target)
-            if "mse" in names:
-                self.metrics["mse"].update(made, target)  # in 8 bits, if the view is
-                names = [name for name in names if name not in ("mse", "psnr")]
+            if set(CHEAP) & set(names):
+                self.errors.update(made, target)  # in 8 bits, if the view is
+                names = [name for name in names if name not in CHEAP]
             if names:
                 made, target = from_bytes(made), from_bytes(target)
             for name in names:
@@ -209,21 +197,13 @@ class Evaluator:
                 for part in parts:
                     store.append(network(from_bytes(part.to(device))))
 
-    def add_mse(self, errors: Sequence[float]) -> None:
-        """Adds the mean squares of B images that were measured where they were decoded."""
-        values = torch.tensor(errors)
-        if "mse" in self.metrics:
-            self.metrics["mse"].append(values)
-        else:
-            self.metrics["psnr"].append(10 * torch.log10(4 / values))
-
     def values(self) -> dict[str, NDArray[np.float64]]:
         """Metric → the value of each image so far, (N,)."""
-        found = {name: metric.all_values().double().cpu().numpy() for name, metric in self.metrics.items()}
-        if {"mse", "psnr"} <= found.keys():
-            with np.errstate(divide="ignore"):
-                found["psnr"] = 10 * np.log10(4 / found["mse"])
-        return found
+        found = {name: metric.values.double().cpu().numpy() for name, metric in self.metrics.items()}
+        errors = self.errors.values.double().cpu().numpy()
+        with np.errstate(divide="ignore"):
+            cheap = {"mse": errors, "psnr": 10 * np.log10(4 / errors)}
+        return {name: cheap.get(name, values) for name, values in found.items()}
 
 
 def _stacked(images: Tensor | list[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from typing import Protocol as Interface
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from padinv.evaluation.groups import groups_of
-from padinv.evaluation.protocols import Protocol
+from padinv.evaluation.protocols import PROTOCOLS, Protocol
+from padinv.evaluation.results import Sampling
 from padinv.exceptions import DataError
 from padinv.images import decode, from_bytes
 from padinv.metrics.per_image import mean_square
@@ -59,17 +60,20 @@ class Pairs:
         """
         sources = [self.photographs, *self.reconstructions]
         place = self.places[index]
-        photograph, *made = [_read(source, int(at)) for source, at in zip(sources, place, strict=True)]
+        photograph, *made = [read_picture(source, int(at)) for source, at in zip(sources, place, strict=True)]
         return photograph, made
 
 
-def _read(source: Source, index: int) -> Image.Image:
+def read_picture(source: Source, index: int, told: str = "cannot be read") -> Image.Image:
+    """A picture of a source, upright and 8-bit sRGB.
+
+    Raises:
+        DataError: if it cannot be read; the name, ``told`` and the reason.
+    """
     try:
         return decode(source.read(index), remark=lambda _: None)
-    except DataError as error:
-        raise DataError(f"{source.name(index)} cannot be read: {error}") from error
-    except OSError as error:
-        raise DataError(f"{source.name(index)} cannot be read: {error.strerror or error}") from error
+    except (DataError, OSError) as error:
+        raise DataError(f"{source.name(index)} {told}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def match(photographs: Source, reconstructions: Sequence[Source]) -> Pairs:
@@ -175,24 +179,33 @@ Images: TypeAlias = Tensor | list[Tensor]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How pairs are read.
+class Settings:
+    """How to evaluate.
 
     Args:
-        protocol: prepares them.
-        resolution: for protocols that have none of their own.
-        batch_size: pairs in a batch.
+        protocol: makes pictures comparable.
+        resolution: in pixels; the encoder's, or that of the files, if not given.
+        sampling: of intervals.
+        groups: whether results are told by group, too.
+        batch_size: pairs that are measured at once.
         workers: processes that decode files; 0 for this one.
-        groups: whether photographs are divided into groups.
-        mse_only: whether nothing else is asked for: pairs may then come as numbers instead of pictures.
+        measures: further arguments of :func:`~padinv.evaluation.measuring.build_measures`.
+        mse_only: set by :func:`~padinv.evaluation.evaluate` if pairs may come as numbers instead of pictures.
     """
 
-    protocol: Protocol
-    resolution: int
+    protocol: Protocol = PROTOCOLS["default"]
+    resolution: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    groups: bool = False
     batch_size: int = 16
     workers: int = 0
-    groups: bool = False
+    measures: dict[str, Any] = field(default_factory=dict)
     mse_only: bool = False
+
+    def views(self, photograph: Image.Image, made: Sequence[Image.Image]) -> list[dict[str, list[Tensor]]]:
+        """Each reconstruction and the photograph, as :meth:`Protocol.prepare` makes them; the resolution is known."""
+        assert self.resolution is not None
+        return [self.protocol.prepare(photograph, one, self.resolution) for one in made]
 
 
 class PairDataset(Dataset[Sample]):
@@ -200,12 +213,12 @@ class PairDataset(Dataset[Sample]):
 
     Args:
         pairs: all of them.
-        reading: how.
+        settings: how.
     """
 
-    def __init__(self, pairs: Pairs, reading: Reading) -> None:
+    def __init__(self, pairs: Pairs, settings: Settings) -> None:
         self.pairs = pairs
-        self.reading = reading
+        self.settings = settings
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -214,12 +227,12 @@ class PairDataset(Dataset[Sample]):
         """A pair; one that cannot be compared says why."""
         try:
             photograph, made = self.pairs.read(index)
-            views = [self.reading.protocol.prepare(photograph, one, self.reading.resolution) for one in made]
+            views = self.settings.views(photograph, made)
         except DataError as error:
             return Sample(index, [], {}, f"{self.pairs.names[index]} is left out: {error}.")
-        groups = groups_of(photograph) if self.reading.groups else {}
-        if self.reading.mse_only:
-            sides = [view[self.reading.protocol.pixels] for view in views]
+        groups = groups_of(photograph) if self.settings.groups else {}
+        if self.settings.mse_only:
+            sides = [view[self.settings.protocol.pixels] for view in views]
             errors = [float(mean_square(made[None], target[None])) for made, target in sides]
             return Sample(index, [], groups, mse=errors)
         return Sample(index, views, groups)
@@ -253,7 +266,14 @@ def _together(images: list[Tensor]) -> Images:
     return torch.stack([image.movedim(0, -1) for image in images]).movedim(-1, 1)  # as they lie in memory
 
 
-class Subject(Interface):
+class Pictures(Interface):
+    """What has pictures of the images that were measured."""
+
+    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
+        """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
+
+
+class Subject(Pictures, Interface):
     """What is evaluated: pairs from files, or made by a model."""
 
     methods: tuple[str, ...]
@@ -266,11 +286,8 @@ class Subject(Interface):
     def resolution(self) -> int:
         """The side at which pictures are compared, unless another is asked for."""
 
-    def batches(self, reading: Reading) -> Iterator[Batch]:
+    def batches(self, settings: Settings) -> Iterator[Batch]:
         """All pairs, in their order."""
-
-    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
-        """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
 
 
 class Files:
@@ -299,10 +316,10 @@ class Files:
                 return min(LARGEST, *photograph.size, *(side for one in made for side in one.size))
         raise DataError(f"{problem}, nor can others.")
 
-    def batches(self, reading: Reading) -> Iterator[Batch]:
+    def batches(self, settings: Settings) -> Iterator[Batch]:
         """All pairs, in their order, decoded by processes of their own if there are any."""
-        dataset = PairDataset(self.pairs, reading)
-        yield from DataLoader(dataset, batch_size=reading.batch_size, num_workers=reading.workers, collate_fn=collate)
+        dataset = PairDataset(self.pairs, settings)
+        yield from DataLoader(dataset, settings.batch_size, num_workers=settings.workers, collate_fn=collate)
 
     def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
         """The photograph and its reconstructions."""

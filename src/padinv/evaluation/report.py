@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Protocol as Interface
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from padinv.evaluation.measuring import ABOUT, HIGHER_IS_BETTER
+from padinv.evaluation.pairs import Pictures
 from padinv.evaluation.protocols import pixels_of
 from padinv.evaluation.results import GAP, Evaluation, Number, extremes, interval_of, shown
 from padinv.exceptions import ConfigError, DataError
@@ -55,18 +55,11 @@ svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-
 .bar { fill: var(--mark); opacity: .75; } .other { fill: var(--other); } .axis { stroke: var(--line); }
 .mean { stroke: var(--ink); stroke-width: 1.5; } .span { fill: var(--ink); opacity: .12; }
 .whisker { min-width: 9rem; width: 12rem; } .whisker line { stroke: var(--mark); stroke-width: 2; }
-.whisker circle { fill: var(--mark); }
+.whisker circle { fill: var(--mark); } .curve { max-width: 36rem; }
 @media (max-width: 44rem) { table { font-size: .85rem; } th.extra, td.extra { display: none; }
-  th, td { padding-right: .7rem; } }
+  th, td { padding-right: .7rem; white-space: normal; } }
 details pre { overflow-x: auto; background: var(--card); padding: 1rem; }
 """
-
-
-class Pictures(Interface):
-    """What has pictures of the images that were measured: any :class:`padinv.evaluation.pairs.Subject`."""
-
-    def pictures(self, index: int) -> tuple[Image.Image, list[Image.Image], Tensor | None]:
-        """The photograph, its reconstructions, and a drawing (3, H, W) in [0, 1] of its code, if there is one."""
 
 
 def write_report(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[int], path: Path) -> None:
@@ -196,7 +189,7 @@ def _curves(result: Evaluation) -> str:
         told = "–" if area is None else shown(area)
         legend.append(f'<span style="color: var(--{colour})">{escape(space)}</span> {told}')
     return (
-        f'<figure><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">{"".join(drawn)}'
+        f'<figure class="curve"><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">{"".join(drawn)}'
         f'<path class="axis" d="M56 150H420M56 10V150" fill="none"/><text x="4" y="16">{shown(high)}</text>'
         f'<text x="4" y="150">{shown(low)}</text><text x="56" y="168">0</text>'
         f'<text x="420" y="168" text-anchor="end">change {shown(most)}</text></svg><figcaption>Likeness '
@@ -207,7 +200,7 @@ def _curves(result: Evaluation) -> str:
 
 def _histogram(name: str, results: Sequence[Evaluation]) -> str:
     """The values of all images; of two methods one over the other, in two colours."""
-    shown_results = results[:2] if len(results) == 3 else results[:1]
+    shown_results = _methods(results)
     columns = [result.values[name][np.isfinite(result.values[name])] for result in shown_results]
     every = np.concatenate(columns)
     if not len(every):
@@ -247,6 +240,11 @@ def _histogram(name: str, results: Sequence[Evaluation]) -> str:
     )
 
 
+def _methods(results: Sequence[Evaluation]) -> Sequence[Evaluation]:
+    """The evaluations of the methods, without that of their difference."""
+    return results[:2] if len(results) == 3 else results[:1]
+
+
 def _legend(results: Sequence[Evaluation]) -> str:
     colours = ("mark", "other")
     return ", ".join(
@@ -260,7 +258,7 @@ def _extremes(results: Sequence[Evaluation], subject: Pictures, indices: Sequenc
     metric, best, worst = extremes(results[0])
     if metric in HIGHER_IS_BETTER:
         best, worst = worst, best
-    methods = [result.method for result in (results[:2] if len(results) == 3 else results[:1])]
+    methods = [result.method for result in _methods(results)]
     by = f"by {metric}" + (f" of {methods[0]}" if len(methods) > 1 else "")
     for title, places in (("Best", best), ("Worst", worst)):
         yield f'<h2>{title} {escape(by)}</h2><div class="cards wide">'
@@ -292,9 +290,8 @@ def _card(
     if rings is not None:
         drawn = (
             f'<img class="rings" src="{_data(to_image(rings * 2 - 1))}" alt="padding rings around the feature maps">'
-        )
-        drawn += (
-            '<div class="soft" style="font-size: .75rem">the constant, and each ring around the map that it pads</div>'
+            '<div class="soft" style="font-size: .75rem">the constant, each ring around the map that it pads, features'
+            "</div>"
         )
     numbers = ", ".join(
         f"{escape(name)} " + " / ".join(shown(result.values[name][place]) for result in results[: len(methods)])

@@ -239,8 +239,7 @@ def mean_of(values: Values, sampling: Sampling, weights: Values | None = None) -
     values = values[~np.isnan(values)]
     if not len(values) or not np.isfinite(values).all():
         return Number(float(values.mean()) if len(values) else math.nan)
-    interval = bootstrap_interval(values, sampling.resamples, sampling.seed, sampling.level)
-    return Number(float(interval[0]), float(interval[1]), float(interval[2]))
+    return Number(*bootstrap_interval(values, sampling.resamples, sampling.seed, sampling.level))
 
 
 def finish(

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
+import torch
+
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
-from padinv.evaluation.pairs import Reading, Subject
-from padinv.evaluation.protocols import PROTOCOLS, Protocol
-from padinv.evaluation.results import Evaluation, Sampling, distance_of, finish, means_of, set_distances, width_remark
+from padinv.evaluation.pairs import Settings, Subject
+from padinv.evaluation.results import Evaluation, distance_of, finish, means_of, set_distances, width_remark
 from padinv.exceptions import DataError
 from padinv.metrics.distribution import frechet_distance, mean_kernel_distance
 from padinv.progress import Progress
 from padinv.sources.folders import Names
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to evaluate.
-
-    Args:
-        protocol: how pictures are made comparable.
-        resolution: in pixels; the encoder's, or that of the files, if not given.
-        sampling: how intervals are made.
-        groups: whether results are told by group, too.
-        batch_size: pairs that are measured at once.
-        workers: processes that decode.
-        measures: further arguments of :func:`~padinv.evaluation.measuring.build_measures`.
-    """
-
-    protocol: Protocol = PROTOCOLS["default"]
-    resolution: int | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    groups: bool = False
-    batch_size: int = 16
-    workers: int = 0
-    measures: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -67,13 +45,13 @@ def evaluate(
     problems: list[str] = []
     groups: dict[str, list[str]] = {}
     mse_only = set(measures.per_image) <= set(CHEAP) and measures.features is None
-    reading = Reading(protocol, resolution, settings.batch_size, settings.workers, settings.groups, mse_only)
+    settings = replace(settings, resolution=resolution, mse_only=mse_only)
     with Progress(len(subject.names), "pairs", file=sys.stderr, every=None, stays=False) as progress:
-        for batch in subject.batches(reading):
+        for batch in subject.batches(settings):
             for evaluator, views in zip(evaluators, batch.views, strict=False):
                 evaluator.update(views)
             for evaluator, mse in zip(evaluators, batch.mse or (), strict=False):
-                evaluator.add_mse(mse)
+                evaluator.errors.append(torch.tensor(mse))
             for found in batch.groups:
                 for division, group in found.items():
                     groups.setdefault(division, []).append(group)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from padinv.images import from_bytes
 from padinv.losses.base import ReconstructionLoss
-from padinv.metrics.mean_loss import Shared
+
+Value = TypeVar("Value")
 
 Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Reconstructions and targets, (B, 3, H, W) in [-1, 1], to one number for each, (B,)."""
@@ -64,57 +64,62 @@ def peak_signal_to_noise(reconstruction: Tensor, target: Tensor) -> Tensor:
     return 10 * torch.log10(4 / mean_square(reconstruction, target))
 
 
-def one_by_one(loss: ReconstructionLoss) -> Measure:
-    """A loss, which is the mean of a batch, as a measure of each image: it is called for one image at a time.
+class Shared(Generic[Value]):
+    """Keeps what measures out of a metric's module tree, and the metric's copies from copying it."""
 
-    The loss is not copied; it moves to the device of the images that it is given.
-    """
+    def __init__(self, value: Value) -> None:
+        self.value = value
 
-    def measure(reconstruction: Tensor, target: Tensor) -> Tensor:
-        own = loss.to(target.device)
-        pairs = zip(torch.split(reconstruction, 1), torch.split(target, 1), strict=True)
-        return torch.stack([own(made, one) for made, one in pairs])
-
-    return measure
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared[Value]:
+        return self
 
 
 class PerImage(Metric):
     """The values of all images of all batches and ranks; :meth:`compute` is their mean.
 
+    The metric does not own what measures: copies of the metric share it, and its state does not have it.
+
     Args:
-        measure: gives one number for each image. Copies of the metric share it, and its state does not have it.
+        measure: gives one number for each image; or a loss, which then moves to the device of the images.
         **kwargs: those of every torchmetrics metric.
 
     >>> metric = PerImage(mean_square)
     >>> metric.update(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
     >>> metric.update(torch.zeros(3, 3, 2, 2), torch.zeros(3, 3, 2, 2))
-    >>> metric.compute().item(), metric.all_values().tolist()
+    >>> metric.compute().item(), metric.values.tolist()
     (0.25, [1.0, 0.0, 0.0, 0.0])
     """
 
     is_differentiable = False
     full_state_update = False
 
-    values: list[Tensor]
+    values: Tensor
+    """Of each image of this rank so far, (N,)."""
 
-    def __init__(self, measure: Measure, **kwargs: Any) -> None:
+    def __init__(self, measure: Measure | ReconstructionLoss, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._shared = Shared(measure)
-        self.add_state("values", [], dist_reduce_fx="cat")
+        # A tensor, not a list: where a rank has seen no image, a list would leave the others waiting for its values.
+        self.add_state("values", torch.zeros(0), dist_reduce_fx="cat")
 
     @property
-    def measure(self) -> Measure:
-        """What is measured."""
+    def measure(self) -> Measure | ReconstructionLoss:
+        """What measures."""
         return self._shared.value
 
     @torch.no_grad()
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Adds reconstructions (B, 3, H, W) of targets (B, 3, H, W), both in [-1, 1]."""
-        self.values.append(self.measure(preds, target).float())
+        measure = self.measure
+        if isinstance(measure, ReconstructionLoss):
+            measure = measure.to(preds.device).each
+        preds, target = (images.float() if images.is_floating_point() else images for images in (preds, target))
+        with torch.autocast(preds.device.type, enabled=False):  # half precision would round small distances away
+            self.append(measure(preds, target))
 
     def append(self, values: Tensor) -> None:
         """Adds values (B,) that were measured elsewhere."""
-        self.values.append(values.float())
+        self.values = torch.cat([self.values, values.to(self.values)])
 
     def gathered_values(self) -> Tensor:
         """The value of each image of all ranks, rank by rank, (N,)."""
@@ -122,12 +127,8 @@ class PerImage(Metric):
             dist_sync_fn=self.dist_sync_fn,
             distributed_available=self.distributed_available_fn,
         ):
-            return self.all_values()
-
-    def all_values(self) -> Tensor:
-        """The value of each image of this rank so far, (N,)."""
-        return dim_zero_cat(self.values) if len(self.values) else torch.empty(0)
+            return self.values
 
     def compute(self) -> Tensor:
         """The mean so far: a scalar."""
-        return self.all_values().double().mean().float()
+        return self.values.double().mean().float()

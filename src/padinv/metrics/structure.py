@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from padinv.exceptions import ConfigError
-from padinv.metrics.collection import MS_SSIM_BETAS, ms_ssim_scales
 
 Form: TypeAlias = Literal["torchmetrics", "piq", "psp"]
 """``torchmetrics``: the mean over channels first, then the product; pixels in [0, 1]; the coarsest scale is mirrored
@@ -24,9 +23,25 @@ channel, then their mean; odd sides get a repeated line before halving; pixels i
 pSp, e4e and StyleRes): as torchmetrics, but pixels in [-1, 1], a range of 2 if a pixel of the reconstruction is below
 -0.5, else 1, and NaN for a negative contrast."""
 
+MS_SSIM_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Weights of the five scales, finest first (Wang et al. 2003)."""
+
 _WINDOW = 11  # pixels a side of the Gaussian window, as published
+
 _MOST_PIXELS = 1 << 21
 """Of one image that is compared at once: the filters keep four maps of it in float32."""
+
+
+def ms_ssim_scales(resolution: int) -> int:
+    """How many of MS-SSIM's five scales images of a resolution have room for: 5 from 256 px, 3 at 64 px, 0 below 11 px.
+
+    The coarsest must hold a whole 11 px window, and torchmetrics asks for more than 10·(scales - 1)² pixels.
+
+    >>> [ms_ssim_scales(resolution) for resolution in (8, 16, 32, 64, 128, 256, 1024)]
+    [0, 1, 2, 3, 4, 5, 5]
+    """
+    rooms = (min(resolution >> (s - 1), resolution // max(1, s - 1) ** 2) for s in range(1, len(MS_SSIM_BETAS) + 1))
+    return sum(room >= _WINDOW for room in rooms)
 
 
 def multi_scale_similarity(

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 
 from padinv.batches import batch_images, check_images
 from padinv.codes import InversionCode
-from padinv.evaluation.extremes import KeptPictures, gathered, ordering_metric
-from padinv.evaluation.protocols import PROTOCOLS
-from padinv.evaluation.results import Evaluation, Sampling, finish
+from padinv.evaluation.results import Evaluation, ordering_metric
+from padinv.evaluation.trial import Trial
 from padinv.losses import Frozen, ReconstructionLoss
-from padinv.metrics import image_metrics, reconstruction_metrics
-from padinv.metrics.per_image import PerImage
+from padinv.metrics import PerImage, reconstruction_metrics
 from padinv.networks import Generator, encode
 from padinv.networks.passes import pooled
 from padinv.training.alternating import AlternatingModule
@@ -32,6 +28,7 @@ class InvertingModule(AlternatingModule):
         encoder_ema: its moving average, if the run keeps one.
         resolution: of the images that are compared, in pixels.
         report_lpips: whether LPIPS is measured, whatever the losses.
+        test_features: network for distances between sets in a test; None for none.
         reconstruction_losses: each of which is measured, too.
     """
 
@@ -40,6 +37,7 @@ class InvertingModule(AlternatingModule):
     encoder_ema: AveragedModel | None
     resolution: int
     report_lpips: bool
+    test_features: str | None
     reconstruction_losses: nn.ModuleDict
 
     def configure_metrics(self) -> None:
@@ -47,10 +45,7 @@ class InvertingModule(AlternatingModule):
         losses = [loss for loss in self.reconstruction_losses.values() if isinstance(loss, ReconstructionLoss)]
         metrics = reconstruction_metrics(self.resolution, losses, lpips=self.report_lpips)
         self.val_metrics: MetricCollection = metrics.clone(prefix="val/")
-        each = image_metrics(self.resolution, losses, lpips=self.report_lpips)
-        self.test_metrics: MetricCollection = each.clone(prefix="test/")
-        self.test_names: list[str] = []
-        self.test_pictures = KeptPictures()
+        self.test_metrics: MetricCollection = metrics.clone(prefix="test/")
         self.test_evaluation: Evaluation | None = None
 
     @property
@@ -84,39 +79,32 @@ class InvertingModule(AlternatingModule):
         self.val_metrics.update(self.reconstruct(self._encode(images)), images)
 
     def on_test_epoch_start(self) -> None:
-        """Forgets the pictures of an earlier test."""
-        self.test_pictures = KeptPictures()
+        """Forgets an earlier test."""
+        self.trial = Trial(self.resolution, self.test_features, self.device)
 
     def test_step(self, batch: Mapping[str, Any], batch_idx: int) -> None:
         """Updates the metrics with {"image": (B, 3, H, W) in [-1, 1]}."""
         images = batch_images(batch, values=batch_idx == 0)
         reconstruction = self.reconstruct(self._encode(images))
         self.test_metrics.update(reconstruction, images)
-        metrics = dict(self.test_metrics.items(keep_base=True))
-        ordering = metrics[ordering_metric(list(metrics))]
-        assert isinstance(ordering, PerImage)
-        self.test_pictures.add(ordering.values[-1], reconstruction, images)
-        self.test_names += batch.get("name", [f"image-{len(self.test_names) + i}" for i in range(len(images))])
+        metrics = self._each_test_metric()
+        values = metrics[ordering_metric(metrics)].values[-len(images) :]
+        self.trial.add(values, reconstruction, images, batch.get("name"))
 
     def on_test_epoch_end(self) -> None:
         """Logs the metrics as test/mse, test/psnr and so on, and keeps them with their intervals."""
         self.log_at_images(self.test_metrics.compute(), sync_dist=True)
-        self.test_evaluation = self._evaluation()
-        self.test_pictures = gathered(self.test_pictures)
+        values = {
+            name: metric.gathered_values().double().cpu().numpy() for name, metric in self._each_test_metric().items()
+        }
+        self.test_evaluation = self.trial.finish(values)
+        sets = {name: number.value for name, number in self.test_evaluation.metrics.items() if name not in values}
+        self.log_at_images({f"test/{name}": value for name, value in sets.items()}, sync_dist=True)
         self.test_metrics.reset()
-        self.test_names = []
 
-    def _evaluation(self) -> Evaluation:
-        """What was tested on all ranks, with intervals (:mod:`padinv.evaluation`)."""
-        values = {}
-        for name, metric in self.test_metrics.items(keep_base=True):
-            assert isinstance(metric, PerImage)
-            values[name] = metric.gathered_values().double().cpu().numpy()
-        names = [self.test_names]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            names = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(names, self.test_names)
-        return finish(values, "test", PROTOCOLS["default"], self.resolution, list(chain(*names)), Sampling())
+    def _each_test_metric(self) -> dict[str, PerImage]:
+        metrics = self.test_metrics.items(keep_base=True)
+        return {name: metric for name, metric in metrics if isinstance(metric, PerImage)}
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Inverts a batch.

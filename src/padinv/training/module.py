@@ -105,6 +105,8 @@ class PadInvModule(InvertingModule):
         compile: compiles the encoder and the synthesis network with ``torch.compile``.
         sync_batchnorm: on several processes, normalizes over the batches of all of them, as one process would.
         report_lpips: reports LPIPS (with AlexNet, which comes with padinv) in validation and test, whatever the losses.
+        test_features: network for the distances between photographs and reconstructions as sets, in a test, as for
+            ``padinv evaluate --features``; None for no such distances.
 
     Raises:
         ConfigError: if options do not fit each other.
@@ -144,6 +146,7 @@ class PadInvModule(InvertingModule):
         compile: bool = False,
         sync_batchnorm: bool = True,
         report_lpips: bool = True,
+        test_features: str | None = "alexnet",
     ) -> None:
         super().__init__(clip_norm, channels_last)
         self.keep_hyperparameters()  # under LightningCLI all are plain, classes as their paths
@@ -169,6 +172,7 @@ class PadInvModule(InvertingModule):
         self.compile_networks = compile
         self.sync_batchnorm = sync_batchnorm
         self.report_lpips = report_lpips
+        self.test_features = test_features
 
         self.configure_models(generator, discriminator, encoder)
         if encoder_weights is not None:
