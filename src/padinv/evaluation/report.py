@@ -189,7 +189,8 @@ def _curves(result: Evaluation) -> str:
         told = "–" if area is None else shown(area)
         legend.append(f'<span style="color: var(--{colour})">{escape(space)}</span> {told}')
     return (
-        f'<figure class="curve"><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">{"".join(drawn)}'
+        '<figure class="curve"><svg viewBox="0 0 430 180" role="img" aria-label="likeness over change">'
+        f"{''.join(drawn)}"
         f'<path class="axis" d="M56 150H420M56 10V150" fill="none"/><text x="4" y="16">{shown(high)}</text>'
         f'<text x="4" y="150">{shown(low)}</text><text x="56" y="168">0</text>'
         f'<text x="420" y="168" text-anchor="end">change {shown(most)}</text></svg><figcaption>Likeness '
