@@ -245,6 +245,19 @@ def test_trap_of_jpeg_and_filters(folders: tuple[Path, Path]) -> None:
             assert result.metrics["mse"].value == 0
 
 
+def test_trap_of_filters_and_sizes(folders: tuple[Path, Path]) -> None:
+    """The same two sets. Pillow's filter adds a third to the error; sizes that differ make most of a distance."""
+    only = {"only": ["mse", "fd"], "features": "random"}
+    found = {
+        name: measured(folders, name, resolution=256, measures=only).metrics for name in ("default", "sfe", "styleres")
+    }
+    mse, distance = ({name: metrics[key].value for name, metrics in found.items()} for key in ("mse", "fd_random"))
+    assert mse["sfe"] > 1.3 * mse["default"]
+    assert mse["styleres"] < 0.85 * mse["default"]  # JPEG smoothes what the reconstruction lacks
+    assert distance["sfe"] > 10 * distance["default"]  # pictures as they are: 300 px against 512 px
+    assert distance["styleres"] < 0.4 * distance["default"]  # both resized twice
+
+
 def test_trap_of_forms_of_ms_ssim(folders: tuple[Path, Path]) -> None:
     a = torch.cat([tensor(image.resize((256, 256))) for image in pictures(folders[0])[:2]])
     noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(0))

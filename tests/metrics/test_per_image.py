@@ -71,6 +71,6 @@ def test_copies_share_what_measures_and_nothing_else() -> None:
     assert len(metric.values) == 0
     assert len(other.values) == 4
     other.persistent(True)
-    assert set(other.state_dict()) <= {"values"}
+    assert set(other.state_dict()) <= {"parts"}
     other.reset()
     assert len(other.values) == 0

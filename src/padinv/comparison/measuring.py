@@ -48,12 +48,12 @@ class Measured:
     """What a run's encoder does to the held-out images.
 
     Args:
-        names: of the N images.
+        names: the names of the N images.
         values: metric → N numbers.
-        milliseconds: to encode and generate an image.
-        numbers: in the code of an image.
-        images_seen: by the training.
-        machine: where time was measured.
+        milliseconds: the time to encode and generate an image.
+        numbers: how many the code of an image holds.
+        images_seen: how many images the training saw.
+        machine: the one on which time was measured.
     """
 
     names: list[str]

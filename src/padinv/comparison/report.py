@@ -52,11 +52,11 @@ class Line:
     Args:
         row: the row.
         seeds: those that are finished.
-        found: by metric.
-        milliseconds: an image, the shortest of the seeds.
-        numbers: in the code of an image.
-        images: how many were measured.
-        images_seen: by the training.
+        found: metric → what it found.
+        milliseconds: the time for an image, the shortest of the seeds.
+        numbers: how many the code of an image holds.
+        images: how many images were measured.
+        images_seen: how many images the training saw.
     """
 
     row: Row
@@ -74,9 +74,9 @@ class Report:
 
     Args:
         comparison: what was compared.
-        lines: of those rows that have a finished seed, in their order.
+        lines: the rows that have a finished seed, in their order.
         missing: names of those that have none.
-        machine: where time was measured.
+        machine: the one on which time was measured.
         notes: what a reader must know, a sentence each.
     """
 
@@ -196,7 +196,7 @@ def summarize(
     Args:
         comparison: what was compared.
         measured: (name of the row, seed) → what was measured.
-        notes: of what a reader must know.
+        notes: what a reader must know, a sentence each.
 
     Raises:
         DataError: if rows were measured on different images.

@@ -37,7 +37,7 @@ class Row:
     """One encoder to train.
 
     Args:
-        name: of its folder.
+        name: the name of its folder.
         title: what tables and pictures call it.
         options: dotted names of options of ``padinv fit``, and their values.
     """
@@ -59,7 +59,7 @@ class Comparison:
     Args:
         source: where it was read from.
         config: the preset or file of ``padinv fit`` that all rows start from.
-        options: of all rows, which a row may override.
+        options: those of all rows, which a row may override.
         rows: at least one.
         baseline: the name of the row that the others are compared with.
     """
@@ -134,7 +134,7 @@ def parse_comparison(content: Any, source: str) -> Comparison:
     """Makes a comparison of what a YAML file holds.
 
     Args:
-        content: as YAML gives it.
+        content: what YAML reads from it.
         source: named in messages.
 
     Raises:
@@ -210,7 +210,7 @@ def options_in(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Parts the options of ``padinv fit``, which have dots, from other words.
 
     Args:
-        words: of a command line.
+        words: the words of a command line.
 
     Returns:
         The other words, and the options with their values.

@@ -37,9 +37,9 @@ class Run:
 
     Args:
         row: what it trains.
-        seed: of weights, and of the order of images.
-        folder: its own.
-        words: of ``padinv fit``, which make it.
+        seed: seeds the weights and the order of images.
+        folder: its own folder.
+        words: the words of ``padinv fit`` that make it.
         settings: what decides what is learned, by dotted names.
         held_out: the paths of the images to measure on.
     """
@@ -144,8 +144,8 @@ def plan(
     Args:
         comparison: what to compare.
         output: the folder of results.
-        seeds: how many, from 0 up.
-        options: of all rows; they override those of the file, and a row's own override them.
+        seeds: how many seeds each row has, from 0 up.
+        options: those of all rows; they override the file's, and a row's own override them.
         more: further words of ``padinv fit``.
 
     Returns:

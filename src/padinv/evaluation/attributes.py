@@ -32,7 +32,7 @@ class AttributeScore:
     Args:
         vectors: (N, D), features of photographs.
         labels: (N,), 0 or 1.
-        seed: of the halves.
+        seed: seeds the division into halves.
 
     Attributes:
         accuracy: balanced, on photographs held out.

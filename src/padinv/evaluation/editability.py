@@ -44,10 +44,10 @@ def editing_consistency(
 
     Args:
         inverter: encodes and generates.
-        code: of B photographs.
-        direction: of the edit.
-        strength: of it; the opposite one undoes it.
-        measure: of two pictures.
+        code: the codes of B photographs.
+        direction: where the edit goes.
+        strength: how far it goes; the opposite one undoes it.
+        measure: the distance of two pictures.
 
     Returns:
         (B,)
@@ -72,10 +72,10 @@ class Curve:
         kept: (K,), mean likeness.
         area: under likeness over change, from 0 to ``reach``, divided by it: the mean likeness on the way.
         reach: the change up to which the area goes, 1 unless no strength gets there.
-        accuracy: of the classifier on photographs held out, balanced.
+        accuracy: the classifier's on photographs held out, balanced.
         consistency: LEC at strength 1.
-        moved: (K, N), the change of each image; not in the JSON.
-        alike: (K, N), its likeness; neither.
+        moved: (K, N), the change of each image; the JSON leaves it out.
+        alike: (K, N), its likeness; the JSON leaves it out, too.
         set_distance: Fréchet distance of edited pictures and photographs that have the attribute, at strength 2.
     """
 
@@ -103,10 +103,10 @@ class EditRecorder:
 
     Args:
         inverter: encodes and generates.
-        features: in which the attribute is judged.
+        features: the network in whose features the attribute is judged.
         direction: towards the attribute.
-        likeness: of two pictures, 1 for the same.
-        strengths: of the edits, from 0 up.
+        likeness: tells how alike two pictures are, 1 for the same.
+        strengths: those of the edits, from 0 up.
     """
 
     def __init__(
@@ -138,10 +138,10 @@ class EditRecorder:
         """What was recorded.
 
         Args:
-            score: of the attribute.
+            score: judges the attribute.
             rows: the numbers, among the photographs that it was fitted to, of those that were added, in their order.
             having: the features of photographs that have the attribute.
-            sampling: of intervals.
+            sampling: how intervals are made.
         """
         changes = np.stack([score.score(store.read(), rows) for store in self.edited])
         moved = changes - changes[0]
@@ -183,9 +183,9 @@ def edit_curves(
     Args:
         subject: photographs and the model.
         direction: towards the attribute.
-        labels: of the photographs, 0 or 1; those without a label are left out.
+        labels: 0 or 1 for each photograph; those without a label are left out.
         identity: a recognition model, whose cosine is the likeness; 1 - LPIPS if not given.
-        sampling: of intervals and halves.
+        sampling: how intervals are made; its seed divides the photographs into halves, too.
 
     Returns:
         "code", and, unless codes are latents alone, "latents"; areas of both go up to the same change.
@@ -247,7 +247,7 @@ def area_at_equal_change(change: Values, kept: Values, sampling: Sampling, reach
     Args:
         change: (K, N), of each image at each strength; rows rise on average, and the first is 0.
         kept: (K, N), likeness.
-        sampling: of the interval.
+        sampling: how the interval is made.
         reach: up to which change, if the strongest edit gets there.
 
     Returns:

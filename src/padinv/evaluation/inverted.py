@@ -35,7 +35,7 @@ class Inverted:
         method: its name.
         align: whether to turn and crop to the face; the crop is then the photograph that is compared.
         refine: steps of optimization for each code.
-        facts: what the JSON says of the model.
+        facts: further entries of the JSON, which say what the model is.
     """
 
     def __init__(
@@ -136,9 +136,9 @@ def measure_speed(inverter: Inverter, sampling: Sampling, batch_size: int = 16, 
 
     Args:
         inverter: encodes and generates, without refinement.
-        sampling: of the interval.
-        batch_size: of the images a second.
-        runs: of one photograph; the median is taken, which other work on the machine moves little.
+        sampling: how the interval is made.
+        batch_size: photographs at once, for the images a second.
+        runs: how often one photograph is timed; other work on the machine moves the median little.
 
     Returns:
         ``latency_ms``, ``images_per_second`` and ``numbers_in_code``.

@@ -53,9 +53,9 @@ class Measures:
 
     Args:
         per_image: name → the view, and what measures it.
-        device: where networks are.
+        device: the device of the networks.
         features: maps images (B, 3, H, W) in [-1, 1] to vectors (B, D); None for no distances between sets.
-        label: of the features: "inception", or what stands behind ``fd_``.
+        label: the name of the features: "inception", or what stands behind ``fd_``.
     """
 
     per_image: dict[str, tuple[str, Measure]]
@@ -93,13 +93,13 @@ def build_measures(
 
     Args:
         protocol: the protocol.
-        resolution: of the pictures.
+        resolution: side of the pictures, in pixels.
         only: names of the metrics to measure; all that can be, if empty.
         features: a network (:func:`padinv.metrics.feature_network`) for distances between sets; None for none.
         identity: a recognition model; it should be another than the loss's.
         discriminator: name or file of a discriminator, for the distance in its features.
         vgg: a file with VGG16's convolutions, for LPIPS in its features, too.
-        device: for the networks.
+        device: the device of the networks.
 
     Raises:
         ConfigError: if a metric has no such name, or needs something that is not given.
@@ -161,7 +161,7 @@ class Evaluator:
 
     Args:
         measures: what to measure.
-        protocol: how.
+        protocol: how pictures are compared.
         photographs: their features, if another method's evaluator keeps them.
     """
 

@@ -38,7 +38,7 @@ class Pairs:
     Args:
         photographs: their source.
         reconstructions: one source for each method that is compared.
-        names: of the pairs.
+        names: the names of the pairs.
         places: (N, 1 + methods), the numbers of photograph and reconstructions in their sources.
         remarks: sentences on what has no match.
     """
@@ -139,7 +139,7 @@ class Sample:
     """One pair on its way to the metrics.
 
     Args:
-        index: of the pair.
+        index: the number of the pair.
         views: for each method, view → the reconstruction and the photograph, (3, H, W).
         groups: division → group of the photograph.
         problem: a sentence that says why there are no views.
@@ -159,10 +159,10 @@ class Batch:
     """Pairs together.
 
     Args:
-        indices: of the pairs.
+        indices: the numbers of the pairs.
         views: for each method, view → the reconstructions and the photographs: stacked (B, 3, H, W), or lists of
             (3, H, W) where sizes differ.
-        groups: of each photograph.
+        groups: division → group, for each photograph.
         problems: a sentence for each pair that could not be compared.
         mse: for each method the numbers of B pairs, if nothing else is asked for: plain numbers, since a tensor takes a
             file descriptor from process to process.
@@ -184,8 +184,8 @@ class Settings:
 
     Args:
         protocol: makes pictures comparable.
-        resolution: in pixels; the encoder's, or that of the files, if not given.
-        sampling: of intervals.
+        resolution: the side of what is compared, in pixels; the encoder's, or that of the files, if not given.
+        sampling: how intervals are made.
         groups: whether results are told by group, too.
         batch_size: pairs that are measured at once.
         workers: processes that decode files; 0 for this one.
@@ -213,7 +213,7 @@ class PairDataset(Dataset[Sample]):
 
     Args:
         pairs: all of them.
-        settings: how.
+        settings: how they are prepared.
     """
 
     def __init__(self, pairs: Pairs, settings: Settings) -> None:
@@ -294,8 +294,8 @@ class Files:
     """Pairs of files.
 
     Args:
-        pairs: which.
-        methods: names of the folders of reconstructions.
+        pairs: the pairs.
+        methods: the names of the folders of reconstructions.
     """
 
     def __init__(self, pairs: Pairs, methods: Sequence[str]) -> None:

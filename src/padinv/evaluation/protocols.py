@@ -34,13 +34,13 @@ class Protocol:
     Args:
         name: printed beside each number.
         about: the procedure in plain sentences.
-        views: how pairs are prepared, by name.
+        views: name → how a pair is prepared.
         pixels: the view of MSE, PSNR, LPIPS and the other distances of pictures.
         structure: the view of MS-SSIM.
         features: the view of distances between sets.
-        form: of MS-SSIM.
+        form: which form of MS-SSIM is computed.
         batch_size: over how many images LPIPS is averaged first; None for the mean of all images.
-        processes: that share the images; those of the beginning come a second time, so that all get as many.
+        processes: how many share the images; the first images come a second time, so that all get as many.
     """
 
     name: str

@@ -69,7 +69,7 @@ def write_report(results: Sequence[Evaluation], subject: Pictures, indices: Sequ
         results: an evaluation; or those of two methods, and of their difference.
         subject: has their pictures, of which the best and the worst are shown.
         indices: which of its pairs were compared.
-        path: of the page.
+        path: where the page goes.
 
     Raises:
         ConfigError: if it cannot be written.

@@ -48,8 +48,8 @@ class Sampling:
     """How intervals are made.
 
     Args:
-        resamples: of the bootstrap.
-        seed: of all draws.
+        resamples: how often the bootstrap draws.
+        seed: seeds all draws.
         level: how often an interval should hold the expected value.
     """
 
@@ -65,8 +65,8 @@ class Evaluation:
     Args:
         method: its name, such as a folder.
         protocol: how it was measured.
-        resolution: of the pictures in pixels, where the protocol has none of its own.
-        names: of the images.
+        resolution: side of the pictures, in pixels, where the protocol has none of its own.
+        names: the names of the images.
         values: metric → a number for each image.
         metrics: metric → the mean, or the distance of the sets, with its interval.
         sampling: how intervals were made.
@@ -257,12 +257,12 @@ def finish(
     Args:
         values: metric → a number for each image.
         method: what was measured.
-        protocol: how.
-        resolution: of the pictures.
-        names: of the images that were measured.
+        protocol: how it was measured.
+        resolution: side of the pictures, in pixels.
+        names: the images that were measured.
         sampling: how intervals are made.
         groups: division → group of each image.
-        sets: distances between sets.
+        sets: the distances between sets.
 
     Raises:
         DataError: if not one image was measured.
@@ -293,10 +293,10 @@ def set_distances(names: Sequence[str], a: Features, b: Features, sampling: Samp
     """The Fréchet and the kernel distance between the sets, with intervals; empty without names or for one image.
 
     Args:
-        names: of both.
-        a: features (N, D) of photographs.
-        b: features (N, D) of their reconstructions.
-        sampling: of intervals.
+        names: those of the Fréchet and of the kernel distance.
+        a: the features (N, D) of photographs.
+        b: the features (N, D) of their reconstructions.
+        sampling: how intervals are made.
     """
     found = {}
     for name, distance in zip(names if len(a) > 1 else (), (frechet_distance, mean_kernel_distance), strict=False):
@@ -313,7 +313,7 @@ def distance_of(
         statistic: the distance of the pairs with these numbers.
         value: the distance of all.
         features: those of one side, which tell how many there are.
-        sampling: of the interval.
+        sampling: how the interval is made.
     """
     count, width = features.shape
     return Number(value, *subset_interval(statistic, value, count, width, sampling.seed, sampling.level))

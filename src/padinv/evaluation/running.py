@@ -25,8 +25,8 @@ def evaluate(
 
     Args:
         subject: the pairs.
-        settings: how.
-        remark: told of each pair that could not be compared.
+        settings: how they are measured.
+        remark: gets a sentence for each pair that cannot be compared.
 
     Returns:
         An evaluation for each method, and the numbers of the pairs that were compared.

@@ -31,7 +31,7 @@ class KeptPictures:
     It is what a page needs of pairs (:class:`padinv.evaluation.pairs.Subject`) that are not files, as in a test.
 
     Args:
-        count: how many of each.
+        count: how many are kept at either end.
         seen: images so far.
         kept: number of an image → its value, the photograph, and the reconstruction.
 
@@ -87,12 +87,12 @@ class Trial:
     """What one process has seen of a test, a batch at a time.
 
     Args:
-        resolution: of the images, in pixels.
+        resolution: side of the images, in pixels.
         features: network for distances between sets (:func:`padinv.metrics.features.feature_network`); None for none.
-        device: where the images are.
+        device: the device of the images.
 
     Attributes:
-        pictures: of the best and the worst images.
+        pictures: the best and the worst images.
     """
 
     def __init__(self, resolution: int, features: str | None, device: torch.device) -> None:
@@ -113,7 +113,7 @@ class Trial:
             values: (B,), which order the pictures.
             made: reconstructions (B, 3, H, W) in [-1, 1].
             target: photographs, likewise.
-            names: of the photographs; they are numbered if not given.
+            names: the names of the photographs; they are numbered if not given.
         """
         self.pictures.add(values, made, target)
         self.names += names or [f"image-{len(self.names) + place}" for place in range(len(target))]

@@ -45,7 +45,7 @@ def bootstrap_interval(
     Args:
         values: (N,), such as the squared error of each image.
         resamples: how often N images are drawn.
-        seed: of the draws; the same seed and N give the same draws.
+        seed: seeds the draws; the same seed and N give the same draws.
         level: the share of the draws' means that the interval holds.
 
     Returns:
@@ -89,9 +89,9 @@ def paired_difference(
     Args:
         values: (N,), one for each image.
         reference: (N,), another method's for the same images in the same order.
-        resamples: as for :func:`bootstrap_interval`.
-        seed: as there.
-        level: as there.
+        resamples: how often N images are drawn.
+        seed: seeds the draws.
+        level: the share of the draws' means that the interval holds.
 
     Raises:
         DataError: if there are not as many values of both, or as there.

@@ -27,7 +27,7 @@ def reconstruction_metrics(
     - for each loss that has a ``metric_name``, the average of that loss: ``lpips_vgg``, ``id``, ``features``.
 
     Args:
-        resolution: of the images that will be compared, in pixels.
+        resolution: side of the images that will be compared, in pixels.
         losses: those of the training; their networks are shared, not copied.
         lpips: whether to report LPIPS even if it is none of the losses.
 

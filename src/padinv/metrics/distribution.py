@@ -147,9 +147,9 @@ def subset_interval(
     Args:
         statistic: the distance of the pairs with these numbers.
         value: the distance of all of them.
-        count: how many pairs there are, N.
+        count: the number N of pairs.
         width: numbers in each vector, which tells how long one distance takes.
-        seed: of the draws.
+        seed: seeds the draws.
         level: how often the interval should hold the expected value.
 
     Returns:

@@ -32,7 +32,7 @@ class RandomFeatures(nn.Module):
     else. A quarter of the images themselves is a feature, too, so that mean colours count.
 
     Args:
-        seed: of the weights.
+        seed: seeds the weights.
         width: channels of the first stage.
 
     >>> [tuple(features.shape) for features in RandomFeatures(width=4)(torch.zeros(2, 3, 64, 64))]
@@ -270,8 +270,8 @@ class FeatureVectors(Frozen):
     """Adapts a network: one vector for each image, which is clamped and rounded to 8 bits.
 
     Args:
-        network: as for :class:`FrechetDistance`; it is copied.
-        resolution: of the images, in pixels.
+        network: any that :class:`FrechetDistance` takes; it is copied.
+        resolution: side of the images, in pixels.
 
     Raises:
         ConfigError: if the network gives something else than a vector, or maps, for each image.

@@ -29,7 +29,7 @@ class FrechetDistance(FrechetInceptionDistance):
             ``alexnet``, ``random``, or a network. A network maps images (B, 3, H, W) in [-1, 1] to vectors (B, N), to
             maps (B, N, h, w), which are averaged to vectors, or to a list of these, which is joined, as from an
             encoder's backbone. It is copied; the copy is not trained and not in the state dict.
-        resolution: of the images, in pixels.
+        resolution: side of the images, in pixels.
         **kwargs: options of every torchmetrics metric, and ``reset_real_features=False`` to measure real images only
             once.
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from padinv.images import from_bytes
 from padinv.losses.base import ReconstructionLoss
@@ -93,14 +94,12 @@ class PerImage(Metric):
     is_differentiable = False
     full_state_update = False
 
-    values: Tensor
-    """Of each image of this rank so far, (N,)."""
+    parts: list[Tensor]
 
     def __init__(self, measure: Measure | ReconstructionLoss, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._shared = Shared(measure)
-        # A tensor, not a list: where a rank has seen no image, a list would leave the others waiting for its values.
-        self.add_state("values", torch.zeros(0), dist_reduce_fx="cat")
+        self.add_state("parts", [], dist_reduce_fx="cat")
 
     @property
     def measure(self) -> Measure | ReconstructionLoss:
@@ -119,7 +118,12 @@ class PerImage(Metric):
 
     def append(self, values: Tensor) -> None:
         """Adds values (B,) that were measured elsewhere."""
-        self.values = torch.cat([self.values, values.to(self.values)])
+        self.parts.append(values.float())
+
+    @property
+    def values(self) -> Tensor:
+        """The value of each image of this rank so far, (N,)."""
+        return dim_zero_cat(self.parts) if len(self.parts) else torch.zeros(0)
 
     def gathered_values(self) -> Tensor:
         """The value of each image of all ranks, rank by rank, (N,)."""

@@ -55,7 +55,7 @@ def multi_scale_similarity(
     Args:
         reconstruction: (B, 3, H, W) in [-1, 1].
         target: (B, 3, H, W) in [-1, 1].
-        form: see :data:`Form`.
+        form: which of the three forms (:data:`Form`).
         scales: how many of the five, the finest first; as many as there is room for, if not given. Their weights sum
             to 1.
 
