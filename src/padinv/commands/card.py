@@ -16,10 +16,10 @@ import yaml
 from padinv._version import __version__
 from padinv.checkpoints import save_network
 from padinv.checkpoints.pair import FILES
+from padinv.evaluation import Settings, evaluate
 from padinv.evaluation.inverted import Inverted
 from padinv.evaluation.measuring import HIGHER_IS_BETTER
 from padinv.evaluation.results import Evaluation, interval_of, shown
-from padinv.evaluation.running import Settings, evaluate
 from padinv.exceptions import DataError
 from padinv.files import writing
 from padinv.images import decode
