@@ -30,8 +30,8 @@ from padinv.images import decode, load_tensor
 from padinv.sources.opening import open_source
 
 SIZE, DISTINCT, ROUNDS, SLOW = 256, 128, 3, 500
-CHEAP = "mse, psnr"
-CHOSEN = {CHEAP: ["mse", "psnr"], "ms_ssim": ["ms_ssim"], "lpips": ["lpips"]}
+CHEAP, ALL = "mse, psnr", "all default metrics"
+CHOSEN = {CHEAP: ["mse", "psnr"], "ms_ssim": ["ms_ssim"], "lpips": ["lpips"], ALL: []}
 
 
 def write_pairs(root: Path, count: int) -> None:
@@ -81,7 +81,8 @@ def read_all(dataset: Decoded, workers: int) -> None:
 
 
 def measure_all(pairs: Pairs, workers: int, only: list[str]) -> None:
-    evaluate(Files(pairs, ["b"]), Settings(workers=workers, measures={"only": only, "features": None}))
+    measures = {"only": only, "features": None if only else "alexnet"}
+    evaluate(Files(pairs, ["b"]), Settings(workers=workers, measures=measures))
 
 
 def spent(work: Callable[[], None]) -> tuple[float, float]:
@@ -118,9 +119,9 @@ def main() -> None:
             "decoding to tensors": lambda: read_all(Loaded(pairs), options.workers),
         }
         for name, only in CHOSEN.items():
-            chosen = pairs if name == CHEAP else few
+            chosen = pairs if name in (CHEAP, ALL) else few
             works[name] = lambda only=only, chosen=chosen: measure_all(chosen, options.workers, only)  # type: ignore[misc]
-        counts_of = {name: len(few) if name in CHOSEN and name != CHEAP else len(pairs) for name in works}
+        counts_of = {name: len(few) if name in ("ms_ssim", "lpips") else len(pairs) for name in works}
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
         for turn in range(ROUNDS):
             for name, work in works.items():

@@ -1,7 +1,8 @@
 """Compare encoders of one generator by how well they invert and how well their codes can be edited, in one table.
 
     python tools/compare_designs.py DATA_DIR LABELS_CSV "W+ alone=wplus.ckpt" "published padding=published.ckpt" \
-        "padding and features=congress64" [--also DIR CSV]… [--columns NAME…] [--identity FILE] [--output FILE]
+        "padding and features=congress64" [--also DIR CSV]… [--columns NAME…] [--identity FILE] [--output FILE] \
+        [--figure FILE]
 
 The arguments are those of tools/bundle_directions.py. Each encoder gets directions of its own, fitted in the same way
 to the codes of the pictures under `train/` and of --also. The pictures under `test/` are measured. Edits go from one
@@ -133,9 +134,14 @@ class Design:
 
 
 def compare(
-    designs: Mapping[str, Design], fitted: Portraits, tested: Portraits, columns: list[str], identity: str | None
+    designs: Mapping[str, Design],
+    fitted: Portraits,
+    tested: Portraits,
+    columns: list[str],
+    identity: str | None,
+    figure: Path | None = None,
 ) -> str:
-    """Two tables: of fidelity, and of edits.
+    """Two tables: of fidelity, and of edits; and a figure of likeness over change.
 
     Args:
         designs: title → encoder.
@@ -143,6 +149,7 @@ def compare(
         tested: portraits of other people.
         columns: the attributes.
         identity: file of a recognition network; without it likeness is 1 - LPIPS.
+        figure: where the figure goes, an SVG file; None for no figure.
     """
     base = next((title for title in designs if "published" in title), next(iter(designs)))
     metrics = measures(identity)
@@ -158,6 +165,7 @@ def compare(
     everyone = Portraits(torch.cat([fitted.images, tested.images]), fitted.rows + tested.rows)
     with torch.inference_mode():
         real = torch.cat([features(part) for part in everyone.images.split(64)]).numpy()
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for column in columns:
         known = [row for row, label in enumerate(everyone.labels(column)) if label is not None]
         labels = [label for label in everyone.labels(column) if label is not None]
@@ -169,7 +177,6 @@ def compare(
             vectors, kept, undone = design.edits(images, design.direction(column), likeness)
             change = np.stack([score.score(each.numpy(), rows) for each in vectors])
             curves[title] = (change - change[0], kept, undone)
-            print(column, title, (change - change[0]).mean(axis=1).round(3), kept.mean(axis=1).round(3), flush=True)
         reach = min(1.0, *(float(change.mean(axis=1).max()) for change, _, _ in curves.values()))
         values = {
             title: {
@@ -179,11 +186,45 @@ def compare(
             for title, (change, kept, undone) in curves.items()
         }
         start, end = ENDS.get(column) or LABELS[column] or ("lower", "higher")
+        panels[f"{start} → {end}"] = {
+            title: list(zip(change.mean(axis=1), kept.mean(axis=1), strict=True))
+            for title, (change, kept, _) in curves.items()
+        }
         about = f"{start} → {end}: {len(rows)} portraits, up to {shown(reach)}, classifier {score.accuracy:.3f}"
         for number, (title, (change, _, _)) in enumerate(curves.items()):
             own = [cell(values[title], values[base], name) for name in ("kept", "lec")]
             edits.append([about if not number else "", title, shown(float(change[-1].mean())), *own])
+    if figure is not None:
+        figure.write_text(draw_curves(panels), encoding="utf-8")
     return "\n\n".join(table(each) for each in (lines, edits))
+
+
+COLOURS = ("#0a58ca", "#b35900", "#2b8a3e", "#7048a8")
+
+
+def draw_curves(panels: Mapping[str, Mapping[str, list[tuple[float, float]]]]) -> str:
+    """An SVG: for each title of a panel, and each line in it, likeness over change, a dot for each strength."""
+    places = [place for lines in panels.values() for line in lines.values() for place in line]
+    most, low, high = max(x for x, _ in places), min(y for _, y in places), max(y for _, y in places)
+    parts = []
+    for number, (panel, lines) in enumerate(panels.items()):
+        left = 50 + 290 * number
+        parts.append(f'<text x="{left}" y="18" font-weight="bold">{panel}</text>')
+        parts.append(f'<path d="M{left} 30V190H{left + 240}" fill="none" stroke="#999"/>')
+        parts.append(f'<text x="{left + 240}" y="206" text-anchor="end">change {shown(most)}</text>')
+        parts += [f'<text x="{left - 6}" y="{y}" text-anchor="end">{v:.2f}</text>' for v, y in ((high, 40), (low, 190))]
+        for place, (title, line) in enumerate(lines.items()):
+            dots = [(left + 240 * max(0, x) / most, 190 - 150 * (y - low) / (high - low)) for x, y in line]
+            path, colour = "L".join(f"{x:.1f} {y:.1f}" for x, y in dots), COLOURS[place % len(COLOURS)]
+            parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in dots]
+            if not number:
+                parts.append(f'<text x="{left + 200 * place}" y="230" fill="{colour}">{title}</text>')
+    width = 20 + 290 * len(panels) + 20
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 244" font-family="sans-serif" font-size="12">'
+        f'<rect width="{width}" height="244" fill="white"/>{"".join(parts)}</svg>\n'
+    )
 
 
 def cell(values: Mapping[str, Values], base: Mapping[str, Values], name: str) -> str:
@@ -216,6 +257,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--generator", default="congress64", help="that all encoders were trained for")
     parser.add_argument("--identity", help="recognition network (.onnx), another than the training's")
     parser.add_argument("--output", type=Path, help="file for the tables")
+    parser.add_argument("--figure", type=Path, help="file for the curves, .svg")
     options = parser.parse_args(args)
     rows = read_rows(options.labels, options.data)
     train = [row for row in rows if row["file"].startswith("train/")]
@@ -228,7 +270,7 @@ def main(args: list[str] | None = None) -> None:
     parts = ([Path(row["path"]).read_bytes() for row in part] for part in (wanted, test))
     fitted, tested = (Portraits.of(files, part, resolution) for files, part in zip(parts, (wanted, test), strict=True))
     designs = {title: Design(source, options.generator, fitted) for title, source in sources.items()}
-    text = compare(designs, fitted, tested, options.columns, options.identity)
+    text = compare(designs, fitted, tested, options.columns, options.identity, options.figure)
     if options.output is not None:
         options.output.write_text(f"{text}\n", encoding="utf-8")
     print(text)

@@ -27,8 +27,11 @@ class Distance(ReconstructionLoss):
         self.calls = 0
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        return self.each(reconstruction, target).mean()
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         self.calls += 1
-        return self.scale * (reconstruction - target).abs().mean()
+        return self.scale * (reconstruction - target).abs().mean(dim=(1, 2, 3))
 
 
 def images(batch: int = 4, size: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -153,7 +153,7 @@ def perceptual_measure(net: str, weights: str | None, device: torch.device) -> M
 def identity_measure(path: str, device: torch.device) -> Measure:
     """The cosine of the embeddings of two faces."""
     loss = IdentityLoss(path).to(device)
-    return lambda made, target: (loss.embed(made) * loss.embed(target)).sum(dim=1)
+    return lambda made, target: 1 - loss.each(made, target)
 
 
 class Evaluator:

@@ -95,3 +95,11 @@ class DiscriminatorFeatureLoss(ReconstructionLoss):
             expected = self.features(target)
         distances = [feature_distance(a, b) for a, b in zip(self.features(reconstruction), expected, strict=True)]
         return torch.stack(distances).mean()
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,)."""
+        with torch.no_grad():
+            expected = self.features(target)
+        pairs = zip(self.features(reconstruction), expected, strict=True)
+        layers = [torch.stack(list(map(feature_distance, a.split(1), b.split(1)))) for a, b in pairs]
+        return torch.stack(layers).mean(dim=0)

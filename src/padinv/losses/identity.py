@@ -66,6 +66,10 @@ class IdentityLoss(ReconstructionLoss):
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Compares (B, 3, H, W) with (B, 3, H, W), both in [-1, 1]: a scalar."""
+        return self.each(reconstruction, target).mean()
+
+    def each(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Measures every image by itself: (B,)."""
         with torch.no_grad():
             expected = self.embed(target)
-        return (1 - (self.embed(reconstruction) * expected).sum(dim=1)).mean()
+        return 1 - (self.embed(reconstruction) * expected).sum(dim=1)
