@@ -101,5 +101,5 @@ class DiscriminatorFeatureLoss(ReconstructionLoss):
         with torch.no_grad():
             expected = self.features(target)
         pairs = zip(self.features(reconstruction), expected, strict=True)
-        layers = [torch.stack(list(map(feature_distance, a.split(1), b.split(1)))) for a, b in pairs]
+        layers = [torch.stack(list(map(feature_distance, torch.split(a, 1), torch.split(b, 1)))) for a, b in pairs]
         return torch.stack(layers).mean(dim=0)
