@@ -11,8 +11,7 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.core.saving import load_hparams_from_yaml
 
 from padinv.checkpoints.hyperparameters import build_arguments, read_run
-from padinv.data.dataset import ImageDataset, split
-from padinv.data.loader import ImageLoader
+from padinv.data.dataset import ImageDataset, ImageLoader, split
 from padinv.data.sampler import EvalSampler, Position, TrainSampler
 from padinv.exceptions import ConfigError
 from padinv.options import LIMIT_OF_WORKERS

@@ -21,24 +21,15 @@ from padinv.training.alternating import AlternatingModule
 
 
 class InvertingModule(AlternatingModule):
-    """Encodes images, reconstructs them, and measures how near the reconstructions are.
-
-    Attributes:
-        encoder: makes codes of images.
-        encoder_ema: its moving average, if the run keeps one.
-        resolution: of the images that are compared, in pixels.
-        report_lpips: whether LPIPS is measured, whatever the losses.
-        test_features: network for distances between sets in a test; None for none.
-        reconstruction_losses: each of which is measured, too.
-    """
+    """Encodes images, reconstructs them, and measures how near the reconstructions are."""
 
     _generator: Frozen
     encoder: nn.Module
-    encoder_ema: AveragedModel | None
-    resolution: int
+    encoder_ema: AveragedModel | None  # None if the run keeps no average
+    resolution: int  # of the images that are compared, in pixels
     report_lpips: bool
-    test_features: str | None
-    reconstruction_losses: nn.ModuleDict
+    test_features: str | None  # a network for distances between sets in a test
+    reconstruction_losses: nn.ModuleDict  # each is a metric, too
 
     def configure_metrics(self) -> None:
         """Builds the metrics of validation and test."""
