@@ -173,21 +173,19 @@ class PadInvCLI(TrainingHelp, LightningCLI):
         """Raises ConfigError if nothing says what to train."""
         asks = ("--config", "-c", "--model", "--data", "--ckpt_path", "-h", "--help", "--print_config")
         if not any(word.startswith(asks) for word in self.words):
-            command = self._parser_of_command(parser)
+            first = next(iter(self.words), "")
+            command = getattr(self, "_subcommand_parsers", {}).get(first, parser)
+            called = self.program("" if first.startswith("-") else first)
             for option in (word.partition("=")[0] for word in self.words if word.startswith("--")):
                 if option.partition(".")[0] in command._option_string_actions:
                     continue
                 if near := nearest(option, asks, cutoff=0.7) or nearest_option(option, command):
                     raise ConfigError(f"There is no option {option}; the nearest is {near}.")
             raise ConfigError(
-                f"{self._command} has to be told what to do: give --config and a preset "
+                f"{called} has to be told what to do: give --config and a preset "
                 f"({', '.join(presets(self.presets_folder))}), a YAML file, or a run's config.yaml; "
-                f"{self._command} --help tells more."
+                f"{called} --help tells more."
             )
-
-    def _parser_of_command(self, parser: LightningArgumentParser) -> LightningArgumentParser:
-        parsers: dict[str, LightningArgumentParser] = getattr(self, "_subcommand_parsers", {})
-        return next((parsers[word] for word in self.words[:1] if word in parsers), parser)
 
     def _hinted(self, error: PadInvError) -> PadInvError:
         """Adds a hint to the error if no config was named, as the user may have forgotten it."""
@@ -195,11 +193,6 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             return error
         first = self.examples[0]
         return type(error)(f"{str(error).rstrip('.')}. There is no --config; {first} is one to start from.")
-
-    @property
-    def _command(self) -> str:
-        first = self.words[0] if self.words and not self.words[0].startswith("-") else ""
-        return self.program(first)
 
     def _match_launcher(self, trainer: Namespace) -> None:
         """Takes as many devices as torchrun or srun has started processes, unless told otherwise."""
