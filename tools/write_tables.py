@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from padinv import InversionCode, Inverter
-from padinv.commands.evaluate import make_folder
 from padinv.comparison import read_comparison
 from padinv.editing import load_directions
 from padinv.evaluation import PROTOCOLS, Evaluation, Inverted, Number, Sampling, Settings, evaluate
@@ -170,7 +169,7 @@ def footer() -> str:
 
 def main(names: list[str], folder: Path = HERE) -> dict[str, Any]:
     """Writes the tables of these names, all but the long ones if there are none, and returns them."""
-    make_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for name in names or [name for name in TABLES if name not in LONG]:
         written[name] = f"{TABLES[name]()}\n\n{footer()}\n"
