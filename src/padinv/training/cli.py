@@ -375,7 +375,8 @@ def run_command(command: str, args: Sequence[str], cli: type[PadInvCLI] = PadInv
     try:
         with teller.telling(argparse.Namespace(json="--json" in args)):
             run = cli(args=[command, *words])
-            teller.tell(run.results() if run.trainer.is_global_zero else [])
+            results = run.results()  # on every process: they agree on the folder
+            teller.tell(results if run.trainer.is_global_zero else [])
     except Stopped as stopped:
         if stopped.path is not None:
             config = stopped.path.parents[1] / "config.yaml"
