@@ -100,7 +100,7 @@ def check_images(images: Any, what: str = "The images", values: bool = True) -> 
 
 
 def check_values(tensors: Sequence[Tensor], what: str = "The images", values: bool = True) -> None:
-    """The part of :func:`check_images` that concerns numbers, for tensors of any shape together."""
+    """Checks the numbers as :func:`check_images` does, of tensors of any shape together; raises DataError, too."""
     for tensor in tensors:
         if not tensor.is_floating_point():
             raise DataError(f"{what} must be floating-point numbers in [-1, 1], not {tensor.dtype}: x / 127.5 - 1.")

@@ -181,7 +181,7 @@ class PaddingCode(_Code):
         return cls(const, {resolution: map_to_ring(padded) for resolution, padded in maps.items()})
 
     def map(self, function: Callable[..., Tensor], *others: PaddingCode) -> PaddingCode:
-        """Applies a function to the constant and to each ring; all codes must have the same parts."""
+        """Applies a function to the constant and each ring. Raises ConfigError unless all codes have the same parts."""
         for other in others:
             if other._parts() != self._parts():
                 raise ConfigError(
@@ -272,7 +272,7 @@ class InversionCode(_Code):
         return sorted(self.features or {})
 
     def map(self, function: Callable[..., Tensor], *others: InversionCode) -> InversionCode:
-        """Applies a function to the latents, to each part of the padding and to the features of each resolution."""
+        """Applies a function to each tensor of a code. Raises ConfigError unless all codes have the same parts."""
         w_plus = function(self.w_plus, *(other.w_plus for other in others))
         paddings = [other.padding for other in others if other.padding is not None]
         if len(paddings) != (len(others) if self.padding is not None else 0):

@@ -150,7 +150,7 @@ class StyleGAN2Module(AlternatingModule):
     def configure_models(
         self, generator: str | Generator, discriminator: str | Discriminator | None, freeze_d: int
     ) -> None:
-        """Builds the networks. A resumed run replaces their weights by its own later."""
+        """Builds the networks, or raises ConfigError if sizes do not fit. A resumed run replaces the weights."""
         self.generator = load_generator(generator) if isinstance(generator, str) else generator
         self.generator.requires_grad_().train()
         if discriminator is None:
@@ -302,7 +302,7 @@ class StyleGAN2Module(AlternatingModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of other networks."""
+        """Raises CheckpointError for the checkpoint of other networks."""
         super().on_load_checkpoint(checkpoint)
         if not any(key.startswith("generator_ema.") for key in checkpoint["state_dict"]):
             raise CheckpointError("The checkpoint is of padinv fit, which trains an encoder: go on with padinv fit.")

@@ -183,7 +183,7 @@ class PadInvModule(InvertingModule):
     # What is trained, and against what ------------------------------------------------------------------------------
 
     def configure_models(self, generator: str | Generator, discriminator: str | None, encoder: EncoderCallable) -> None:
-        """Builds the networks. The discriminator starts from its checkpoint; a resumed run's own replaces it later."""
+        """Builds the networks, or raises ConfigError if sizes do not fit. A resumed run replaces the weights."""
         network = load_generator(generator) if isinstance(generator, str) else generator
         self._generator = Frozen(network)
         self.encoder = encoder(network.code_shape)
@@ -380,7 +380,7 @@ class PadInvModule(InvertingModule):
             checkpoint[LIGHTNING_KEY][Discriminator.__name__] = self.discriminator.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses the checkpoint of a run on another generator, or of other networks."""
+        """Raises CheckpointError for the checkpoint of a run on another generator, or of other networks."""
         super().on_load_checkpoint(checkpoint)
         if LIGHTNING_KEY not in checkpoint or any(key.startswith("generator_ema.") for key in checkpoint["state_dict"]):
             raise CheckpointError(
