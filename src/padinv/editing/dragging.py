@@ -201,12 +201,7 @@ def _steps(pull: _Pull, steps: int, tolerance: float) -> Iterator[DragStep]:
 
 
 class _Pull:
-    """What a drag remembers from one step to the next.
-
-    Attributes:
-        places: where the handles are, (N, 2).
-        distances: how far they are from the targets, (N,).
-    """
+    """What a drag remembers from one step to the next; ``places`` is where the handles are, (N, 2)."""
 
     BETAS = (0.9, 0.999)  # Adam's defaults
 
@@ -247,6 +242,7 @@ class _Pull:
 
     @property
     def distances(self) -> Tensor:
+        """How far the handles are from the targets, (N,)."""
         return (self.targets - self.places).square().sum(dim=1).sqrt()
 
     def state(self, number: int, loss: float) -> DragStep:

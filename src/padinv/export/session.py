@@ -79,7 +79,11 @@ class Session:
         except ImportError as error:
             raise MissingPackageError("ONNX files are run by onnxruntime: pip install onnxruntime") from error
         self.device = torch.device(device)
-        options = session_options()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads wait busily for the next operator but not for the next call, since two sessions share the cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.log_severity_level = 3  # errors only: it warns of every weight that it folds
         providers = [_provider(self.device, onnxruntime.get_available_providers())]
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -112,18 +116,6 @@ class Session:
         return {
             name: torch.from_numpy(result).to(self.device) for name, result in zip(self.outputs, results, strict=True)
         }
-
-
-def session_options() -> Any:
-    """``onnxruntime.SessionOptions`` of all sessions."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Threads wait busily for the next operator but not for the next call, since two sessions share the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3  # errors only: it warns of every weight that it folds
-    return options
 
 
 def _provider(device: torch.device, available: list[str]) -> str | tuple[str, dict[str, Any]]:

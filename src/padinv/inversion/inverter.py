@@ -55,9 +55,10 @@ class Inverter:
     On a CPU it changes the process for good, unless ``keep_memory=False``: the C library then keeps freed memory for
     the next network, which is 1.3 to 1.8 times as fast (:func:`padinv.cpu.keep_freed_memory`).
 
-    It works on copies of the networks, in evaluation mode and without gradients. Results depend on what else is in a
-    batch only by rounding: in float32, codes and images differ by less than 1e-5 of their largest value, an 8-bit pixel
-    now and then by 1. With ``batch_size=1`` they are the same bit for bit.
+    It works on copies of the networks, ``encoder`` and ``generator`` on its ``device``, in evaluation mode and without
+    gradients. Results depend on what else is in a batch only by rounding: in float32, codes and images differ by less
+    than 1e-5 of their largest value, an 8-bit pixel now and then by 1. With ``batch_size=1`` they are the same bit for
+    bit.
 
     Args:
         encoder: a :class:`~padinv.PadInvEncoder`, or any module with a ``resolution`` that maps images (B, 3, R, R) in
@@ -81,11 +82,6 @@ class Inverter:
             such device, backend or precision.
         CheckpointError: if ``exported`` has files of other networks, or that cannot be read or written.
         MissingPackageError: if the backend needs a package that is missing.
-
-    Attributes:
-        encoder: the copy of the encoder.
-        generator: the copy of the generator.
-        device: the device that they are on.
 
     >>> generator = Generator(32, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4, 32: 4})
     >>> encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=2)

@@ -22,7 +22,7 @@ from padinv.checkpoints.formats.hammer_options import (
     find_options,
     flag,
     number,
-    scale_discriminator,
+    scale,
     scale_generator,
 )
 from padinv.checkpoints.formats.state_dicts import (
@@ -109,7 +109,7 @@ def read_discriminator(state: State, options: Options) -> Network:
     """
     _refuse_other_kinds(state, r"residual0\.", r"input1\.", "resnet")
     check_filters(state, "filter")
-    state = scale_discriminator(state, options)
+    state = scale(state, r".*(weight|bias)", options)
     blocks = count(state, r"residual(\d+)\.")
     resolution = 4 * 2**blocks
     rules: list[tuple[str, str | None]] = [

@@ -144,16 +144,12 @@ def scale_generator(state: State, options: Options) -> State:
     convolution's weight is not: demodulation cancels its scale.
     """
     options = {"mapping_lr_mul": 0.01, **options}
-    state = _scale(state, r"mapping\.dense\d+\.(weight|bias)", options, "mapping_", ours=0.01)
-    return _scale(state, r"synthesis\.(layer\d+\.(style\..*|bias)|output\d+\.(style\..*|weight|bias))", options)
+    state = scale(state, r"mapping\.dense\d+\.(weight|bias)", options, "mapping_", ours=0.01)
+    return scale(state, r"synthesis\.(layer\d+\.(style\..*|bias)|output\d+\.(style\..*|weight|bias))", options)
 
 
-def scale_discriminator(state: State, options: Options) -> State:
-    """Brings a discriminator's weights to the scale at which ours are used."""
-    return _scale(state, r".*(weight|bias)", options)
-
-
-def _scale(state: State, pattern: str, options: Options, prefix: str = "", ours: float = 1.0) -> State:
+def scale(state: State, pattern: str, options: Options, prefix: str = "", ours: float = 1.0) -> State:
+    """Brings weights whose keys match to the scale of ours, which have the learning rate multiplier ``ours``."""
     use_wscale = flag(options, f"{prefix}use_wscale")
     gain, lr_mul = (_factor(options, f"{prefix}{name}") for name in ("wscale_gain", "lr_mul"))
     if use_wscale and gain == 1 and lr_mul == ours:

@@ -47,7 +47,7 @@ def find(content: Any) -> Readers:
             state = {key: tensor for key, tensor in state.items() if key != "latent_avg"}
             readers.setdefault(Generator, partial(read_generator, state, average))
     for state in (tensors(content.get("d")), bare):
-        if state and is_discriminator(state):
+        if state and "final_conv.0.weight" in state and "final_linear.0.weight" in state:
             readers.setdefault(Discriminator, partial(read_discriminator, state))
     return readers
 
@@ -55,11 +55,6 @@ def find(content: Any) -> Readers:
 def is_generator(state: State) -> bool:
     """Whether this is a generator's state dict."""
     return "conv1.conv.modulation.weight" in state
-
-
-def is_discriminator(state: State) -> bool:
-    """Whether this is a discriminator's state dict."""
-    return "final_conv.0.weight" in state and "final_linear.0.weight" in state
 
 
 def mean_latent(latent_avg: Any) -> Tensor | None:

@@ -8,12 +8,13 @@ choose its keys' hashes (keys are small numbers and text); a budget limits every
 
 from __future__ import annotations
 
+import mmap
 import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partialmethod
-from typing import Any, Protocol
+from typing import Any, BinaryIO, TypeAlias
 
 from padinv.exceptions import CheckpointError
 
@@ -136,14 +137,8 @@ OF_ITEMS: dict[str, Callable[[list[Any]], Any]] = {
 """Opcodes that make a container of all that is on the stack since the last mark."""
 
 
-class File(Protocol):
-    """Something to read from: an open file, ``io.BytesIO`` or ``mmap.mmap``."""
-
-    def read(self, n: int, /) -> bytes:
-        """Reads up to n bytes."""
-
-    def readline(self) -> bytes:
-        """Reads up to the end of the line."""
+File: TypeAlias = BinaryIO | mmap.mmap
+"""What a pickle is read from."""
 
 
 class _Limited:
