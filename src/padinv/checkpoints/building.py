@@ -5,7 +5,6 @@ Networks are float32 and on the CPU, whatever torch's defaults are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any, TypeVar, cast
 
@@ -34,42 +33,38 @@ class Plain(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if function in FACTORIES:
-            self.count(args[0] if args and isinstance(args[0], tuple | list) else args)
             kwargs["dtype"] = kwargs.get("dtype") or torch.float32
         if function in FACTORIES or function is torch.tensor:
             kwargs["device"] = kwargs.get("device") or "cpu"
         return function(*args, **kwargs)
 
-    def count(self, size: Sequence[int]) -> None:
-        """Called before each tensor is made."""
 
-
-class _Allowance(Plain):
-    """Raises once a network makes more tensors than its state dict has: a file's configuration can claim any size.
-
-    It draws no random weights: the file's own replace them all, and drawing would take half of the time.
-    """
-
-    def __init__(self, state: State) -> None:
-        # Shared tensors count once. Noise images, which a file may lack, are 3 million numbers at 1024 px.
-        own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
-        self.left = 2**22 + sum(own.values())
-        self.tensors = 1_000 + 8 * len(state)  # empty ones take memory, too
+class _Unfilled(TorchFunctionMode):
+    """Draws no random weights: the file's own replace them all, and drawing would take half of the time."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function in RANDOM:
             return args[0] if args else kwargs["tensor"]
-        return super().__torch_function__(torch.zeros if function is torch.randn else function, types, args, kwargs)
-
-    def count(self, size: Sequence[int]) -> None:
-        """Raises CheckpointError if nothing is left."""
-        self.left -= prod(size)
-        self.tensors -= 1
-        if self.left < 0 or self.tensors < 0:
-            raise CheckpointError("its weights are fewer than its configuration or the shape of some of them say.")
+        return (torch.zeros if function is torch.randn else function)(*args, **(kwargs or {}))
 
 
-class Bounded(TorchFunctionMode):
+class _Limit(TorchFunctionMode):
+    """Raises CheckpointError once more numbers or tensors are made: a file's configuration can claim any size."""
+
+    def __init__(self, numbers: int, tensors: int, refusal: str) -> None:
+        self.numbers, self.tensors, self.refusal = numbers, tensors, refusal
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in FACTORIES:
+            size = args[0] if args and isinstance(args[0], tuple | list) else args
+            self.numbers -= prod(size) if all(isinstance(one, int) for one in size) else 0
+            self.tensors -= 1  # empty ones take memory, too
+            if self.numbers < 0 or self.tensors < 0:
+                raise CheckpointError(self.refusal)
+        return function(*args, **(kwargs or {}))
+
+
+class Bounded(_Limit):
     """Bounds what a run's arguments may make: a checkpoint of kilobytes can ask for a width of a million.
 
     Generators, discriminators and feature networks are not in the checkpoint of an encoder, and come on top.
@@ -77,24 +72,14 @@ class Bounded(TorchFunctionMode):
     Args:
         content: what the checkpoint holds.
         source: what the message calls it.
-        beside: numbers that networks may have beside those in the checkpoint.
     """
 
-    def __init__(self, content: Any, source: str, beside: int = 2**28) -> None:
+    def __init__(self, content: Any, source: str) -> None:
         state = content.get("state_dict") if isinstance(content, dict) else None
         tensors = [value for value in state.values() if isinstance(value, Tensor)] if isinstance(state, dict) else []
-        self.source = source
-        self.left = beside + 4 * sum(tensor.numel() for tensor in tensors)
-        self.tensors = 5_000 + 8 * len(tensors)
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in FACTORIES:
-            size = args[0] if args and isinstance(args[0], tuple | list) else args
-            self.left -= prod(size) if all(isinstance(one, int) for one in size) else 0
-            self.tensors -= 1
-            if self.left < 0 or self.tensors < 0:
-                raise CheckpointError(f"{self.source} has arguments that ask for far larger networks than its weights.")
-        return function(*args, **(kwargs or {}))
+        numbers = 2**28 + 4 * sum(tensor.numel() for tensor in tensors)
+        refusal = f"{source} has arguments that ask for far larger networks than its weights."
+        super().__init__(numbers, 5_000 + 8 * len(tensors), refusal)
 
 
 def build(kind: type[Network], config: Config, state: State, source: str) -> Network:
@@ -111,7 +96,10 @@ def build(kind: type[Network], config: Config, state: State, source: str) -> Net
         Exception: of any class, if the configuration makes no sense.
     """
     _check_size(config, state)
-    with _Allowance(state):
+    # Shared tensors count once. Noise images, which a file may lack, are 3 million numbers at 1024 px.
+    own = {(tensor.data_ptr(), tensor.shape): tensor.numel() for tensor in state.values()}
+    refusal = "its weights are fewer than its configuration or the shape of some of them say."
+    with Plain(), _Limit(2**22 + sum(own.values()), 1_000 + 8 * len(state), refusal), _Unfilled():
         network = cast("Network", kind.from_config(config))  # type: ignore[attr-defined]  # all of KINDS have it
     noiseless = not any(key.endswith(NOISE) for key in state)
     elsewhere = {

@@ -8,20 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from padinv.checkpoints.cache import fetch, fetch_from_hub, hash_file
-from padinv.checkpoints.formats.state_dicts import Kind
+from padinv.checkpoints.formats.state_dicts import KINDS, Kind
 from padinv.exceptions import CheckpointError
 from padinv.files import local_path, path_text
 from padinv.networks import Discriminator, Generator, PadInvEncoder
 from padinv.typing import PathLike
-
-BUNDLED: dict[str, dict[Kind, str]] = {
-    "congress64": {
-        Generator: "congress64-generator.safetensors",
-        Discriminator: "congress64-discriminator.safetensors",
-        PadInvEncoder: "congress64-encoder.safetensors",
-    }
-}
-"""Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""
 
 HUB_FILES: dict[Kind, str] = {
     Generator: "generator.safetensors",
@@ -29,6 +20,11 @@ HUB_FILES: dict[Kind, str] = {
     Discriminator: "discriminator.safetensors",
 }
 """Network → its file in a model's folder, on this machine or on the Hugging Face Hub."""
+
+BUNDLED: dict[str, dict[Kind, str]] = {
+    name: {kind: f"{name}-{HUB_FILES[kind]}" for kind in KINDS} for name in ("congress64",)
+}
+"""Bundled weights: name → network → file under ``padinv/assets``. Their provenance is in NOTICE."""
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".pkl")
 """Usual endings of checkpoints."""
