@@ -30,7 +30,7 @@ SLOWEST = 1_000
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """Computes the SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -39,7 +39,7 @@ def hash_file(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """Where fetched checkpoints are kept, beside PyTorch's own: ``$TORCH_HOME/hub/checkpoints/padinv``."""
+    """Returns the folder of fetched checkpoints, beside PyTorch's own: ``$TORCH_HOME/hub/checkpoints/padinv``."""
     return Path(torch.hub.get_dir()) / "checkpoints" / "padinv"
 
 

@@ -36,7 +36,7 @@ DEEPEST = 20
 
 @cache
 def known_classes() -> dict[str, Callable[..., Any]]:
-    """All classes and functions that a checkpoint may name, by each of their names.
+    """Lists all classes and functions that a checkpoint may name, by each of their names.
 
     >>> sorted(name for name in known_classes() if "FrechetDistance" in name)
     ['padinv.metrics.FrechetDistance', 'padinv.metrics.fid.FrechetDistance']
@@ -160,7 +160,7 @@ def _refusal(where: str, name: Any, argument: str) -> str:
 
 
 def _takes_text(hint: Any) -> bool:
-    """Whether a text is a value of a type, not the name of one."""
+    """Tells whether a text is a value of a type, not the name of one."""
     if get_origin(hint) is Literal:
         return True
     return hint in (str, Any) or any(map(_takes_text, get_args(hint)))

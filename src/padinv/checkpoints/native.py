@@ -84,7 +84,7 @@ def save_network(
 
 
 def _narrowed(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Floating-point numbers in another type, or as they are if that would make infinities of them."""
+    """Casts floating-point numbers, unless that would make infinities of them."""
     if dtype is None or not tensor.is_floating_point():
         return tensor
     narrow = tensor.to(dtype)
@@ -130,7 +130,7 @@ def opened(path: PathLike) -> Iterator[Any]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file starts like safetensors: the length of a JSON object, then its brace."""
+    """Tells whether a file starts like safetensors: the length of a JSON object, then its brace."""
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**32  # text would give a much larger length
@@ -233,7 +233,7 @@ def find_in_run(content: Any) -> Readers:
 
 
 def trained_for(content: Any) -> str | None:
-    """The fingerprint of the generator that a run's encoder was trained for; None if this is no such run."""
+    """Reads the fingerprint of the generator that a run's encoder was trained for; None if this is no such run."""
     run = content.get(LIGHTNING_KEY) if isinstance(content, dict) else None
     generator = run.get("generator") if isinstance(run, dict) else None
     return generator if isinstance(generator, str) else None

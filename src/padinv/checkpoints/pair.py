@@ -66,7 +66,7 @@ def load_pair(
 
 
 def hub_repository(source: PathLike) -> str | None:
-    """The ``hf://owner/name`` that a source names, if it names one, and no file or folder of this machine.
+    """Finds the ``hf://owner/name`` that a source names, if it names one, and no file or folder of this machine.
 
     >>> hub_repository("owner/name"), hub_repository("hf://owner/name@v1"), hub_repository("owner/name.ckpt")
     ('hf://owner/name', 'hf://owner/name@v1', None)
@@ -101,7 +101,7 @@ def _load_generator(checkpoint: Checkpoint, source: PathLike | None, hint: Path 
 
 
 def _generator_of_run(folder: Path) -> Path | None:
-    """The generator's file that a run's config names, if it is still there."""
+    """Finds the generator's file that a run's config names, if it is still there."""
     try:
         content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         named = content["model"]["init_args"]["generator"]

@@ -24,7 +24,7 @@ NOT_HERE = "known"
 
 @dataclass(frozen=True)
 class Model:
-    """One entry.
+    """One entry of the list.
 
     Attributes:
         name: the word that options and functions take.
@@ -63,15 +63,15 @@ class Model:
 
     @property
     def size(self) -> float | None:
-        """In MB: on this machine, or as its publisher states it."""
+        """The size in MB: on this machine, or as its publisher states it."""
         return sum(file.stat().st_size for file in self.files) / 1e6 if self.files else self.megabytes
 
     def hashes(self) -> dict[str, str]:
-        """The SHA-256 of each file that is here, by its name."""
+        """Computes the SHA-256 of each file that is here, by its name."""
         return {file.name: hash_file(file) for file in self.files}
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values by name."""
         size = None if self.size is None else round(self.size, 1)
         changed = {"sha256": self.hashes() or self.sha256, "megabytes": size, "paths": [*map(str, self.paths)]}
         return {name: value for name, value in (vars(self) | changed).items() if name != "smallest"}
@@ -85,7 +85,7 @@ def models() -> list[Model]:
 
 
 def find_model(name: str) -> Model:
-    """The model of a name.
+    """Finds a model by its name.
 
     Raises:
         CheckpointError: if there is none.

@@ -72,7 +72,7 @@ def resolve_all(source: PathLike, sha256: str | None = None) -> list[Path]:
 
 
 def is_bundled(source: PathLike) -> bool:
-    """Whether a source names a bundled model. A file of that name comes first."""
+    """Tells whether a source names a bundled model. A file of that name comes first."""
     return path_text(source, CheckpointError) in BUNDLED and not Path(source).is_file()
 
 

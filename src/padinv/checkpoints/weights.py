@@ -139,7 +139,7 @@ class FacePack(Weights):
 
 
 def lpips_backbone(net: str) -> Weights:
-    """The ImageNet weights, torchvision's, of the network behind LPIPS.
+    """Describes torchvision's ImageNet weights of the network behind LPIPS.
 
     Args:
         net: ``alex``, ``vgg`` or ``squeeze``.
@@ -174,7 +174,7 @@ def lpips_backbone(net: str) -> Weights:
 
 
 def lpips_heads(net: str) -> Mapping[str, Tensor]:
-    """LPIPS's linear heads, which come with the lpips package; it is not imported, which would take seconds.
+    """Reads LPIPS's linear heads from the lpips package, which is not imported: that would take seconds.
 
     Args:
         net: ``alex``, ``vgg`` or ``squeeze``.
@@ -189,7 +189,7 @@ def lpips_heads(net: str) -> Mapping[str, Tensor]:
 
 
 def face_pack(name: str = "buffalo_l") -> FacePack:
-    """An InsightFace model pack by its name, such as ``buffalo_l`` or ``antelopev2``."""
+    """Describes an InsightFace model pack by its name, such as ``buffalo_l`` or ``antelopev2``."""
     return FacePack(
         filename=name,
         url=f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{name}.zip",

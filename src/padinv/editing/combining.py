@@ -86,7 +86,7 @@ def blend(
 
 
 def face_mask(size: int) -> Tensor:
-    """A mask (size, size) for :func:`blend`: 1 on the face of an aligned portrait, 0 around it, soft in between.
+    """Makes a mask (size, size) for :func:`blend`: 1 on the face of an aligned portrait, 0 around it, soft in between.
 
     >>> [round(value, 1) for value in face_mask(8)[4].tolist()]
     [0.0, 0.2, 1.0, 1.0, 1.0, 1.0, 0.2, 0.0]
@@ -98,7 +98,7 @@ def face_mask(size: int) -> Tensor:
 
 
 def _masked(mask: Tensor, inside: Mapping[int, Tensor], outside: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Features that are the first where the mask is 1, and the second, or none, where it is 0."""
+    """Mixes features: the first where the mask is 1, and the second, or none, where it is 0."""
     if mask.ndim != 2 or not ((mask >= 0) & (mask <= 1)).all():
         raise ConfigError(f"mask must be (H, W) with numbers from 0 to 1, not {tuple(mask.shape)}.")
     mixed = {}
@@ -109,7 +109,7 @@ def _masked(mask: Tensor, inside: Mapping[int, Tensor], outside: Mapping[int, Te
 
 
 def mix(coarse: InversionCode, fine: InversionCode, layers: Layers) -> InversionCode:
-    """Style mixing (StyleGAN, Karras et al. 2018, section 3.1): replaces some latents of one code by another's.
+    """Replaces some latents of one code by another's: style mixing (StyleGAN, Karras et al. 2018, section 3.1).
 
     Args:
         coarse: the code that gives the padding and all other latents, of 1 or B images.

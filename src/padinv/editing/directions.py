@@ -141,7 +141,7 @@ class Direction:
         return InversionCode(w_plus, padding, features)
 
     def distance(self, code: InversionCode) -> Tensor:
-        """How far beyond the hyperplane each image lies, (B,), in the unit of strength: (v · w + b) / ‖v‖².
+        """Measures how far beyond the hyperplane each image lies, (B,), in units of strength: (v · w + b) / ‖v‖².
 
         A strength of minus this number moves the image onto the hyperplane.
 
@@ -157,7 +157,7 @@ class Direction:
         return ((w * v).sum(dim=(1, 2)) + self.intercept) / v.square().sum()
 
     def conditioned_on(self, *others: Direction) -> Direction:
-        """The part of this direction that does not change others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
+        """Takes from this direction what changes others (InterFaceGAN, section 3.2): n₁ - (n₁ · n₂) n₂.
 
         With several conditions it is the residual of least squares. Padding and features are made orthogonal
         to those of the others in the same way. The result has no hyperplane.
@@ -193,7 +193,7 @@ class Direction:
         )
 
     def _own_layers(self, code: InversionCode) -> tuple[int, ...]:
-        """The layers to move of a code, which has to be of the direction's shape."""
+        """Finds the layers to move of a code, and checks that the code has the direction's shape."""
         num_layers, w_dim = code.w_plus.shape[1:]
         if self.vector.shape[1] != w_dim or len(self.vector) not in (1, num_layers):
             raise ConfigError(
@@ -204,7 +204,7 @@ class Direction:
 
 
 def _moved(strengths: Tensor, part: Tensor, step: Tensor) -> Tensor:
-    """A part of the codes of B images, (B, …), moved by each strength times the step (1, …)."""
+    """Moves a part of the codes of B images, (B, …), by each strength times the step (1, …)."""
     if part.shape[1:] != step.shape[1:]:
         raise ConfigError(
             f"The direction moves {tuple(step.shape[1:])} where this code has {tuple(part.shape[1:])}: it is for "
@@ -214,7 +214,7 @@ def _moved(strengths: Tensor, part: Tensor, step: Tensor) -> Tensor:
 
 
 def _comparable(first: Direction, others: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
-    """The vectors in double precision as (L, w_dim), or (1, w_dim) if each is one for the same layers.
+    """Makes the vectors (L, w_dim) in double precision, or (1, w_dim) if each is one for the same layers.
 
     A layer is zero if the direction does not move it, or if the first direction does not: nothing can change there.
     """
@@ -254,7 +254,7 @@ def residual(vector: Tensor, others: Sequence[Tensor]) -> Tensor:
 
 
 def padding_residual(padding: PaddingCode, others: Sequence[PaddingCode]) -> PaddingCode:
-    """The same for the padding of one image, all its parts together as one vector.
+    """Does what :func:`residual` does for the padding of one image, all its parts together as one vector.
 
     Raises:
         ConfigError: if they do not have the same parts.

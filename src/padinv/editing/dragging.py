@@ -122,7 +122,7 @@ def drag_steps(
     rate: float = 0.01,
     tolerance: float = 1.0,
 ) -> Iterator[DragStep]:
-    """:func:`drag` for one image, step by step; the caller may stop after any step.
+    """Drags one image as :func:`drag` does, step by step; the caller may stop after any step.
 
     Args:
         code: the code of one image, which is not written to.
@@ -169,7 +169,7 @@ def drag_steps(
 
 
 def feature_resolution(size: int) -> int:
-    """The resolution of the features for images of ``size`` px: half, and a quarter of large ones.
+    """Chooses the resolution of the features for images of ``size`` px: half, and a quarter of large ones.
 
     The paper takes the sixth block, 128 px: fine enough to place a point, coarse enough to know what it is part of.
 
@@ -180,7 +180,7 @@ def feature_resolution(size: int) -> int:
 
 
 def _check_points(points: Sequence[Point], name: str, size: int) -> Tensor:
-    """Points as (N, 2)."""
+    """Makes (N, 2) of points, and checks that they are inside the image."""
     places = torch.tensor([[float(x), float(y)] for x, y in points])
     if len(places) == 0:
         raise ConfigError(f"There are no {name}: give one point or more.")
@@ -246,7 +246,7 @@ class _Pull:
         return (self.targets - self.places).square().sum(dim=1).sqrt()
 
     def state(self, number: int, loss: float) -> DragStep:
-        """A copy that later steps do not write to."""
+        """Copies the state, so that later steps do not write to it."""
         code = InversionCode.from_named_tensors({name: part.detach().clone() for name, part in self.parts.items()})
         points = tuple((float(x), float(y)) for x, y in self.places.tolist())
         return DragStep(number, code, self.image, points, tuple(self.distances.tolist()), loss)
@@ -318,7 +318,7 @@ class _Pull:
         return sampled.reshape(features.shape[1], *places.shape[:-1])
 
     def move(self, name: str, gradient: Tensor, number: int) -> None:
-        """A step of Adam (Kingma & Ba 2015); torch's own would take seconds to import."""
+        """Takes a step of Adam (Kingma & Ba 2015); torch's own would take seconds to import."""
         self.mean[name].lerp_(gradient, 1 - self.BETAS[0])
         self.square[name].lerp_(gradient.square(), 1 - self.BETAS[1])
         mean, square = (
@@ -329,14 +329,14 @@ class _Pull:
 
 
 def _square(radius: int) -> Tensor:
-    """Offsets (K, 2) on the grid of tracking. The middle comes first, so that it wins a tie."""
+    """Makes offsets (K, 2) on the grid of tracking. The middle comes first, so that it wins a tie."""
     along = torch.arange(-radius, radius + TRACKING, TRACKING)
     offsets = torch.stack(torch.meshgrid(along, along, indexing="xy"), dim=-1).reshape(-1, 2)
     return offsets[offsets.norm(dim=1).argsort(stable=True)]
 
 
 def _disc(radius: int) -> Tensor:
-    """Offsets (K, 2) of the pixels around a point."""
+    """Makes offsets (K, 2) of the pixels around a point."""
     along = torch.arange(-radius, radius + 1.0)
     offsets = torch.stack(torch.meshgrid(along, along, indexing="xy"), dim=-1).reshape(-1, 2)
     return offsets[offsets.norm(dim=1) <= math.sqrt(radius**2 + 1)]

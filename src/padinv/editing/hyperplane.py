@@ -114,7 +114,7 @@ def _fit(x: Array, target: Array, side: Array, groups: Array, folds: int, seed: 
 
 
 def _folds(side: Array, groups: Array, folds: int, seed: int) -> list[tuple[Array, Array]]:
-    """Indices to fit to and to test on: no group is in both, and both sides are spread as evenly as possible."""
+    """Makes indices to fit to and to test on: no group is in both, and both sides are spread as evenly as possible."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -122,7 +122,7 @@ def _folds(side: Array, groups: Array, folds: int, seed: int) -> list[tuple[Arra
 
 
 def _threshold(y: Array) -> tuple[bool, float]:
-    """Whether labels are a quantity, not two classes, and the threshold between smaller and larger ones."""
+    """Tells whether labels are a quantity, not two classes, and the threshold between smaller and larger ones."""
     values = np.unique(y)
     return len(values) > 2, float(np.median(y) if len(values) > 2 else values.mean())
 

@@ -15,7 +15,7 @@ _RANGE = re.compile(r"(\d+)(-(\d*))?")
 
 
 def parse_layers(layers: Layers, num_layers: int) -> tuple[int, ...]:
-    """The numbers of the latents, ascending and each once.
+    """Lists the numbers of the latents, ascending and each once.
 
     Args:
         layers: text, numbers, or None for all.

@@ -121,7 +121,7 @@ def _without(x: Array, strata: Array) -> Array:
 
 
 def _weights_of_the_step(y: Array, strengths: Array, strata: Array) -> Tensor:
-    """How much each image counts in the step of parts that change with the label: Σ weightᵢ · partᵢ.
+    """Computes how much each image counts in the step of parts that change with the label: Σ weightᵢ · partᵢ.
 
     That is cov(part, y) in units of the strength, cov(strength, y). Labels are centred in each stratum, so that
     differences between strata do not count.

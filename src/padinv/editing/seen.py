@@ -17,7 +17,7 @@ DEVIATIONS = 4.0
 
 
 def seen_range(direction: Direction, generator: Generator) -> tuple[float, float]:
-    """The range of strengths, counted from the mean code, in which codes were seen along a direction.
+    """Finds the range of strengths, counted from the mean code, in which codes were seen along a direction.
 
     Args:
         direction: :func:`padinv.editing.linear` puts the range of the codes that it was fitted to into the metadata;
@@ -42,7 +42,7 @@ def seen_range(direction: Direction, generator: Generator) -> tuple[float, float
 
 
 def remarks(direction: Direction, strength: float, generator: Generator) -> list[str]:
-    """What a user should know about an edit before it is done.
+    """Says what a user should know about an edit before it is done.
 
     Args:
         direction: the direction that codes move along.

@@ -99,5 +99,5 @@ def _change_ring(change: Change, resolution: int, conv: Any, args: tuple[Any, ..
 
 
 def _size(ring: Tensor) -> Tensor:
-    """Root mean square of a ring (B, C, 4R + 4), as (B, 1, 1)."""
+    """Computes the root mean square of a ring (B, C, 4R + 4), as (B, 1, 1)."""
     return ring.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-8

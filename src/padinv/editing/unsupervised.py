@@ -54,7 +54,7 @@ def sefa(generator: Generator, layers: Layers = None, count: int = 10) -> list[D
 
 
 def _style_affines(generator: Generator) -> dict[int, Tensor]:
-    """A of each convolution (C, w_dim), by the number of the latent that it takes."""
+    """Collects A of each convolution (C, w_dim), by the number of the latent that it takes."""
     convs = [module for module in generator.synthesis.modules() if isinstance(module, StyleConv)]
     return {layer: conv.style.weight.detach().cpu().double() * conv.style.gain for layer, conv in enumerate(convs)}
 

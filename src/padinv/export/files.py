@@ -135,7 +135,7 @@ def loss_of_quality(part: Part, path: Path) -> dict[str, float]:
 
 
 def trace(part: Part) -> ExportedProgram:
-    """The graph of a part, for any number of images."""
+    """Traces the graph of a part, for any number of images."""
     batch = Dim("batch", min=1)
     with torch.inference_mode(False), torch.no_grad():
         inputs = part.sample(2)  # traced with a batch of 1, the graph would take 1 alone

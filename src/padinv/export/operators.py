@@ -57,7 +57,7 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """``F.conv2d``, by Winograd's algorithm where that pays: 3×3, stride 1, wide maps.
+    """Computes ``F.conv2d``, by Winograd's algorithm where that pays: 3×3, stride 1, wide maps.
 
     >>> x, weight = torch.randn(1, 128, 18, 18), torch.randn(128, 128, 3, 3) / 34
     >>> torch.allclose(conv2d(x, weight), F.conv2d(x, weight), atol=1e-4)
@@ -88,7 +88,7 @@ def _winograd(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *args: Any, **options: Any) -> Tensor:
-    """``F.conv_transpose2d``, as four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
+    """Computes ``F.conv_transpose2d``, by four convolutions where it doubles a map: 3×3, stride 2, output padding 1.
 
     >>> x, weight = torch.randn(1, 2, 5, 5), torch.randn(2, 3, 3, 3)
     >>> y = conv_transpose2d(x, weight, stride=2, output_padding=1)
@@ -110,7 +110,7 @@ def _double(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def interpolate(x: Tensor, *args: Any, **options: Any) -> Tensor:
-    """``F.interpolate``; to a given size, bilinear or bicubic, as A · x · Bᵀ, the same except for rounding.
+    """Computes ``F.interpolate``; to a given size, bilinear or bicubic, as A · x · Bᵀ, the same except for rounding.
 
     >>> x = torch.rand(1, 2, 5, 5)
     >>> y = interpolate(x, size=(7, 9), mode="bicubic", align_corners=True)
@@ -125,7 +125,7 @@ def interpolate(x: Tensor, *args: Any, **options: Any) -> Tensor:
 
 
 def _matrix(old: int, new: int, options: dict[str, Any]) -> Tensor:
-    """The matrix (new, old) of a resizing: column i is what a 1 at place i becomes."""
+    """Makes the matrix (new, old) of a resizing: column i is what a 1 at place i becomes."""
     resized = F.interpolate(torch.eye(old).view(1, old, old, 1), size=(new, 1), **options)
     return resized.view(old, new).T
 

@@ -95,7 +95,7 @@ class ExportedPair:
 
 
 def _cached(encoder: nn.Module, names: Mapping[str, str], plain: bool) -> Path:
-    """The cache folder for these weights, architectures and convolutions, and versions of the packages."""
+    """Names the cache folder for these weights, architectures and convolutions, and versions of the packages."""
     parts = [names, repr(getattr(encoder, "config", encoder)), plain, __version__, torch.__version__]
     return cache_folder() / "exported" / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

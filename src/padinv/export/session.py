@@ -42,12 +42,12 @@ class Description:
     version: str = __version__
 
     def to_json(self) -> str:
-        """The JSON text that a file holds."""
+        """Makes the JSON text that a file holds."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """The inverse of :meth:`to_json`.
+        """Undoes :meth:`to_json`.
 
         Raises:
             ValueError: if the text is not JSON.
@@ -99,7 +99,7 @@ class Session:
         self.outputs = [node.name for node in self.session.get_outputs()]
 
     def takes(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether these are the inputs of the network, of the right shapes, in a batch of any size."""
+        """Tells whether these are the inputs of the network, of the right shapes, in a batch of any size."""
         return {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()} == self.shapes
 
     def __call__(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

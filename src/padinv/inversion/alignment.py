@@ -90,17 +90,17 @@ class Crop:
         return left, top, max(min(math.ceil(max(xs)), width), left), max(min(math.ceil(max(ys)), height), top)
 
     def moved(self, x: float, y: float) -> Quad:
-        """The corners, moved to the right by x and down by y."""
+        """Moves the corners to the right by x and down by y."""
         a, b, c, d = ((corner[0] + x, corner[1] + y) for corner in self.quad)
         return a, b, c, d
 
     def to_dict(self) -> dict[str, Any]:
-        """Lists and numbers, as for a JSON file."""
+        """Makes lists and numbers of it, as for a JSON file."""
         return {"quad": [list(corner) for corner in self.quad], "size": list(self.size)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Crop:
-        """The inverse of :meth:`to_dict`.
+        """Undoes :meth:`to_dict`.
 
         Raises:
             DataError: if something else is given.
@@ -130,7 +130,7 @@ class Crop:
 
 
 def centre_square(size: tuple[int, int]) -> Crop:
-    """The largest square in the middle of a photograph, the one that :func:`padinv.images.square` takes.
+    """Finds the largest square in the middle of a photograph, the one that :func:`padinv.images.square` takes.
 
     Args:
         size: width and height of the photograph.
@@ -144,7 +144,7 @@ def centre_square(size: tuple[int, int]) -> Crop:
 
 
 def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTRAIT) -> Crop:
-    """The oriented square around a face, by FFHQ's recipe (Karras et al. 2019, appendix C).
+    """Finds the oriented square around a face, by FFHQ's recipe (Karras et al. 2019, appendix C).
 
     With e the vector from the left to the right eye, m that from the middle of the eyes to the middle of the mouth, and
     m⊥ the latter turned by a right angle to point like e: the upper edge points like e + m⊥, half the side is
@@ -203,7 +203,7 @@ def face_square(landmarks: Points, size: tuple[int, int], recipe: Recipe = PORTR
 
 
 def _is_left_of(across: complex, below: complex) -> bool:
-    """Whether a vector that leads from left to right in an upright face leads from right to left in this one."""
+    """Tells whether what leads from left to right in an upright face leads from right to left in this one."""
     return (across.conjugate() * below).imag < 0
 
 

@@ -72,7 +72,7 @@ def find_device(device: torch.device | str | None = None) -> torch.device:
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device must be cpu, cuda, cuda:N or mps, not {device!r}.") from error
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if found.type not in counts:  # others of torch's: it knows
+    if found.type not in counts:  # torch itself knows of other kinds
         try:
             torch.empty(0, device=found)
         except Exception as error:  # of many kinds

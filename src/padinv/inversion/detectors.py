@@ -100,7 +100,7 @@ class MtcnnDetector:
         return landmarks[extent(landmarks).argsort(descending=True)]
 
     def _find(self, photograph: Tensor, smallest: int) -> Tensor:
-        """The points (N, 5, 2) of faces, in any order."""
+        """Finds the points (N, 5, 2) of faces, in any order."""
         pixels = np.ascontiguousarray(to_array(photograph)[..., ::-1])  # OpenCV's order: blue, green, red
         try:
             _, rows = self._networks.detect(pixels, smallest, [self.threshold] * 3)
@@ -110,7 +110,7 @@ class MtcnnDetector:
         return torch.from_numpy(np.asarray(rows, np.float32).reshape(-1, 2, 5).transpose(0, 2, 1).copy())
 
     def _look_again(self, photograph: Tensor, face: Tensor) -> Tensor:
-        """The median of the points of a large face (5, 2) in several windows; a small one as it is."""
+        """Takes the median of the points of a large face (5, 2) in several windows; a small one stays as it is."""
         centre = face.mean(dim=0)
         size = (face - centre).norm(dim=1).mean().item()
         if size < LOOK_AGAIN:
@@ -152,7 +152,7 @@ def find_detector(name: PathLike = AUTO) -> Detector:
 
 
 def detector_at_hand() -> Detector | None:
-    """The detector that is on this machine, InsightFace's first, or None: nothing is fetched."""
+    """Finds the detector on this machine, InsightFace's first; None if there is none, since nothing is fetched."""
     if _has_insightface():
         return FaceDetector()
     return MtcnnDetector() if find_spec(PACKAGE) else None
@@ -190,7 +190,7 @@ class Glance:
         return [MtcnnDetector(smallest=size, look_again=False) for size in (24, 36)] if find_spec(PACKAGE) else []
 
     def sees_face(self, square: Tensor) -> bool:
-        """Whether a square (3, R, R) in [-1, 1] shows a face of the recipe's size, at its place."""
+        """Tells whether a square (3, R, R) in [-1, 1] shows a face of the recipe's size, at its place."""
         small = F.interpolate(square[None].float(), size=GLANCE, mode="bilinear", antialias=True)[0].clamp(-1, 1)
         return any(self._fits(face) for detector in self.detectors for face in detector(small))
 

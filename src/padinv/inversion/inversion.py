@@ -103,7 +103,7 @@ class Inversion:
         return self.fingerprint
 
     def _repr_png_(self) -> bytes:
-        """The picture for notebooks: the first squares, and their reconstructions below."""
+        """Draws the picture for notebooks: the first squares, and their reconstructions below."""
         from torchvision.utils import save_image
 
         file = io.BytesIO()
@@ -114,7 +114,7 @@ class Inversion:
         return contact_sheet([self.images] if self.targets is None else [self.targets, self.images], tile)
 
     def pil(self) -> list[Image.Image]:
-        """The reconstructions as Pillow images, RGB of 8 bits."""
+        """Makes Pillow images of the reconstructions, RGB of 8 bits."""
         return [Image.fromarray(image) for image in to_array(self.images)]
 
     def to(self, device: torch.device | str) -> Inversion:
@@ -227,7 +227,7 @@ class Inversion:
 
 
 def read_inversion(path: PathLike, generator: Generator, expected: str) -> Inversion:
-    """:meth:`Inversion.load` with the generator's fingerprint given, so that it is computed once for many files."""
+    """Does what :meth:`Inversion.load` does, with the generator's fingerprint given: it serves many files."""
     path = os.fspath(path)
     if path.lower().endswith(LATENT_SUFFIXES):
         # Other tools' latents are for whole images, and for this generator.

@@ -173,7 +173,7 @@ class Inverter:
 
     @property
     def resolution(self) -> int:
-        """Side of the images that the encoder reads, in pixels."""
+        """The side of the images that the encoder reads, in pixels."""
         resolution: int = self.encoder.resolution  # type: ignore[assignment]  # check_networks has seen to it
         return resolution
 
@@ -327,7 +327,7 @@ class Inverter:
             )
 
     def load(self, path: PathLike) -> Inversion:
-        """:meth:`Inversion.load` for this generator, whose fingerprint is then taken only once.
+        """Does what :meth:`Inversion.load` does for this generator, whose fingerprint is taken only once.
 
         Raises:
             CheckpointError: as :meth:`Inversion.load` does.
@@ -358,7 +358,7 @@ class _Bar:
             self.bar.close()
 
     def step(self, number: int, lowest: Tensor) -> None:
-        """One step of refinement of every image of a batch."""
+        """Counts a step of refinement of every image of a batch."""
         if self.on_step is not None:
             self.on_step(number, lowest)
         if self.bar is not None:

@@ -175,12 +175,12 @@ def choose_faces(landmarks: Tensor, faces: Faces = "largest", name: str = "the p
 
 
 def extent(landmarks: Tensor) -> Tensor:
-    """The sizes of faces, (N,): the spread of their points, which does not depend on how a head is turned."""
+    """Measures faces, (N,), by the spread of their points, which does not depend on how a head is turned."""
     return (landmarks - landmarks.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2))
 
 
 def as_landmarks(points: Points, name: str = "landmarks") -> Tensor:
-    """The landmarks of one face (5, 2) or of several (N, 5, 2), as a float32 tensor (N, 5, 2).
+    """Makes a float32 tensor (N, 5, 2) of the landmarks of one face (5, 2) or of several (N, 5, 2).
 
     Raises:
         DataError: if the shape is another one, or a number is not finite.

@@ -34,7 +34,7 @@ EDGES = 0.95
 
 
 def noise_level(image: Tensor) -> float:
-    """The standard deviation of an image's noise (Immerkær 1996, as a median, which ignores edges).
+    """Estimates the standard deviation of an image's noise (Immerkær 1996, as a median, which ignores edges).
 
     Args:
         image: (C, H, W).
@@ -51,7 +51,7 @@ def noise_level(image: Tensor) -> float:
 
 
 def sharpness(image: Tensor) -> float:
-    """How steep the edges of an image (C, H, W) are: a high quantile of its second differences, less the noise."""
+    """Measures how steep the edges of an image (C, H, W) are: a high quantile of second differences, less the noise."""
     if min(image.shape[1:]) < 3:
         return 0.0
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).to(image)
@@ -63,7 +63,7 @@ def sharpness(image: Tensor) -> float:
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """An image (C, H, W) behind a Gaussian filter; the image itself for 0."""
+    """Blurs an image (C, H, W) by a Gaussian filter; 0 leaves it as it is."""
     if sigma == 0:
         return image
     from kornia.filters import gaussian_blur2d

@@ -112,7 +112,7 @@ def _in_profile(face: Tensor, profile: bytes | None) -> Tensor:
 
 
 def _feathered(quad: Quad, size: tuple[int, int], feather: float) -> Tensor:
-    """The weight of the face, (h, w): 0 outside, 1 from `feather` on inwards, smooth in between."""
+    """Makes the weight of the face, (h, w): 0 outside, 1 from ``feather`` on inwards, smooth in between."""
     y, x = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
     left, bottom, right, top = (
         ((x - ax) * (by - ay) - (y - ay) * (bx - ax)) / math.dist((ax, ay), (bx, by)) ** 2
@@ -123,9 +123,10 @@ def _feathered(quad: Quad, size: tuple[int, int], feather: float) -> Tensor:
 
 
 def _oval(quad: Quad, size: tuple[int, int], width: float) -> Tensor:
-    """The weight of a face in an oval, (h, w): 1 in the middle, 0 from the square's edge on; ``width`` as a part of it.
+    """Makes the weight of a face in an oval, (h, w): 1 in the middle, 0 from the square's edge on.
 
-    The oval touches the edges: it holds hair and chin, and leaves out the corners, which show only background.
+    The fading is ``width`` wide, as a part of the side. The oval touches the edges: it holds hair and chin, and leaves
+    out the corners, which show only background.
     """
     y, x = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
     (ax, ay), (bx, by), _, (dx, dy) = quad
@@ -137,5 +138,5 @@ def _oval(quad: Quad, size: tuple[int, int], width: float) -> Tensor:
 
 
 def _smoothstep(x: Tensor) -> Tensor:
-    """From 0 at 0 to 1 at 1 without a corner: 3x² - 2x³."""
+    """Leads from 0 at 0 to 1 at 1 without a corner: 3x² - 2x³."""
     return x * x * (3 - 2 * x)

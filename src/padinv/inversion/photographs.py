@@ -69,7 +69,7 @@ def read_photographs(images: Photographs, names: Sequence[str] | None = None) ->
 
 
 def open_photographs(images: Photographs, names: Sequence[str] | None = None) -> tuple[list[str], Iterator[Pixels]]:
-    """:func:`read_photographs` one at a time, and in 8 bits where the source is, which takes a quarter of the memory.
+    """Reads photographs one at a time, and in 8 bits where the source is, which takes a quarter of the memory.
 
     Returns:
         All names, and the photographs, each read when it is asked for.
@@ -87,7 +87,7 @@ def open_photographs(images: Photographs, names: Sequence[str] | None = None) ->
 
 
 def _split(image: Any) -> Iterator[tuple[str, Any]]:
-    """The photographs of one argument: the name, empty if it has none, and the image, or a function that reads it."""
+    """Lists the photographs of one argument: a name, or "" for none, and the image or a function that reads it."""
     if isinstance(image, Tensor) and image.ndim == 4:
         yield from (("", one) for one in image)
     elif isinstance(image, str | os.PathLike):
@@ -120,7 +120,7 @@ def _read(photograph: Any, name: str) -> Pixels:
 
 
 def size_of(photograph: Pixels) -> tuple[int, int]:
-    """Width and height."""
+    """Returns width and height."""
     return photograph.size if isinstance(photograph, Image.Image) else (photograph.shape[2], photograph.shape[1])
 
 

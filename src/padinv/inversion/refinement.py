@@ -102,7 +102,7 @@ def refine(
 
 
 def rate_for(steps: int) -> float:
-    """The step size for a number of steps: 0.1 · √(steps / 200), and 0.1 from 200 on.
+    """Computes the step size for a number of steps: 0.1 · √(steps / 200), and 0.1 from 200 on.
 
     >>> [round(rate_for(steps), 3) for steps in (5, 20, 50, 200, 1000)]
     [0.016, 0.032, 0.05, 0.1, 0.1]
@@ -111,7 +111,7 @@ def rate_for(steps: int) -> float:
 
 
 def _distance(one: InversionCode, other: InversionCode) -> Tensor:
-    """Mean squares of the differences in latents and in features of each resolution, summed, (B,)."""
+    """Sums the mean squares of the differences in latents and in features of each resolution, (B,)."""
     pairs = [(one.w_plus, other.w_plus)]
     pairs += [((one.features or {})[r], (other.features or {})[r]) for r in one.feature_resolutions]
     return torch.stack([(a - b).square().flatten(1).mean(dim=1) for a, b in pairs]).sum(dim=0)
@@ -143,12 +143,12 @@ class _Layout:
         self.shapes = {name: tensor.shape[1:] for name, tensor in named if name not in staying}
 
     def flatten(self, code: InversionCode) -> Tensor:
-        """(B, D), the latents first."""
+        """Makes (B, D) of a code, the latents first."""
         named = code.named_tensors()
         return torch.cat([named[name].flatten(1) for name in self.shapes], dim=1)
 
     def unflatten(self, points: Tensor, code: InversionCode) -> InversionCode:
-        """The inverse; what stays is taken from the code."""
+        """Undoes :meth:`flatten`; what stays is taken from the code."""
         parts = torch.split(points, [shape.numel() for shape in self.shapes.values()], dim=1)
         named = zip(self.shapes.items(), parts, strict=True)
         moved = {name: part.reshape(-1, *shape) for (name, shape), part in named}

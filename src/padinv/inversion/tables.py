@@ -57,11 +57,11 @@ class Table(dict[str, Value]):
                 self._owners[key] = best, owners
 
     def among(self, names: Iterable[str]) -> Table[Value]:
-        """The same table for these photographs."""
+        """Makes the same table for these photographs."""
         return Table(self, self.source, names)
 
     def find(self, name: str) -> Value | None:
-        """The entry of a photograph, None if there is none.
+        """Finds the entry of a photograph, None if there is none.
 
         Raises:
             DataError: if it cannot be told which of several it is, or whose.
@@ -88,7 +88,7 @@ class Table(dict[str, Value]):
         return self[key]
 
     def entry(self, name: str) -> Value:
-        """The entry of a photograph.
+        """Finds the entry of a photograph, which must be there.
 
         Raises:
             DataError: if there is none, or it cannot be told which it is.
@@ -98,7 +98,7 @@ class Table(dict[str, Value]):
         return value
 
     def _best(self, name: str) -> list[tuple[str, Rank]]:
-        """The keys that fit best, and how well."""
+        """Finds the keys that fit best, and how well."""
         own = _parts(name)
         if not own:
             return []
@@ -127,7 +127,7 @@ class Table(dict[str, Value]):
 
 
 def _parts(name: str) -> Parts:
-    """The parts of a path in one spelling; for a saved code the path of its photograph, without a suffix."""
+    """Splits a path into parts in one spelling; of a saved code, the path of its photograph without a suffix."""
     parts = unicodedata.normalize("NFC", os.fspath(name).strip()).replace("\\", "/").split("/")
     named = tuple(part for part in parts if part not in ("", ".", ".."))
     if named and is_code(named[-1]):

@@ -62,7 +62,7 @@ def _translate(state: State) -> State:
 
 
 def _filter(key: str, kernel: Tensor) -> tuple[str, Tensor]:
-    """A filter as Hammer has it: (4, 4), of sum 1."""
+    """Gives a filter Hammer's form: (4, 4), of sum 1."""
     if kernel.shape[:-2].numel() == 1 and kernel.ndim > 2:
         kernel = kernel.reshape(kernel.shape[-2:])
     return f"{key}.filter", kernel / kernel.sum()

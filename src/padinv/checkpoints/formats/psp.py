@@ -55,7 +55,7 @@ def find(content: Any) -> Readers:
 
 
 def _is_encoder(state: State) -> bool:
-    """Whether this is an encoder of W+ or W: ArcFace's network has the same backbone, and another end."""
+    """Tells whether this is an encoder into W+ or W: ArcFace's network has the same backbone, and another end."""
     backbone = "input_layer.0.weight" in state and "body.0.res_layer.1.weight" in state
     return backbone and ("linear.weight" in state or "styles.0.linear.weight" in state)
 

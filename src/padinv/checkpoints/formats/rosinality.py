@@ -53,7 +53,7 @@ def find(content: Any) -> Readers:
 
 
 def is_generator(state: State) -> bool:
-    """Whether this is a generator's state dict."""
+    """Tells whether this is a generator's state dict."""
     return "conv1.conv.modulation.weight" in state
 
 

@@ -62,11 +62,11 @@ class View(dict[str, Any]):
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """Moving averages come first, then what is less deep."""
+        """The place in the order of views: moving averages come first, then what is less deep."""
         return not AVERAGED.search(self.name), self.depth
 
     def holds_same(self, other: View) -> bool:
-        """Whether the other's tensors are these, under the same keys."""
+        """Tells whether the other's tensors are these, under the same keys."""
         ours, theirs = (
             {key: (value.data_ptr(), value.shape) for key, value in view.items() if isinstance(value, Tensor)}
             for view in (self, other)
@@ -206,7 +206,7 @@ def module_state(module: Any, seen: set[int] | None = None) -> tuple[State, Fact
 
 
 def module_fields(module: Any) -> dict[Any, Any]:
-    """A module's ``__dict__``."""
+    """Returns a module's ``__dict__``."""
     if not isinstance(module, Inert):
         return {}
     fields = module.state

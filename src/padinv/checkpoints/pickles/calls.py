@@ -42,7 +42,7 @@ def find(name: str) -> Symbol:
 
 @dataclass(frozen=True)
 class Storage:
-    """A tensor's memory.
+    """The memory of tensors.
 
     Attributes:
         flat: the whole memory, one-dimensional.
@@ -92,7 +92,7 @@ def _parameter(_: Budget, data: Tensor, *__: Any) -> Tensor:
 
 
 def _subclass(budget: Budget, function: Any, kind: Any, args: Any = (), *_: Any) -> Any:
-    """``torch._tensor._rebuild_from_type_v2``: a tensor of a subclass, or with attributes, becomes a plain one."""
+    """Stands for ``torch._tensor._rebuild_from_type_v2``: tensors of subclasses, or with attributes, become plain."""
     if isinstance(function, Symbol) and function.call in (_tensor, _parameter) and isinstance(args, tuple):
         return function.call(budget, *args)
     budget.spend("steps")

@@ -100,7 +100,7 @@ def kind_of_archive(names: Iterable[str]) -> str | None:
 
 
 def is_text(start: bytes) -> bool:
-    """Whether bytes are plain text, such as a configuration, a log or source code."""
+    """Tells whether bytes are plain text, such as a configuration, a log or source code."""
     try:
         text = start.decode("utf-8" if len(start) < LOOKED_AT else "latin-1")
     except UnicodeDecodeError:

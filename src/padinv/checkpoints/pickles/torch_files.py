@@ -124,7 +124,7 @@ def read_archive(file: BinaryIO, budget: Budget, find_bytes: Callable[[bytes, in
 
 
 def is_stream(start: bytes) -> bool:
-    """Whether a file whose first 64 bytes these are is of the older kind."""
+    """Tells by the first 64 bytes of a file whether it is of the older kind."""
     return start.startswith(STREAM_MAGIC) or OTHER_MAGIC.match(start) is not None
 
 
