@@ -8,6 +8,8 @@ sign of the gradient, to 1e-1 in five steps. Hence SGD here, with a small learni
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,30 @@ def test_a_start_that_fails_is_a_sentence_and_leaves_no_folder(
     assert failed.returncode != 0
     assert "padinv: The checkpoint is of another architecture" in failed.stderr
     assert [folder.name for folder in tmp_path.glob("quickstart/*")] == ["version_0"]
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_a_test_is_that_of_one_process(generator_file: str, picture_folder: Path, tmp_path: Path) -> None:
+    """Each image counts once, also in the distances between sets; the run ends with 0 on both."""
+    options = ["--config=quickstart", "--trainer.accelerator=cpu", f"--trainer.logger.save_dir={tmp_path}"]
+    options += [f"--model.generator={generator_file}", "--model.encoder.resolution=32", "--model.encoder.width=4"]
+    options += ["--model.perceptual_loss=null", "--model.lambda_per=0", f"--data.train={picture_folder}"]
+    options += ["--data.val=null", "--data.resolution=32", "--trainer.limit_val_batches=0"]
+    trained = padinv_process("fit", *options, "--schedule.images=8", test_file=__file__)
+    assert trained.returncode == 0, trained.stderr
+    options += ["--ckpt_path=last", f"--data.test={picture_folder}", "--model.test_features=random"]
+    found = []
+    for devices, name in ((1, "test"), (2, "test_1")):
+        tested = padinv_process("test", *options, f"--trainer.devices={devices}", test_file=__file__)
+        assert tested.returncode == 0, tested.stderr
+        folder = tmp_path / "quickstart" / "version_0" / name
+        result = json.loads((folder / "evaluation.json").read_text("utf-8"))
+        with (folder / "images.csv").open(encoding="utf-8") as file:
+            names = sorted(row["image"] for row in csv.DictReader(file))
+        found.append((names, {metric: number["value"] for metric, number in result["metrics"].items()}))
+    (names, values), (same_names, same_values) = found
+    assert len(set(names)) == len(names)
+    assert same_names == names
+    assert {"fd_random", "kd_random"} < set(values)
+    assert same_values == pytest.approx(values, rel=1e-4)
