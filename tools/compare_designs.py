@@ -196,7 +196,8 @@ def compare(
             edits.append([about if not number else "", title, shown(float(change[-1].mean())), *own])
     if figure is not None:
         figure.write_text(draw_curves(panels), encoding="utf-8")
-    return "\n\n".join(table(each) for each in (lines, edits))
+    legend = f"Below a number stands its paired difference to {base}; in brackets are 95 % intervals."
+    return "\n\n".join([table(lines), table(edits), f"{legend} {len(tested.rows)} portraits."])
 
 
 COLOURS = ("#0a58ca", "#b35900", "#2b8a3e", "#7048a8")
