@@ -186,7 +186,7 @@ def compare(
             for title, (change, kept, undone) in curves.items()
         }
         start, end = ENDS.get(column) or LABELS[column] or ("lower", "higher")
-        panels[f"{start} → {end}"] = {
+        panels[f"{column}: {' → '.join(LABELS[column] or ('lower', 'higher'))}"] = {
             title: list(zip(change.mean(axis=1), kept.mean(axis=1), strict=True))
             for title, (change, kept, _) in curves.items()
         }
