@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from padinv import ImageDataModule, PadInvEncoder, PadInvModule
 from padinv.cli import COMMANDS, main
@@ -207,6 +208,7 @@ OPTIONS = {
     "data": (ImageDataModule,),
     "schedule": (ImageSchedule,),
     "last_checkpoint": (LastCheckpoint,),
+    "checkpoint": (ModelCheckpoint,),
 }
 CLASSES = (PadInvEncoder, AdversarialLoss, PerceptualLoss, AdaptiveAugmentation)
 

@@ -1,4 +1,7 @@
-"""examples/space: the files of a Hugging Face Space, and a Dockerfile, which no test here can build."""
+"""examples/space: the files of a Hugging Face Space, and a Dockerfile.
+
+The Dockerfile is read line by line everywhere, and built and started where Docker is to be had.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 import yaml
 
 from padinv.commands.app import App
+from studio_client import fetch
 from studio_server import need_gradio, studio_server
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +77,37 @@ def test_what_the_container_starts_answers_its_health_check(tmp_path: Path) -> N
         assert here != probe
         assert subprocess.run([sys.executable, "-c", here], timeout=60).returncode == 0
     assert subprocess.run([sys.executable, "-c", here], timeout=60, capture_output=True).returncode == 1, "it has ended"
+
+
+def docker(*words: str, timeout: float = 60) -> str:
+    return subprocess.run(
+        ["docker", *words], check=True, capture_output=True, text=True, timeout=timeout
+    ).stdout.strip()
+
+
+def need_docker() -> None:
+    """Skips without a daemon of Docker's."""
+    try:
+        docker("info")
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("there is no daemon of Docker's here")
+
+
+@pytest.mark.slow
+def test_the_container_is_built_and_healthy() -> None:
+    need_docker()
+    docker("build", "-f", str(SPACE / "Dockerfile"), "-t", "padinv-studio-test", str(ROOT), timeout=1800)
+    name = docker("run", "--detach", "--rm", "--publish", "127.0.0.1::7860", "padinv-studio-test")
+    try:
+        end = time.monotonic() + 180
+        while docker("inspect", "--format", "{{.State.Health.Status}}", name) != "healthy":
+            assert time.monotonic() < end, docker("logs", name)
+            time.sleep(2)
+        assert docker("exec", name, "id", "-u") == "1000", "nobody special"
+        address = docker("port", name, "7860/tcp").splitlines()[0]
+        assert b"padinv studio" in fetch(f"http://{address}/")
+    finally:
+        docker("rm", "--force", name)
 
 
 def test_the_space_says_what_it_is() -> None:
