@@ -7,6 +7,10 @@ does: gives a photograph, moves a slider of the tab Edit, asks for samples; betw
 request is lost if the server does not answer it, or answers with an error. Time is that from sending a request to its
 last event, with whatever else the machine does. The table tells of each kind of request how many, how many were lost,
 and the median, 95th percentile and longest time. The tests do the same for a few seconds (tests/app/test_page.py).
+
+Before that one visitor moves a slider 100 times. Of that is told how long the preview takes by the clock, and how long
+the server has the processor for it, with all that it does for the page: what the clock would show if the machine did
+nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from measuring import _machine_time, table, write
@@ -27,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))  # the 
 
 from padinv.sources.finding import find_photographs
 from studio_client import Client, Request, visit
-from studio_server import studio_server
+from studio_server import processor_seconds, studio_server
 
 
 def serve(seconds: float, clients: int, pause: float) -> list[Request]:
@@ -41,6 +45,25 @@ def serve(seconds: float, clients: int, pause: float) -> list[Request]:
             found = [request for each in visits for request in each.result()]
         assert process.poll() is None, "the server has died"
     return found
+
+
+def preview(moves: int = 100) -> str:
+    """What a preview takes one visitor, in a sentence."""
+    source = find_photographs(["congress64-val"])
+    with tempfile.TemporaryDirectory() as home, studio_server(Path(home)) as (address, process):
+        client = Client(address)
+        assert client.invert(client.upload("portrait.png", source.read(0)))["success"]
+        client.change(1.0)
+        before, times = processor_seconds(process), []
+        for move in range(moves):
+            start = time.monotonic()
+            assert client.change(0.02 * move)["success"]
+            times.append(time.monotonic() - start)
+        own = (processor_seconds(process) - before) / moves
+    return (
+        f"One visitor, {moves} moves of a slider at 64 px: a preview takes {median(times):.3f} s by the clock (median; "
+        f"the shortest {min(times):.3f} s), of which the server has the processor for {own:.3f} s."
+    )
 
 
 def row(kind: str, requests: list[Request]) -> dict[str, Any]:
@@ -64,6 +87,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=1)
     options = parser.parse_args()
     busy, total = _machine_time()
+    alone = preview()
     requests = serve(options.seconds, options.clients, options.pause)
     busy_after, total_after = _machine_time()
     kinds = dict.fromkeys(request.kind for request in requests)
@@ -72,7 +96,7 @@ def main() -> None:
     command = f"python benchmarks/studio.py --seconds {options.seconds:g} --clients {options.clients}"
     share = (busy_after - busy) / (total_after - total)
     told = f"The machine was busy for {share:.0%} of the time, with this and else; load {os.getloadavg()[0]:.1f}."
-    write("studio", f"{command} --pause {options.pause:g}", f"{table(rows)}\n\n{told}")
+    write("studio", f"{command} --pause {options.pause:g}", f"{alone}\n\n{table(rows)}\n\n{told}")
 
 
 if __name__ == "__main__":

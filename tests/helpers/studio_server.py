@@ -60,6 +60,15 @@ def studio_server(folder: Path, *options: str) -> Iterator[tuple[str, subprocess
                 process.stdout.close()
 
 
+def processor_seconds(process: subprocess.Popen[str]) -> float:
+    """What a process has had of the processor, all its threads together; skips without /proc."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        pytest.skip("time of the processor is read from /proc")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Visitor:
     """A page of the studio, used as a person would.
 

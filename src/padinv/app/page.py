@@ -34,9 +34,10 @@ CSS = """
 .examples .thumbnail-item { aspect-ratio: 1; height: auto !important; }
 [data-testid="status-tracker"]:has(.error) { display: none !important; } /* a sentence says it, once */
 .label-wrap > span:first-child { text-align: start; }
+.min_value, .max_value, .or { color: var(--body-text-color) !important; } /* gradio's are too pale to read */
 .compared .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 .seen-box { background: var(--block-background-fill) !important; }
-.seen { position: relative; height: 6px; border-radius: 3px; background: var(--border-color-primary); }
+.seen { position: relative; height: 6px; margin: 0 29px; border-radius: 3px; background: var(--border-color-primary); }
 .seen i { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: #16a34a; }
 .seen-text { font-size: var(--text-sm); color: var(--body-text-color); margin: 2px 0 6px; }
 """
