@@ -81,7 +81,8 @@ def train(preset: str, folder: Path) -> dict[str, float]:
         args += ["--trainer.logger.save_dir", str(folder), "--trainer.enable_progress_bar", "false"]
         args += ["--model.scheduler_images", "1"] if TRAINED[preset] == "fit" else ["--model.fid_samples", "64"]
         start = time.process_time()
-        padinv(args)
+        if padinv(args):
+            raise SystemExit(" ".join(["failed: padinv", *args]))
         took.append(time.process_time() - start)
     run = folder / preset / "version_2"
     last = (run / "checkpoints" / "last.ckpt").stat().st_size / 1e6

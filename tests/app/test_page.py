@@ -101,7 +101,7 @@ def test_every_tab(window: Any, address: str) -> None:
         page.locator('a[download="reproduce.py"]:visible').click()
     assert "refine(photograph, inverter.generator" in script.value.path().read_text()
     with page.expect_download() as image:
-        page.locator('a[download="image.png"]:visible').click()
+        page.locator('a[download="image.png"]:visible').last.click()
     assert Image.open(image.value.path()).size == (64, 64)
     assert page.get_by_text("Step 100 of 100").count() == 0, "it has stopped"
 
@@ -258,7 +258,7 @@ def test_photographs_arrive_in_every_way(window: Any, address: str, arrives: Cal
 
 
 def test_the_face_is_found_and_framed(window: Any, address: str) -> None:
-    pytest.importorskip("mediapipe", reason='it finds faces: pip install "padinv[faces]"')
+    pytest.importorskip("mtcnnruntime", reason='it finds faces: pip install "padinv[faces]"')
     visitor = Visitor(window, address)
     visitor.example(0)
     visitor.page.get_by_text("largest error").wait_for()
