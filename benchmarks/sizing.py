@@ -5,8 +5,8 @@ python benchmarks/sizing.py [--threads 1]
 It writes benchmarks/results/sizing.md. Parameters are counted, on no device. Every preset is run by its command on
 bundled images, in a process of its own: for few images to load what is loaded once, for few again, and for 320 more.
 Time is the processor's, which others change little: the difference of the last two runs for training, and all but the
-start of Python for commands on photographs. Memory is the largest that the process had resident. Disk is what the run left; nearly all of it is the
-same after any number of images.
+start of Python for commands on photographs. Memory is the largest that the process had resident. Disk is what the run
+left; nearly all of it is the same after any number of images.
 """
 
 from __future__ import annotations
