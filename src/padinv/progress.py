@@ -31,7 +31,7 @@ def terminal_bar(file: TextIO, transient: bool = False) -> Bar:
         TextColumn("{task.fields[note]}"),
         console=Console(file=file),
         transient=transient,
-        redirect_stdout=file is not sys.stdout and sys.stdout.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
         redirect_stderr=sys.stderr.isatty(),  # what is said meanwhile stands above the bar; a log stays a log
     )
 

@@ -28,7 +28,9 @@ def blend_tab(widgets: Widgets) -> None:
         if features:  # which a model may not have
             with gr.Row():
                 chosen.append(gr.CheckboxGroup(features, value=[], label="Features that are the contour's"))
-                chosen.append(gr.Checkbox(False, label="The other features are the details' on the face alone"))
+                chosen.append(
+                    gr.Checkbox(False, label="Others are the details' on the face alone, and the contour's around it")
+                )
         return chosen
 
     _several(widgets, ("contour", "details"), blend_photographs, options)

@@ -37,7 +37,7 @@ def _in_a_sentence() -> Iterator[None]:
     try:
         yield
     except PadInvError as error:
-        raise gr.Error(str(error), title="That cannot be done", print_exception=False) from error
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def told(function: Callable[..., Any]) -> Callable[..., Any]:
