@@ -92,7 +92,12 @@ class Visitor:
             self.complaints.append(f"asks {request.url}")
 
     def open(self, tab: str) -> None:
-        self.page.get_by_role("tab", name=tab, exact=True).click()
+        known = self.page.get_by_role("tab", name=tab, exact=True).locator("visible=true")
+        if known.count():
+            known.click()
+        else:  # a narrow window has the last ones in a menu
+            self.page.locator(".overflow-menu > button").click()
+            self.page.locator(".overflow-dropdown").locator("button", has_text=tab).click()
 
     def press(self, button: str) -> None:
         self.visible("button", button).click()
