@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -85,9 +86,10 @@ def serve(
         finally:
             studio.ending.set()
             page.close(verbose=False)
-            for thread in threading.enumerate():  # Python would abort if one of them still computed
+            end = time.monotonic() + 5  # Python would abort if one of them still computed; others wait for a page
+            for thread in threading.enumerate():
                 if thread.name.startswith("AnyIO worker"):
-                    thread.join(10)
+                    thread.join(max(0.0, end - time.monotonic()))
 
 
 class UploadGate:
