@@ -2,12 +2,15 @@
 
     python examples/label_faces.py DATA_DIR --labels DATA_DIR/labels.csv -o labels.csv
     python tools/bundle_directions.py DATA_DIR labels.csv [--also DIR CSV]… [--columns NAME…] [--least 0.85] \
-        [--encoder FILE] [--generator FILE] [--output FILE]
+        [--seen tools/labels_seen.csv] [--encoder FILE] [--generator FILE] [--output FILE]
 
 LABELS_CSV (file, person, kind and the columns) names pictures below DATA_DIR. Directions are fitted to those under
 `train/`, and to all of --also. How good they are is measured twice: by cross-validation over people, and on the people
 who are under `test/` alone. Both go into the metadata and onto the screen. A direction with less balanced accuracy than
 --least in either is not written. The kind of picture (colour, grey) is kept out of the directions.
+
+Labels of --seen, by the files' paths below their folders, are what somebody saw in enlarged portraits; they take the
+place of a table's. Directions that nobody labelled, but looked at and named, come last (FOUND).
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from padinv import InversionCode, PadInvEncoder, load_encoder, load_generator
+from padinv import Generator, InversionCode, PadInvEncoder, load_encoder, load_generator
 from padinv.checkpoints import fingerprint
-from padinv.editing import Direction, linear, save_directions
+from padinv.editing import Direction, ganspace, linear, save_directions
 from padinv.exceptions import ConfigError
 from padinv.images import load_tensor
 
@@ -30,15 +33,28 @@ LABELS = {  # column: the values of two classes, the one at negative strengths f
     "gender": ("male", "female"),
     "birth_year": None,
     "pose": ("left", "right"),
-    "smile": ("serious", "smiling"),
+    "smile": ("closed", "teeth"),
+    "glasses": ("no", "yes"),
+    "hair": ("dark", "light"),
+    "age": ("young", "old"),
+    "beard": ("no", "yes"),
     "light": ("left", "right"),
     "background": ("dark", "light"),
 }
 ENDS = {  # column: what its two ends are called, where the labels alone would not tell
     "birth_year": ("earlier", "later"),
+    "smile": ("a closed mouth", "a smile that shows teeth"),
+    "glasses": ("no glasses", "glasses"),
+    "hair": ("dark hair", "grey or blond hair"),
     "pose": ("turned to the picture's left", "turned to the picture's right"),
     "light": ("lit from the picture's left", "lit from the picture's right"),
     "background": ("a dark background", "a light background"),
+}
+IN_FEATURES = {"smile", "glasses", "hair", "age", "beard"}
+"""Columns whose hyperplane lies in the features: the bundled encoder's latents say little of such details."""
+FOUND = {  # name: number of the component of W, the layers that it moves, its two ends
+    "warmth": (4, "6-9", "cool colours", "warm colours"),
+    "contrast": (1, "6-9", "soft", "hard"),
 }
 Row = dict[str, str]
 
@@ -57,6 +73,16 @@ def read_rows(table: Path, folder: Path) -> list[Row]:
     """The rows of a table, with the path of each picture; blank where a column is missing."""
     with table.open(newline="", encoding="utf-8") as file:
         return [{**row, "path": str(folder / row["file"])} for row in csv.DictReader(file)]
+
+
+def found_directions(generator: Generator) -> list[Direction]:
+    """The principal components of W that were looked at and named for what they do."""
+    directions = []
+    for name, (number, layers, negative, positive) in FOUND.items():
+        component = ganspace(generator, count=number + 1, layers=layers)[number]
+        facts = {"negative": negative, "positive": positive, "found": "unsupervised, named by eye"}
+        directions.append(replace(component, name=name, metadata={**component.metadata, **facts}))
+    return directions
 
 
 def read_label(row: Row, column: str) -> float | None:
@@ -84,6 +110,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("labels", type=Path, metavar="LABELS_CSV")
     parser.add_argument("--also", type=Path, nargs=2, action="append", default=[], metavar=("DIR", "CSV"))
     parser.add_argument("--columns", nargs="+", choices=LABELS, default=["gender", "birth_year"])
+    parser.add_argument("--seen", type=Path, metavar="CSV", help="labels that somebody saw, instead of the tables'")
     parser.add_argument("--least", type=float, default=0.0, help="balanced accuracy of a direction that is kept")
     parser.add_argument("--encoder", default="congress64", help="checkpoint of the encoder (default: the bundled one)")
     parser.add_argument("--generator", default="congress64", help="that it was trained for (default: the bundled one)")
@@ -91,8 +118,13 @@ def main(args: list[str] | None = None) -> None:
     options = parser.parse_args(args)
 
     rows = read_rows(options.labels, options.data)
-    train = [row for row in rows if row["file"].startswith("train/")]
-    train += [row for folder, table in options.also for row in read_rows(table, folder)]
+    others = [row for folder, table in options.also for row in read_rows(table, folder)]
+    if options.seen is not None:
+        seen = {row["file"]: row for row in read_rows(options.seen, Path())}
+        columns = set(next(iter(seen.values()))) - {"file", "path"}
+        for row in (*rows, *others):
+            row |= {column: seen.get(row["file"], {}).get(column, "") for column in columns}
+    train = [row for row in rows if row["file"].startswith("train/")] + others
     people = {row.get("person") for row in train} - {None, ""}
     test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
     if not test:
@@ -109,6 +141,7 @@ def main(args: list[str] | None = None) -> None:
                 name=column,
                 groups=[row.get("person") or row["path"] for row in train],
                 confounder=[row.get("kind", "") for row in train],
+                plane="features" if column in IN_FEATURES and train_codes.features else "latents",
                 fingerprint=fingerprint(generator),
             )
         except ConfigError as error:
@@ -125,6 +158,7 @@ def main(args: list[str] | None = None) -> None:
         print(f"{column}: {dropped}{', '.join(f'{key} {value}' for key, value in direction.metadata.items())}")
     if not directions:
         raise SystemExit("No direction is good enough: nothing is written.")
+    directions += found_directions(generator) if options.generator == "congress64" else []
     print(f"{save_directions(directions, options.output)}: {options.output.stat().st_size / 1e3:.0f} kB")
 
 

@@ -60,6 +60,8 @@ def test_linear(padinv: Command, picture_folder: Path, tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert "accuracy" in printed
     assert "negative dark, positive light" in printed
+    assert padinv("directions", picture_folder, *options, "--plane", "features") == 0
+    assert load_directions(out / "directions.safetensors")["tone"].normal
     shutil.rmtree(out / "images")
     assert padinv("edit", picture_folder / "00.png", "--directions", out / "directions.safetensors", "--direction",
                   "tone", "-o", tmp_path / "edited") == 0  # fmt: skip
@@ -172,7 +174,7 @@ def test_labels_are_checked_before_the_work(
     assert f"1 of 3 photographs lack 'smile' in {table}, such as {photographs / 'c.png'}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--labels", "labels.csv"], ["--column", "smile"], ["--groups", "person"]])
+@pytest.mark.parametrize("option", [["--labels", "labels.csv"], ["--column", "smile"], ["--plane", "features"]])
 def test_labels_are_not_passed_over(
     padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:

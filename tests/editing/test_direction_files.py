@@ -48,6 +48,7 @@ def test_round_trip(
             "a93c8609b59035e5",
             metadata,
             make_code(1, seed).padding if padding else None,
+            normal=make_code(1, seed, features=True).features if padding else None,
         )
         for seed, name in enumerate(names)
     ]
@@ -56,7 +57,7 @@ def test_round_trip(
     assert list(read) == names
     for before, after in zip(written, read.values(), strict=True):
         assert facts(before) == facts(after)
-        assert same(*(InversionCode(d.vector[None], d.padding) for d in (before, after)))
+        assert same(*(InversionCode(d.vector[None], d.padding, d.normal) for d in (before, after)))
 
 
 @pytest.fixture

@@ -92,6 +92,28 @@ def test_confounder_is_projected_out() -> None:
         assert cosine(naive.padding.rings[name], shift.padding.rings[name]) > 0.4
 
 
+def test_hyperplane_can_lie_in_the_features() -> None:
+    """What features alone say is not in the latents; a step across the hyperplane also moves what goes with it."""
+    codes, strength = labelled()
+    hidden = replace(codes, w_plus=make_code(120, seed=5).w_plus + 0.1 * strength[:, None, None] * TRUTH.w_plus)
+    labels = (strength > 0.5).tolist()
+    blind = linear(hidden, labels, folds=2)
+    direction = linear(hidden, labels, folds=2, plane="features")
+    assert direction.metadata["balanced_accuracy"] > 0.9 > blind.metadata["balanced_accuracy"]
+    assert cosine(direction.features[8], TRUTH.features[8]) > 0.8
+    assert cosine(direction.vector, TRUTH.w_plus) > 0.5
+    before = direction.distance(hidden)
+    assert before.std().item() == pytest.approx(1, rel=0.01)
+    torch.testing.assert_close(direction.distance(direction.apply(hidden, 1.5)), before + 1.5, rtol=1e-4, atol=1e-4)
+    assert direction.normal.keys() == {4, 8} and blind.normal is None
+    alone = linear(hidden, labels, folds=2, plane="features", layers="1-2", shared=True)
+    assert alone.vector.shape == (1, 16) and torch.equal(alone.normal[8], direction.normal[8])
+    with pytest.raises(ConfigError, match=r"lies in features \(4, 8, 8\), which this code lacks"):
+        direction.distance(make_code(2))
+    with pytest.raises(ConfigError, match="no hyperplane"):
+        direction.conditioned_on(blind).distance(hidden)
+
+
 @pytest.mark.parametrize(("layers", "shared", "rows"), [("1-2", False, 6), (None, True, 1), ("1-2", True, 1)])
 def test_layers_and_one_vector_for_all(layers: str | None, shared: bool, rows: int) -> None:
     codes, strength = labelled()
@@ -133,7 +155,8 @@ def test_works_without_padding_and_gives_the_same_again() -> None:
         (make_code(40), [None] * 40, {}, "No image"),
         (make_code(40), [0, 1] * 20, {"folds": 1}, "folds must be 2 or more"),
         (make_code(40), [0, 1] * 20, {"layers": "6"}, "among 0-5"),
-        (make_code(1).expand(40), [0, 1] * 20, {}, "same latents"),
+        (make_code(1).expand(40), [0, 1] * 20, {}, "are the same"),
+        (make_code(40), [0, 1] * 20, {"plane": "features"}, "no features"),
     ],
 )
 def test_what_does_not_fit_is_named(

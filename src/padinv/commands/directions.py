@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from padinv.bulk.task import BulkOptions, Task
 from padinv.commands.photographs import check_directions, identify
@@ -38,6 +38,7 @@ class Directions(Task):
         column: column of the label, numbers or two words; it names the direction.
         groups: column that says who is in the photograph, so that the test is on other people.
         confounder: column of a property that goes with the label and must not be taken for it.
+        plane: where the hyperplane lies (default: latents).
     """
 
     output_required: ClassVar = False
@@ -50,10 +51,12 @@ class Directions(Task):
     column: str | None = option(None, metavar="NAME", group="linear")
     groups: str | None = option(None, metavar="NAME", group="linear")
     confounder: str | None = option(None, metavar="NAME", group="linear")
+    plane: Literal["latents", "features"] | None = option(None, choices=("latents", "features"), group="linear")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        about_labels = (name for name in ("labels", "column", "groups", "confounder") if getattr(self, name))
+        names = ("labels", "column", "groups", "confounder", "plane")
+        about_labels = (name for name in names if getattr(self, name))
         if self.find != "linear" and (name := next(about_labels, None)):
             raise ConfigError(f"--{name} is for finding a direction from labels: add --find linear, or leave it out.")
         self.known: list[Direction] = []
@@ -225,6 +228,7 @@ class Fit(Directions):
             groups=None if group is None else [who or path for who, path in zip(group, photographs, strict=True)],
             confounder=None if confounder is None else [value or "" for value in confounder],
             layers=self.layers,
+            plane=self.plane or "latents",
             fingerprint=report.inverter.fingerprint,
         )
         metadata = {**direction.metadata, **poles(labels, column)}

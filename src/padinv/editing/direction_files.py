@@ -63,12 +63,10 @@ def save_directions(directions: Iterable[Direction], path: PathLike) -> Path:
         for direction in directions
     ]
     description = {"network": "Directions", "config": {"directions": facts}}
-    # A direction's tensors are named as those of a code are.
-    codes = [InversionCode(one.vector[None], one.padding, one.features) for one in directions]
     tensors = {
         f"{direction.name}/{part}": tensor.clone(memory_format=torch.contiguous_format)
-        for direction, code in zip(directions, codes, strict=True)
-        for part, tensor in code.named_tensors().items()
+        for direction in directions
+        for part, tensor in _named_tensors(direction).items()
     }
     return save_tensors(tensors, path, description)
 
@@ -129,10 +127,18 @@ def _resolve(source: PathLike) -> Path:
     )
 
 
+def _named_tensors(direction: Direction) -> dict[str, torch.Tensor]:
+    """A direction's tensors, named as those of a code are, and "normal_R"."""
+    named = InversionCode(direction.vector[None], direction.padding, direction.features).named_tensors()
+    return named | {f"normal_{r}": tensor for r, tensor in (direction.normal or {}).items()}
+
+
 def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
     name, layers, intercept = str(fact["name"]), fact["layers"], fact["intercept"]
     parts = (key.rpartition("/") for key in tensors)
-    code = InversionCode.from_named_tensors({part: tensors[f"{name}/{part}"] for of, _, part in parts if of == name})
+    own = {part: tensors[f"{name}/{part}"] for of, _, part in parts if of == name}
+    normal = {int(part.removeprefix("normal_")): own.pop(part) for part in list(own) if part.startswith("normal_")}
+    code = InversionCode.from_named_tensors(own)
     return Direction(
         name,
         code.w_plus[0],
@@ -143,4 +149,5 @@ def _read(fact: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Direction:
         fact["metadata"],
         code.padding,
         code.features,
+        normal or None,
     )

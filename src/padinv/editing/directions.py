@@ -2,7 +2,7 @@
 
 A code moves by w ← w + α · v, and its padding and features in step if the direction knows how. The length of v is the
 step of strength α = 1. Where v is the normal of a hyperplane v · w + b = 0 (InterFaceGAN, Shen et al. 2020, section
-3.1), codes on one side have the property, on the other not.
+3.1), codes on one side have the property, on the other not. It can lie in the features instead.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class Direction:
         metadata: other facts, such as its accuracy: numbers and text.
         padding: how the padding moves at strength 1, of one image; None if it stays.
         features: how the features move at strength 1, {R: (1, C_R, R, R)}; None if they stay.
+        normal: n of a hyperplane n · features + b = 0, {R: (1, C_R, R, R)}, so long that strength 1 is a step of 1
+            across it; None if the hyperplane lies in the latents.
 
     Raises:
-        ConfigError: if the vector is of another shape, zero or not finite, the layers are not its own, or padding or
-            features are not those of one image.
+        ConfigError: if the vector is of another shape, zero or not finite, the layers are not its own, or padding,
+            features or normal are not those of one image.
 
     >>> direction = Direction("smile", torch.tensor([3.0, 4.0]), intercept=-5.0)
     >>> code = InversionCode(torch.ones(1, 6, 2))
@@ -61,6 +63,7 @@ class Direction:
     metadata: Mapping[str, str | float] = field(default_factory=dict)
     padding: PaddingCode | None = None
     features: Mapping[int, Tensor] | None = None
+    normal: Mapping[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
         vector = self.vector.detach()
@@ -72,7 +75,7 @@ class Direction:
             )
         if self.padding is not None and len(self.padding) != 1:
             raise ConfigError(f"The padding of {self.name!r} must be that of one image, not of {len(self.padding)}.")
-        if any(len(step) != 1 for step in (self.features or {}).values()):
+        if any(len(step) != 1 for part in (self.features, self.normal) for step in (part or {}).values()):
             raise ConfigError(f"The features of {self.name!r} must be those of one image.")
         if self.kind not in get_args(Kind):
             raise ConfigError(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}.")
@@ -141,16 +144,27 @@ class Direction:
         return InversionCode(w_plus, padding, features)
 
     def distance(self, code: InversionCode) -> Tensor:
-        """Measures how far beyond the hyperplane each image lies, (B,), in units of strength: (v · w + b) / ‖v‖².
+        """Measures how far beyond the hyperplane each image lies, (B,), in units of strength.
 
-        A strength of minus this number moves the image onto the hyperplane.
+        That is (v · w + b) / ‖v‖², or n · features + b. A strength of minus this number moves the image onto the
+        hyperplane.
 
         Raises:
-            ConfigError: if there is no hyperplane, or the direction is not for such latents.
+            ConfigError: if there is no hyperplane, or the direction is not for such latents or features.
         """
         if self.intercept is None:
             raise ConfigError(f"The direction {self.name!r} has no hyperplane: only linear and imported ones can have.")
         chosen = list(self._own_layers(code))
+        if self.normal:
+            features = code.features or {}
+            for r, normal in self.normal.items():
+                if r not in features or features[r].shape[1:] != normal.shape[1:]:
+                    raise ConfigError(
+                        f"The hyperplane of {self.name!r} lies in features {tuple(normal.shape[1:])}, which this code "
+                        "lacks: it is for codes of another encoder."
+                    )
+            along = [(features[r] * normal.to(features[r])).sum(dim=(1, 2, 3)) for r, normal in self.normal.items()]
+            return torch.stack(along).sum(dim=0) + self.intercept
         w = code.w_plus[:, chosen]
         v = (self.vector if len(self.vector) == 1 else self.vector[chosen]).to(w)
         w = w.mean(dim=1, keepdim=True) if len(v) == 1 else w
@@ -190,6 +204,7 @@ class Direction:
                 for r, step in (self.features or {}).items()
             }
             or None,
+            normal=None,
         )
 
     def _own_layers(self, code: InversionCode) -> tuple[int, ...]:

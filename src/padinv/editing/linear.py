@@ -1,12 +1,15 @@
 """A direction from labelled images: the normal of the hyperplane between them (InterFaceGAN, Shen et al. 2020).
 
 The hyperplane lies in latent space. A face's contour and hair are in the padding, and what latents cannot say in the
-features, so a step along the normal also moves these as they change with the label on average.
+features, so a step along the normal also moves these as they change with the label on average. What only features say,
+such as whether teeth are seen, needs a hyperplane there. A normal in features tells images apart but is no picture of
+the difference (Haufe et al. 2014), so then latents, too, move as they change on average.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ def linear(
     confounder: Sequence[str | int] | None = None,
     layers: Layers = None,
     shared: bool = False,
+    plane: Literal["latents", "features"] = "latents",
     folds: int = 5,
     seed: int = 0,
     fingerprint: str | None = None,
@@ -53,6 +57,7 @@ def linear(
         layers: which latents it looks at and moves; all if not given.
         shared: whether it has one vector (1, w_dim) for all layers, fitted to the mean of their latents, rather than
             (L, w_dim).
+        plane: where the hyperplane lies.
         folds: the number of rounds.
         seed: the seed of the division into folds.
         fingerprint: the fingerprint of the generator that the codes are for.
@@ -65,7 +70,8 @@ def linear(
         ``highest`` strength that lead from the mean code to one of these (:func:`padinv.editing.seen_range`).
 
     Raises:
-        ConfigError: if codes, labels, groups and confounder are not as many, or the labels too few or all the same.
+        ConfigError: if codes, labels, groups and confounder are not as many, the labels too few or all the same, or
+            the codes without the features in which the hyperplane is to lie.
         MissingPackageError: if scikit-learn is not installed.
     """
     y = np.array([np.nan if label is None else float(label) for label in labels])
@@ -77,35 +83,43 @@ def linear(
     known = np.isfinite(y)
     if not known.any():
         raise ConfigError("No image has a label: labels are numbers, and None where unknown.")
+    if plane == "features" and not codes.features:
+        raise ConfigError('These codes have no features: plane "features" is for encoders with features.')
     y, people, strata = y[known], people[known], strata[known]
     codes = codes[torch.from_numpy(known)].detach().cpu()
 
     moved = list(parse_layers(layers, codes.w_plus.shape[1]))
-    w = codes.w_plus[:, moved].double().numpy()
-    w = w.mean(axis=1, keepdims=True) if shared else w
-    x = _without(w.reshape(len(w), -1), strata)
-    plane = fit_hyperplane(x, y, people, folds, seed)
-    distances = x @ plane.normal + plane.intercept
+    w = codes.w_plus[:, moved]
+    w = w.mean(dim=1, keepdim=True) if shared else w
+    features = codes.features or {}
+    parts = {0: w} if plane == "latents" else features
+    x = _without(torch.cat([part.flatten(1) for part in parts.values()], dim=1).double().numpy(), strata)
+    found = fit_hyperplane(x, y, people, folds, seed)
+    distances = x @ found.normal + found.intercept
     spread = distances.std()
     places = (distances - distances.mean()) / spread
-    vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
-    vector[[0] if shared else moved] = torch.from_numpy(spread * plane.normal.reshape(w.shape[1:])).float()
     weights = _weights_of_the_step(y, distances / spread, strata)
 
     def step(part: Tensor) -> Tensor:
         moved: Tensor = torch.tensordot(weights.to(part), part, 1)[None]
         return moved
 
+    lengths = [part[0].numel() for part in parts.values()]
+    normals = torch.from_numpy(found.normal).split(lengths)
+    normal = {key: n.reshape(1, *part.shape[1:]) for n, (key, part) in zip(normals, parts.items(), strict=True)}
+    vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
+    vector[[0] if shared else moved] = (spread * normal[0] if plane == "latents" else step(w))[0].float()
     return Direction(
         name,
         vector,
         None if layers is None else tuple(moved),
-        float(spread * plane.intercept),
+        float(found.intercept * spread if plane == "latents" else found.intercept / spread),
         "linear",
         fingerprint,
-        plane.metadata | {LOWEST: float(places.min()), HIGHEST: float(places.max())},
+        found.metadata | {LOWEST: float(places.min()), HIGHEST: float(places.max())},
         None if codes.padding is None else codes.padding.map(step),
-        {r: step(part) for r, part in (codes.features or {}).items()} or None,
+        {r: step(part) for r, part in features.items()} or None,
+        None if plane == "latents" else {r: (n / spread).float() for r, n in normal.items()},
     )
 
 
