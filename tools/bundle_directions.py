@@ -7,10 +7,11 @@
 LABELS_CSV (file, person, kind and the columns) names pictures below DATA_DIR. Directions are fitted to those under
 `train/`, and to all of --also. How good they are is measured twice: by cross-validation over people, and on the people
 who are under `test/` alone. Both go into the metadata and onto the screen. A direction with less balanced accuracy than
---least in either is not written. The kind of picture (colour, grey) is kept out of the directions.
+--least in either is not written. The kind of picture (colour, grey) is kept out of the directions. The details
+that somebody saw are fitted to mirrored portraits, too.
 
-Labels of --seen, by the files' paths below their folders, are what somebody saw in enlarged portraits; they take the
-place of a table's. Directions that nobody labelled, but looked at and named, come last (FOUND).
+Labels of --seen, by the files' names without suffix, are what somebody saw in enlarged portraits; they take the place of a
+table's. Directions that nobody labelled, but looked at and named, come last (FOUND).
 """
 
 from __future__ import annotations
@@ -59,13 +60,13 @@ FOUND = {  # name: number of the component of W, the layers that it moves, its t
 Row = dict[str, str]
 
 
-def encode(encoder: PadInvEncoder, files: list[Path], batch_size: int = 32) -> InversionCode:
+def encode(encoder: PadInvEncoder, files: list[Path], batch_size: int = 32, mirrored: bool = False) -> InversionCode:
     """The codes of pictures, cropped and resized as in training."""
     codes = []
     with torch.inference_mode():
         for start in range(0, len(files), batch_size):
             batch = [load_tensor(file.read_bytes(), encoder.resolution) for file in files[start : start + batch_size]]
-            codes.append(encoder(torch.stack(batch)))
+            codes.append(encoder(torch.stack(batch).flip(-1) if mirrored else torch.stack(batch)))
     return InversionCode.cat(codes)
 
 
@@ -86,9 +87,9 @@ def found_directions(generator: Generator) -> list[Direction]:
 
 
 def read_label(row: Row, column: str) -> float | None:
-    """A label as a number, None if blank."""
+    """A label as a number, None if blank or another word."""
     classes = LABELS[column]
-    if not row.get(column):
+    if not row.get(column) or (classes and row[column] not in classes):
         return None
     return float(row[column] if classes is None else classes.index(row[column]))
 
@@ -120,10 +121,11 @@ def main(args: list[str] | None = None) -> None:
     rows = read_rows(options.labels, options.data)
     others = [row for folder, table in options.also for row in read_rows(table, folder)]
     if options.seen is not None:
-        seen = {row["file"]: row for row in read_rows(options.seen, Path())}
-        columns = set(next(iter(seen.values()))) - {"file", "path"}
+        with options.seen.open(newline="", encoding="utf-8") as file:
+            seen = {row.pop("name"): row for row in csv.DictReader(file)}
+        unseen = dict.fromkeys(next(iter(seen.values())), "")
         for row in (*rows, *others):
-            row |= {column: seen.get(row["file"], {}).get(column, "") for column in columns}
+            row |= seen.get(Path(row["file"]).stem, unseen)
     train = [row for row in rows if row["file"].startswith("train/")] + others
     people = {row.get("person") for row in train} - {None, ""}
     test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
@@ -131,16 +133,20 @@ def main(args: list[str] | None = None) -> None:
         parser.error(f"{options.labels} names nobody under test/ who is not fitted to: there is nobody to test on.")
     encoder, generator = load_encoder(options.encoder), load_generator(options.generator)
     train_codes, test_codes = (encode(encoder, [Path(row["path"]) for row in part]) for part in (train, test))
+    labelled = [row for row in train if any(read_label(row, column) is not None for column in IN_FEATURES)]
+    mirrored = encode(encoder, [Path(row["path"]) for row in labelled], mirrored=True) if labelled else train_codes[:0]
 
     directions = []
     for column in options.columns:
+        both = column in IN_FEATURES
+        fitted = [*train, *labelled] if both else train
         try:
             direction = linear(
-                train_codes,
-                [read_label(row, column) for row in train],
+                InversionCode.cat([train_codes, mirrored]) if both else train_codes,
+                [read_label(row, column) for row in fitted],
                 name=column,
-                groups=[row.get("person") or row["path"] for row in train],
-                confounder=[row.get("kind", "") for row in train],
+                groups=[row.get("person") or row["path"] for row in fitted],
+                confounder=[row.get("kind", "") for row in fitted],
                 plane="features" if column in IN_FEATURES and train_codes.features else "latents",
                 fingerprint=fingerprint(generator),
             )
