@@ -68,7 +68,8 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
     if scale == 0:
         raise ConfigError("All these codes are the same: there is nothing to separate.")
     x = (x - mean) / scale
-    x, axes = _onto_own_axes(x)
+    vectors = x
+    x, shares = _onto_own_axes(vectors)
 
     scores = np.empty(len(y))
     for train, test in _folds(side, groups, folds, seed):
@@ -85,7 +86,7 @@ def fit_hyperplane(x: Array, y: Array, groups: Array, folds: int = 5, seed: int 
         metadata |= {"median": threshold, "correlation": float(np.corrcoef(scores, y)[0, 1])}
 
     normal, intercept, metadata["inverse_penalty"] = _fit(x, target, side, groups, folds, seed)
-    normal = normal if axes is None else axes @ normal
+    normal = normal if shares is None else vectors.T @ (shares @ normal)
     length = np.linalg.norm(normal)
     return Hyperplane(normal / length, float((intercept * scale - normal @ mean) / length), metadata)
 
@@ -94,14 +95,14 @@ def _onto_own_axes(x: Array) -> tuple[Array, Array | None]:
     """Turns N vectors with more than N numbers onto the N axes that they span, which keeps distances and the penalty.
 
     Returns:
-        The vectors (N, K), and the axes (D, K) that turn a normal back; None if there was nothing to gain.
+        The vectors (N, K), and the share of each vector in each axis (N, K); None if there was nothing to gain.
     """
     if x.shape[1] <= len(x):
         return x, None
     squares, vectors = np.linalg.eigh(x @ x.T)
     spanned = squares > 1e-10 * squares[-1]  # the rest is rounding
     lengths = np.sqrt(squares[spanned])
-    return vectors[:, spanned] * lengths, x.T @ (vectors[:, spanned] / lengths)
+    return vectors[:, spanned] * lengths, vectors[:, spanned] / lengths
 
 
 def _fit(x: Array, target: Array, side: Array, groups: Array, folds: int, seed: int) -> tuple[Array, float, float]:
