@@ -10,25 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import rmtree
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import save_image
 
 from padinv import ImageDataModule
 from padinv.cli import main
 
 RUNS = Path("runs/edits")
 TILE, GAP, HEAD, INK, SOFT = 112, 4, 32, "#222222", "#777777"
-STRENGTH = 3
-"""Of directions: chosen by eye for the bundled model."""
+STEPS = [("smile", -3), ("smile", 3), ("glasses", 3), ("light", -3)]
+"""Directions and strengths: chosen by eye for the bundled model."""
 RESULTS = ("reconstruction", "blend", "mixed", "transferred")
 
 EDITED = ["color-A000378", "color-G000594", "color-J000305", "gray-I000024"]
 BLENDED = [("color-J000305", "color-S001192"), ("color-A000378", "gray-B001243")]
 MIXED = [("gray-B001243", "color-A000378"), ("color-S001192", "color-J000305")]
-TRANSFERRED, TARGETS = "color-J000305", ["color-N000188", "color-G000594"]
+TRANSFERRED, TARGETS = "color-B001291", ["color-S001192", "color-W000812"]
 
 Cell = tuple[Image.Image, str]
 
@@ -51,20 +49,14 @@ def result(folder: str, name: str) -> Image.Image:
         return image.convert("RGB").resize((TILE, TILE), Image.Resampling.BICUBIC)
 
 
-def shaded(portrait: Tensor) -> Tensor:
-    """The edit of a photograph (3, H, W) in [0, 1] that is to be transferred: light comes from the left."""
-    return portrait * torch.linspace(1.4, 0.4, portrait.shape[-1])
-
-
 def directions(portraits: dict[str, Tensor]) -> list[list[Cell]]:
-    """A row for each portrait: photograph, reconstruction, and a step to either side along each direction."""
-    steps = [(name, sign * STRENGTH) for name in ("gender", "light") for sign in (-1, 1)]
-    for name, strength in steps:
+    """A row for each portrait: photograph, reconstruction, and steps along directions."""
+    for name, strength in STEPS:
         codes = [code(person) for person in EDITED]
         padinv("edit", *codes, "--direction", name, "--strength", strength, "-o", RUNS / f"{name}{strength}")
     return [
         [(picture(portraits[person]), "photograph"), (result("portraits", person), "reconstruction")]
-        + [(result(f"{name}{strength}", person), f"{name} {strength:+}") for name, strength in steps]
+        + [(result(f"{name}{strength}", person), f"{name} {strength:+}") for name, strength in STEPS]
         for person in EDITED
     ]
 
@@ -83,13 +75,11 @@ def blends(
 
 
 def transferred(portraits: dict[str, Tensor]) -> list[Cell]:
-    """A pair, and what was done between them done to others."""
-    before, after = RUNS / "before.png", RUNS / "after.png"
-    edited = shaded(portraits[TRANSFERRED]).clamp(0, 1)
-    save_image(portraits[TRANSFERRED], before)
-    save_image(edited, after)
+    """A pair of pictures, serious and smiling, and what was done between them done to others."""
+    padinv("edit", code(TRANSFERRED), "--direction", "smile", "--strength", 3, "-o", RUNS / "pair")
+    before, after = (RUNS / folder / "images" / f"{TRANSFERRED}.png" for folder in ("portraits", "pair"))
     padinv("transfer", before, after, *map(code, TARGETS), "-o", RUNS / "transferred")
-    cells = [(picture(portraits[TRANSFERRED]), "before"), (picture(edited), "after")]
+    cells = [(result("portraits", TRANSFERRED), "before"), (result("pair", TRANSFERRED), "after")]
     for target in TARGETS:
         cells += [(picture(portraits[target]), "target"), (result("transferred", target), "transferred")]
     return cells

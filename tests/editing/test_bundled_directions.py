@@ -25,9 +25,14 @@ TOOL = Path(__file__).parents[2] / "tools" / "bundle_directions.py"
 def test_bundled_directions_are_of_the_bundled_generator_and_better_than_chance(name: str) -> None:
     generator = load_generator(name)
     directions = load_directions(name, generator)
-    assert list(directions) == ["gender", "pose", "light", "background"]
-    for direction in directions.values():
+    named_by_eye = [directions.pop(name) for name in ("warmth", "contrast")]
+    assert list(directions) == ["smile", "glasses", "hair", "gender", "pose", "light"]
+    for direction in (*named_by_eye, *directions.values()):
         assert direction.generator == direction.fingerprint == fingerprint(generator)
+        assert direction.metadata["negative"] != direction.metadata["positive"]
+    for direction in named_by_eye:
+        assert direction.kind == "ganspace" and "named by eye" in str(direction.metadata["found"])
+    for direction in directions.values():
         assert direction.metadata["accuracy"] > direction.metadata["chance"]
         held_out = [direction.metadata[f"{on}balanced_accuracy"] for on in ("", "test_")]
         assert min(held_out) > 0.85  # in cross-validation over people, and on those of test portraits
