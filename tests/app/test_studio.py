@@ -186,7 +186,7 @@ def test_a_face_is_found_and_turned(studio: Studio, photograph: Image.Image) -> 
 
 def test_the_bundled_model_and_its_portraits(tmp_path: Path) -> None:
     studio = Studio.open("congress64", "cpu", Limits(steps=20))
-    assert list(studio.directions) == ["gender", "pose", "light", "background"]
+    assert list(studio.directions) == ["smile", "glasses", "hair", "gender", "pose", "light", "warmth", "contrast"]
     assert all(lowest < 0 < highest for lowest, highest in studio.ranges.values())
     assert studio.rings == [4, 8, 16, 32]
     paths = studio.examples(tmp_path)
