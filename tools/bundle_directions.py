@@ -7,11 +7,11 @@
 LABELS_CSV (file, person, kind and the columns) names pictures below DATA_DIR. Directions are fitted to those under
 `train/`, and to all of --also. How good they are is measured twice: by cross-validation over people, and on the people
 who are under `test/` alone. Both go into the metadata and onto the screen. A direction with less balanced accuracy than
---least in either is not written. The kind of picture (colour, grey) is kept out of the directions. The details
-that somebody saw are fitted to mirrored portraits, too.
+--least in either is not written. The kind of picture (colour, grey) is kept out of the directions. The details that
+somebody saw are fitted to mirrored portraits, too.
 
-Labels of --seen, by the files' names without suffix, are what somebody saw in enlarged portraits; they take the place of a
-table's. Directions that nobody labelled, but looked at and named, come last (FOUND).
+Labels of --seen, by the files' names without suffix, are what somebody saw in enlarged portraits; they take the place
+of a table's. Directions that nobody labelled, but looked at and named, come last (FOUND).
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ def test_bundled_directions_are_of_the_bundled_generator_and_better_than_chance(
         assert direction.generator == direction.fingerprint == fingerprint(generator)
         assert direction.metadata["negative"] != direction.metadata["positive"]
     for direction in named_by_eye:
-        assert direction.kind == "ganspace" and "named by eye" in str(direction.metadata["found"])
+        assert direction.kind == "ganspace"
+        assert "named by eye" in str(direction.metadata["found"])
     for direction in directions.values():
         assert direction.metadata["accuracy"] > direction.metadata["chance"]
         held_out = [direction.metadata[f"{on}balanced_accuracy"] for on in ("", "test_")]

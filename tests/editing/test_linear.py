@@ -105,9 +105,11 @@ def test_hyperplane_can_lie_in_the_features() -> None:
     before = direction.distance(hidden)
     assert before.std().item() == pytest.approx(1, rel=0.01)
     torch.testing.assert_close(direction.distance(direction.apply(hidden, 1.5)), before + 1.5, rtol=1e-4, atol=1e-4)
-    assert direction.normal.keys() == {4, 8} and blind.normal is None
+    assert direction.normal.keys() == {4, 8}
+    assert blind.normal is None
     alone = linear(hidden, labels, folds=2, plane="features", layers="1-2", shared=True)
-    assert alone.vector.shape == (1, 16) and torch.equal(alone.normal[8], direction.normal[8])
+    assert alone.vector.shape == (1, 16)
+    assert torch.equal(alone.normal[8], direction.normal[8])
     with pytest.raises(ConfigError, match=r"lies in features \(4, 8, 8\), which this code lacks"):
         direction.distance(make_code(2))
     with pytest.raises(ConfigError, match="no hyperplane"):
