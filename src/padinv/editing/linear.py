@@ -105,7 +105,7 @@ def linear(
         return moved
 
     lengths = [part[0].numel() for part in parts.values()]
-    normals = torch.from_numpy(found.normal).split(lengths)
+    normals = torch.split(torch.from_numpy(found.normal), lengths)
     normal = {key: n.reshape(1, *part.shape[1:]) for n, (key, part) in zip(normals, parts.items(), strict=True)}
     vector = torch.zeros(1 if shared else codes.w_plus.shape[1], w.shape[2])
     vector[[0] if shared else moved] = (spread * normal[0] if plane == "latents" else step(w))[0].float()
