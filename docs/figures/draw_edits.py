@@ -26,7 +26,7 @@ RESULTS = ("reconstruction", "blend", "mixed", "transferred")
 EDITED = ["color-A000378", "color-G000594", "color-J000305", "gray-I000024"]
 BLENDED = [("color-J000305", "color-S001192"), ("color-A000378", "gray-B001243")]
 MIXED = [("gray-B001243", "color-A000378"), ("color-S001192", "color-J000305")]
-TRANSFERRED, TARGETS = "color-B001291", ["color-S001192", "color-W000812"]
+TRANSFERRED, TARGETS = "color-B001291", ["color-R000588", "color-N000188"]
 
 Cell = tuple[Image.Image, str]
 
