@@ -16,12 +16,12 @@ from padinv.pictures import contact_sheet, mark_points, save_picture
 from padinv.sources.finding import find_photographs
 
 CHOSEN = {
-    "color-A000378": [((32, 47), (32, 44))],
     "color-J000305": [((32, 18), (32, 15))],
-    "color-G000594": [((18, 40), (21, 40)), ((46, 40), (43, 40))],
+    "color-N000188": [((32, 18), (32, 15))],
     "color-S001192": [((32, 47), (32, 45))],
+    "color-R000588": [((32, 47), (32, 45))],
 }
-"""Portrait → handles with their targets: a mouth up, a higher forehead, a narrower face, a mouth up."""
+"""Portrait → handles with their targets: two higher foreheads, two mouths up."""
 REFINE = 60
 
 source = find_photographs(["congress64-val"])
