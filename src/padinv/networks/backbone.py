@@ -62,7 +62,8 @@ class Conv3x3(nn.Conv2d):
             return super().forward(x)
         y = conv3x3(x, self.weight, padding=1, transformed=self.transformed)
         if self.bias is not None:  # its own, or a BatchNorm's that was folded into it
-            y = y.add_(self.bias[:, None, None])
+            bias = self.bias[:, None, None]
+            y = y + bias if torch.is_grad_enabled() else y.add_(bias)  # the gradient of conv3x3 forbids it in place
         return y
 
     def folded(self, dtype: torch.dtype | None) -> Conv3x3:
