@@ -13,6 +13,7 @@ from padinv import Generator, PadInvEncoder, load_encoder, load_generator
 from padinv.checkpoints import save_network
 from padinv.exceptions import ConfigError
 from padinv.networks import encode
+from padinv.networks.backbone import Conv3x3
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,15 @@ def test_a_saved_encoder_comes_back(generator: Generator, tmp_path: Path) -> Non
 def test_pixels_are_for_features(generator: Generator) -> None:
     with pytest.raises(ConfigError, match="feature_pixels is for features: name some feature_resolutions"):
         build(generator, feature_resolutions=[])
+
+
+@pytest.mark.parametrize("size", [16, 2])  # by Winograd's algorithm, where there is a CPU for it, and by torch's
+def test_wide_heads_have_the_gradients_of_a_plain_convolution(size: int) -> None:
+    torch.manual_seed(0)
+    conv, x = Conv3x3(128, 128, bias=True), torch.randn(8, 128, size, size, requires_grad=True)
+    nn.init.normal_(conv.bias)  # type: ignore[arg-type]
+    found = torch.autograd.grad(conv(x).square().sum(), [x, conv.weight, conv.bias])  # type: ignore[list-item]
+    plain = nn.functional.conv2d(x, conv.weight, conv.bias, padding=1)
+    expected = torch.autograd.grad(plain.square().sum(), [x, conv.weight, conv.bias])  # type: ignore[list-item]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())
