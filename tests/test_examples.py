@@ -61,6 +61,15 @@ def test_training_with_parts_of_ones_own(
     assert any(name.startswith("discriminator.") for name in names)
 
 
+@pytest.mark.parametrize("preset", ["quickstart", "congress64", "features"])
+def test_presets_of_the_bundled_generator_take_a_step(preset: str, folder: Path) -> None:
+    """As they are written: sizes of networks and batches, losses, precision."""
+    few = ["--schedule.images=8", "--schedule.validate_every=8", "--trainer.limit_val_batches=1"]
+    few += ["--trainer.log_every_n_steps=1", "--model.scheduler_images=1"]
+    assert main(["fit", "--config", preset, "--trainer.accelerator=cpu", *few]) == 0
+    assert next(folder.rglob("last.ckpt")).is_file()
+
+
 @pytest.mark.slow
 def test_training_from_python(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
