@@ -543,7 +543,7 @@ class OneFace:
 def test_what_is_no_crop_of_a_face_is_told(
     padinv: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("padinv.inversion.detectors._quick_detectors", lambda: [OneFace()])
+    monkeypatch.setattr("padinv.inversion.detectors.Glance.detectors", [OneFace()])
     folder = tmp_path / "photographs"
     folder.mkdir()
     for name in "bcdef":
@@ -570,6 +570,6 @@ def test_a_model_of_something_else_than_faces_says_nothing_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     none = [lambda photograph: torch.empty(0, 5, 2)]
-    monkeypatch.setattr("padinv.inversion.detectors._quick_detectors", lambda: none)
+    monkeypatch.setattr("padinv.inversion.detectors.Glance.detectors", none)
     assert padinv("invert", photographs, "-o", tmp_path / "out") == 0
     assert "--align" not in capsys.readouterr().err

@@ -189,6 +189,6 @@ def test_memory_does_not_grow_with_the_images_read(tmp_path: Path) -> None:
         tracemalloc.stop()
         return most
 
-    peak(loader(path), 2)  # imports
+    peak(loader(path), 200)  # imports, and names of attributes in caches of Python's
     assert peak(loader(path), 100) < peak(loader(path), 5) + 2 * len(data)
     assert len(data) > 10_000  # small beside the 200 that could have been held

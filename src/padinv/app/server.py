@@ -168,8 +168,9 @@ def free_port(host: str, port: int) -> int:
 
 @contextmanager
 def _environment(folder: str) -> Iterator[None]:
-    """Sets gradio's environment: its folder, no reports to its makers, and no proxy to this machine."""
-    wanted = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    """Sets the environment: gradio's folder, no reports to anybody's makers, and no proxy to this machine."""
+    wanted = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    wanted |= {"HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}  # onnxruntime's also writes files
     for name in ("NO_PROXY", "no_proxy"):
         wanted[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
     before = {name: os.environ.get(name) for name in wanted}

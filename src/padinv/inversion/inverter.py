@@ -83,6 +83,7 @@ class Inverter:
         CheckpointError: if ``exported`` has files of other networks, or that cannot be read or written.
         MissingPackageError: if the backend needs a package that is missing.
 
+    >>> from padinv import PadInvEncoder
     >>> generator = Generator(32, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 4, 32: 4})
     >>> encoder = PadInvEncoder(generator.code_shape, resolution=32, depth=18, width=2)
     >>> inversion = Inverter(encoder, generator).invert(torch.zeros(3, 40, 30))
