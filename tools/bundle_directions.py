@@ -76,6 +76,13 @@ def read_rows(table: Path, folder: Path) -> list[Row]:
         return [{**row, "path": str(folder / row["file"])} for row in csv.DictReader(file)]
 
 
+def divide(rows: list[Row], others: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Rows to fit to, those under `train/` and all others, and rows under `test/` of people who are not among them."""
+    train = [row for row in rows if row["file"].startswith("train/")] + others
+    people = {row.get("person") for row in train} - {None, ""}
+    return train, [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
+
+
 def found_directions(generator: Generator) -> list[Direction]:
     """The principal components of W that were looked at and named for what they do."""
     directions = []
@@ -126,9 +133,7 @@ def main(args: list[str] | None = None) -> None:
         unseen = dict.fromkeys(next(iter(seen.values())), "")
         for row in (*rows, *others):
             row |= seen.get(Path(row["file"]).stem, unseen)
-    train = [row for row in rows if row["file"].startswith("train/")] + others
-    people = {row.get("person") for row in train} - {None, ""}
-    test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
+    train, test = divide(rows, others)
     if not test:
         parser.error(f"{options.labels} names nobody under test/ who is not fitted to: there is nobody to test on.")
     encoder, generator = load_encoder(options.encoder), load_generator(options.generator)

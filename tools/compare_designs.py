@@ -22,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bundle_directions import ENDS, LABELS, read_label, read_rows
+from bundle_directions import ENDS, LABELS, divide, read_label, read_rows
 from numpy.typing import NDArray
 from torch import Tensor
+from write_tables import cell as with_interval
+from write_tables import table
 
 from padinv import InversionCode, Inverter
 from padinv.checkpoints import fingerprint
@@ -39,7 +41,7 @@ from padinv.evaluation.editability import (
     to_encoder,
 )
 from padinv.evaluation.measuring import identity_measure, perceptual_measure
-from padinv.evaluation.results import Number, Sampling, interval_of, mean_of, shown
+from padinv.evaluation.results import Sampling, mean_of, shown
 from padinv.images import load_tensor
 from padinv.metrics.per_image import Measure, mean_square
 from padinv.metrics.structure import multi_scale_similarity
@@ -80,14 +82,12 @@ class Design:
     """An encoder that is compared.
 
     Args:
-        source: its checkpoint, or the name of a bundled one.
-        generator: that it was trained for.
+        inverter: the encoder and the generator that it was trained for.
         fitted: the portraits that its directions are fitted to.
     """
 
-    def __init__(self, source: str, generator: str, fitted: Portraits) -> None:
-        self.inverter = Inverter.from_pretrained(source, generator, device=CPU, keep_memory=False)
-        self.fitted = fitted
+    def __init__(self, inverter: Inverter, fitted: Portraits) -> None:
+        self.inverter, self.fitted = inverter, fitted
         self.code = self.inverter.encode(fitted.images)
         self.numbers = sum(part[0].numel() for part in self.code.tensors())
 
@@ -197,7 +197,9 @@ def compare(
     if figure is not None:
         figure.write_text(draw_curves(panels), encoding="utf-8")
     legend = f"Below a number stands its paired difference to {base}; in brackets are 95 % intervals."
-    return "\n\n".join([table(lines), table(edits), f"{legend} {len(tested.rows)} portraits."])
+    return "\n\n".join(
+        [table(lines[0], lines[1:]), table(edits[0], edits[1:]), f"{legend} {len(tested.rows)} portraits."]
+    )
 
 
 COLOURS = ("#0a58ca", "#b35900", "#2b8a3e", "#7048a8")
@@ -237,16 +239,6 @@ def cell(values: Mapping[str, Values], base: Mapping[str, Values], name: str) ->
     return f"{text}<br>{'+' if difference.value > 0 else ''}{with_interval(difference)}".replace("-", "−")
 
 
-def with_interval(number: Number) -> str:
-    """A number, and in brackets the bounds of its interval."""
-    return f"{shown(number.value)} ({interval_of(number)})"
-
-
-def table(lines: list[list[str]]) -> str:
-    """A table in Markdown; the first line is its head."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
-
-
 def main(args: list[str] | None = None) -> None:
     """Reads the command line, measures, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -260,17 +252,17 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="file for the tables")
     parser.add_argument("--figure", type=Path, help="file for the curves, .svg")
     options = parser.parse_args(args)
-    rows = read_rows(options.labels, options.data)
-    train = [row for row in rows if row["file"].startswith("train/")]
-    train += [row for folder, path in options.also for row in read_rows(path, folder)]
-    people = {row.get("person") for row in train} - {None, ""}
-    test = [row for row in rows if row["file"].startswith("test/") and row["person"] not in people]
+    others = [row for folder, path in options.also for row in read_rows(path, folder)]
+    train, test = divide(read_rows(options.labels, options.data), others)
     wanted = [row for row in train if any(row.get(column) for column in options.columns)]
-    sources = dict(each.split("=", 1) for each in options.designs)
-    resolution = Inverter.from_pretrained(next(iter(sources.values())), options.generator, device=CPU).resolution
+    inverters = {
+        title: Inverter.from_pretrained(source, options.generator, device=CPU, keep_memory=False)
+        for title, source in (each.split("=", 1) for each in options.designs)
+    }
+    resolution = next(iter(inverters.values())).resolution
     parts = ([Path(row["path"]).read_bytes() for row in part] for part in (wanted, test))
     fitted, tested = (Portraits.of(files, part, resolution) for files, part in zip(parts, (wanted, test), strict=True))
-    designs = {title: Design(source, options.generator, fitted) for title, source in sources.items()}
+    designs = {title: Design(inverter, fitted) for title, inverter in inverters.items()}
     text = compare(designs, fitted, tested, options.columns, options.identity, options.figure)
     if options.output is not None:
         options.output.write_text(f"{text}\n", encoding="utf-8")

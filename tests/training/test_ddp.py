@@ -182,19 +182,25 @@ def test_plain_ddp_is_told_to_expect_unused_parameters(strategy: str, expected: 
     assert trainer.strategy._ddp_kwargs["find_unused_parameters"] is expected  # what DDP is made with
 
 
-@pytest.mark.slow
-def test_a_start_that_fails_is_a_sentence_and_leaves_no_folder(
-    generator_file: str, discriminator_file: str, picture_folder: Path, tmp_path: Path
-) -> None:
-    """The ranks fail one after the other, and none waits for another then."""
+@pytest.fixture
+def trained(generator_file: str, picture_folder: Path, tmp_path: Path) -> list[str]:
+    """The options of a short run of one process in ``tmp_path``, which was trained."""
     options = ["--config=quickstart", "--trainer.accelerator=cpu", f"--trainer.logger.save_dir={tmp_path}"]
     options += [f"--model.generator={generator_file}", "--model.encoder.resolution=32", "--model.encoder.width=4"]
     options += ["--model.perceptual_loss=null", "--model.lambda_per=0", f"--data.train={picture_folder}"]
     options += ["--data.val=null", "--data.resolution=32", "--trainer.limit_val_batches=0"]
-    trained = padinv_process("fit", *options, "--schedule.images=8", test_file=__file__)
-    assert trained.returncode == 0, trained.stderr
+    run = padinv_process("fit", *options, "--schedule.images=8", test_file=__file__)
+    assert run.returncode == 0, run.stderr
+    return options
+
+
+@pytest.mark.slow
+def test_a_start_that_fails_is_a_sentence_and_leaves_no_folder(
+    trained: list[str], discriminator_file: str, tmp_path: Path
+) -> None:
+    """The ranks fail one after the other, and none waits for another then."""
     other = [f"--model.discriminator={discriminator_file}", "--model.lambda_adv=0.01", "--trainer.devices=2"]
-    failed = padinv_process("fit", *options, *other, "--ckpt_path=last", test_file=__file__)
+    failed = padinv_process("fit", *trained, *other, "--ckpt_path=last", test_file=__file__)
     assert failed.returncode != 0
     assert "padinv: The checkpoint is of another architecture" in failed.stderr
     assert [folder.name for folder in tmp_path.glob("quickstart/*")] == ["version_0"]
@@ -202,15 +208,9 @@ def test_a_start_that_fails_is_a_sentence_and_leaves_no_folder(
 
 @pytest.mark.ddp
 @pytest.mark.slow
-def test_a_test_is_that_of_one_process(generator_file: str, picture_folder: Path, tmp_path: Path) -> None:
+def test_a_test_is_that_of_one_process(trained: list[str], picture_folder: Path, tmp_path: Path) -> None:
     """Each image counts once, also in the distances between sets; the run ends with 0 on both."""
-    options = ["--config=quickstart", "--trainer.accelerator=cpu", f"--trainer.logger.save_dir={tmp_path}"]
-    options += [f"--model.generator={generator_file}", "--model.encoder.resolution=32", "--model.encoder.width=4"]
-    options += ["--model.perceptual_loss=null", "--model.lambda_per=0", f"--data.train={picture_folder}"]
-    options += ["--data.val=null", "--data.resolution=32", "--trainer.limit_val_batches=0"]
-    trained = padinv_process("fit", *options, "--schedule.images=8", test_file=__file__)
-    assert trained.returncode == 0, trained.stderr
-    options += ["--ckpt_path=last", f"--data.test={picture_folder}", "--model.test_features=random"]
+    options = [*trained, "--ckpt_path=last", f"--data.test={picture_folder}", "--model.test_features=random"]
     found = []
     for devices, name in ((1, "test"), (2, "test_1")):
         tested = padinv_process("test", *options, f"--trainer.devices={devices}", test_file=__file__)
