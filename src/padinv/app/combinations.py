@@ -1,4 +1,4 @@
-"""The tabs that put codes together: Blend and Transfer those of several photographs, Sample those of numbers."""
+"""The tabs that put codes together: Blend and Transfer take photographs, Sample takes numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from padinv.exceptions import ConfigError
 
 
 def blend_tab(widgets: Widgets) -> None:
-    """The padding of one photograph, ring by ring, and the latents of another."""
+    """Builds the tab that joins the padding of one photograph, ring by ring, with the latents of another."""
     gr.Markdown("The padding of the first photograph, which carries layout, and the latents of the second.")
     rings, features = ([(f"{r} px", r) for r in found] for found in (widgets.studio.rings, widgets.studio.features))
 
@@ -37,7 +37,7 @@ def blend_tab(widgets: Widgets) -> None:
 
 
 def transfer_tab(widgets: Widgets) -> None:
-    """What was done between two photographs, done to a third."""
+    """Builds the tab that does to a third photograph what was done between two."""
     gr.Markdown("What was done between the first two photographs is done to the third.")
 
     def options() -> list[Any]:
@@ -52,7 +52,7 @@ def transfer_tab(widgets: Widgets) -> None:
 def _several(
     widgets: Widgets, names: Sequence[str], function: Callable[..., Shown], options: Callable[[], Sequence[Any]]
 ) -> None:
-    """A tab with several photographs: they and the result side by side, below them what can be chosen.
+    """Builds a tab of several photographs: they and the result stand side by side, the choices below.
 
     Whenever a photograph or an option changes, the result does.
     """
@@ -87,7 +87,7 @@ def _several(
 
 
 def sample_tab(widgets: Widgets) -> Renewal:
-    """An image out of a number; returns what makes the first one."""
+    """Builds the tab that makes an image out of a number; returns what makes the first one."""
     with gr.Row():
         with gr.Column(scale=2):
             seed = gr.Number(1, label="Seed", precision=0, minimum=0, maximum=2**31)

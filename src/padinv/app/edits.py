@@ -50,9 +50,9 @@ class Shown:
     """What is on the screen.
 
     Args:
-        code: of one image.
+        code: the code of one image.
         image: what the generator makes of it, (1, 3, R, R).
-        lines: of Python that make both again, as ``code`` and ``image``.
+        lines: the lines of Python that make both again, as ``code`` and ``image``.
         photographs: the files that these lines read, by name.
         remarks: sentences for the visitor.
         handles: where the handles of a drag are.
@@ -67,7 +67,7 @@ class Shown:
 
     @property
     def script(self) -> str:
-        """A whole program."""
+        """Joins the lines to a whole program."""
         text = "\n".join(self.lines)
         used = {home: [n for n in names if re.search(rf"\b{n}[(.]", text)] for home, names in IMPORTS.items()}
         imports = [f"from {home} import {', '.join(names)}" for home, names in used.items() if names]
@@ -98,7 +98,7 @@ class Shown:
 
 
 def inverted(studio: Studio, sitting: Sitting) -> Shown:
-    """The reconstruction."""
+    """Shows the reconstruction."""
     return _show(studio, sitting.code, [f"code = {sitting.name}"], [sitting], image=sitting.inversion.images)
 
 
@@ -112,11 +112,11 @@ def edit(
     """Moves a code along directions.
 
     Args:
-        studio: with the directions.
-        sitting: what to edit.
-        strengths: by name of the direction; 0 does nothing.
+        studio: has the directions.
+        sitting: has the code to edit.
+        strengths: name of a direction → its strength; 0 does nothing.
         layers: which latents move, "0-5"; those of the direction if empty.
-        padding: whether the padding moves, where the direction moves it.
+        padding: whether the padding moves, if the direction moves it.
 
     Raises:
         ConfigError: if there are no such layers.
@@ -144,10 +144,10 @@ def edit(
 
 
 def read_points(text: str) -> tuple[list[Point], list[Point]]:
-    """The points of a drag: handles, and their targets, of which the last may still be missing.
+    """Reads the points of a drag: handles, and their targets, of which the last may still be missing.
 
     Args:
-        text: such as "32,46:32,43; 20,30:20,28".
+        text: what the visitor wrote, such as "32,46:32,43; 20,30:20,28".
 
     Raises:
         ConfigError: if it is something else.
@@ -168,7 +168,7 @@ def read_points(text: str) -> tuple[list[Point], list[Point]]:
 
 
 def mask_of(painted: NDArray[np.uint8] | None, size: int) -> Tensor | None:
-    """The mask (R, R) of a painting (H, W, 4): 1 where there is paint; None if there is none."""
+    """Makes the mask (R, R) of a painting (H, W, 4): 1 where there is paint; None if there is none."""
     if painted is None or painted.ndim != 3 or not painted[..., 3].any():
         return None
     paint = Image.fromarray(np.where(painted[..., 3] > 0, 255, 0).astype(np.uint8)).convert("RGB")
@@ -181,11 +181,11 @@ def drag_points(
     """Drags points, and shows each step.
 
     Args:
-        studio: with the generator.
-        sitting: what to drag.
-        points: as :func:`read_points` takes them.
+        studio: has the generator.
+        sitting: has the code to drag.
+        points: the points, as :func:`read_points` takes them.
         mask: (R, R), above 0 where the image may change.
-        steps: the most, and not more than the limit.
+        steps: the largest number of steps, within the limit.
         padding: whether the padding moves, too.
 
     Raises:
@@ -232,13 +232,13 @@ def blend_photographs(
     """Takes the padding of one photograph and the latents of another.
 
     Args:
-        studio: with the generator.
-        contour: gives the rings.
-        details: gives the rest.
-        rings: resolutions whose ring is the contour's.
+        studio: has the generator.
+        contour: the photograph that gives the rings.
+        details: the photograph that gives the rest.
+        rings: resolutions at which the ring is the contour's.
         const: whether the constant is the contour's.
         layers: which latents are the details'; all if empty.
-        features: resolutions whose features are the contour's.
+        features: resolutions at which features are the contour's.
         face: whether the other features are the details' on the face alone, and the contour's around it.
     """
     chosen = layers.strip() or None
@@ -269,11 +269,11 @@ def sample(studio: Studio, seed: int, psi: float = 0.7, other: int | None = None
     """Makes an image out of nothing but a number.
 
     Args:
-        studio: with the generator.
-        seed: of the latent.
-        psi: truncation: 1 leaves it, 0 is the mean.
+        studio: has the generator.
+        seed: the seed of the latent.
+        psi: the truncation: 1 leaves it, 0 is the mean.
         other: the seed of a second one, whose latents of ``layers`` are mixed in; none if not given.
-        layers: as "4-".
+        layers: which latents are mixed in, such as "4-".
 
     Raises:
         ConfigError: if psi is not finite, or there are no such layers.

@@ -47,8 +47,8 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
     """Builds the whole page.
 
     Args:
-        studio: with the model.
-        folder: for files that visitors take along, and for the examples.
+        studio: has the model.
+        folder: the place for files that visitors take along, and for the examples.
     """
     with gr.Blocks(title="padinv studio", analytics_enabled=False, delete_cache=(300, 3600)) as page:
         gr.Markdown(

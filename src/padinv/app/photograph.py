@@ -17,7 +17,7 @@ FIRST = "Drop a photograph of a face, paste one, or click on one of the portrait
 
 
 def invert_tab(widgets: Widgets) -> list[Any]:
-    """A photograph, its reconstruction, and how they differ; returns the events that bring a new one."""
+    """Builds the tab of a photograph and its reconstruction; returns the events that bring a new photograph."""
     studio = widgets.studio
     with gr.Row():
         with gr.Column(scale=2):
@@ -63,7 +63,7 @@ def invert_tab(widgets: Widgets) -> list[Any]:
 
 
 def edit_tab(widgets: Widgets) -> Renewal:
-    """Sliders for directions; returns what edits a new photograph as they stand."""
+    """Builds the tab of sliders for directions; returns what edits a new photograph as they stand."""
     studio, sitting = widgets.studio, widgets.sitting
     with gr.Row():
         with gr.Column(scale=2):
@@ -98,7 +98,7 @@ def edit_tab(widgets: Widgets) -> Renewal:
 
 
 def _direction_slider(widgets: Widgets, name: str) -> gr.Slider:
-    """A slider along a direction, with a mark where codes were seen along it."""
+    """Builds a slider along a direction, with a mark where codes were seen along it."""
     direction, (lowest, highest) = widgets.studio.directions[name], widgets.studio.ranges[name]
     edge = float(int(max(abs(lowest), abs(highest))) + 2)
     ends = [direction.metadata.get(end) for end in ("negative", "positive")]
@@ -116,7 +116,7 @@ def _direction_slider(widgets: Widgets, name: str) -> gr.Slider:
 
 
 def drag_tab(widgets: Widgets) -> Renewal:
-    """Points and a mask; returns what shows a new photograph with the points."""
+    """Builds the tab of points and a mask; returns what shows a new photograph with the points."""
     studio, size = widgets.studio, widgets.studio.inverter.generator.resolution
     with gr.Row():
         with gr.Column(scale=2):
@@ -180,7 +180,7 @@ def drag_tab(widgets: Widgets) -> Renewal:
 
 
 def compare_tab(widgets: Widgets) -> None:
-    """What padding is for."""
+    """Builds the tab that shows what padding is for."""
     gr.Markdown(
         "The photograph of the tab Invert: from latents alone, with padding, and with padding and more steps, which "
         "takes longest."

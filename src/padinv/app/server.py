@@ -40,9 +40,9 @@ def serve(
     sooner if all together are too large, and the folder at the end.
 
     Args:
-        studio: to show.
+        studio: what is shown.
         host: the address to listen at; others than 127.0.0.1 let other machines in.
-        port: to listen at; 0 takes one that is free.
+        port: the port to listen at; 0 takes one that is free.
         share: whether gradio makes a public address, through its own servers.
         ready: called with the page's address.
 
@@ -97,7 +97,7 @@ class UploadGate:
 
     Args:
         folder: the temporary folder; what is in it now, such as the examples, stays.
-        limits: of which ``megabytes`` are for one file, and ``stored`` for all together.
+        limits: the bounds: ``megabytes`` for one file, ``stored`` for all together.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
@@ -150,7 +150,7 @@ class UploadGate:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port, if it is free; one that is, for 0.
+    """Finds the port to listen at: this one if it is free, any free one for 0.
 
     Raises:
         ConfigError: if the address cannot be listened at.
@@ -187,7 +187,7 @@ def _environment(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _stopped() -> Iterator[threading.Event]:
-    """An event that Ctrl+C and SIGTERM set. Threads other than the first get no signals; there the caller sets it."""
+    """Gives an event that Ctrl+C and SIGTERM set. Only the first thread gets signals; in others the caller sets it."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -46,10 +46,10 @@ class Limits:
     """What a visitor may ask for.
 
     Args:
-        megabytes: of an uploaded file.
-        megapixels: of the picture in it.
-        stored: megabytes of files that lie in the temporary folder, of all visitors; the oldest ones are deleted.
-        steps: of refining, or dragging, at once.
+        megabytes: the size of an uploaded file.
+        megapixels: the size of the picture in it.
+        stored: megabytes of all visitors' files in the temporary folder; the oldest ones are deleted.
+        steps: how many steps of refining or dragging are taken at once.
         waiting: requests that wait, of all visitors; one more is told to come again.
         visitors: whose pictures are kept in memory; one more takes the place of the one longest away.
     """
@@ -67,9 +67,9 @@ class Sitting:
     """What one visitor has: a photograph, and the code that was found for it.
 
     Args:
-        photograph: upright, in sRGB.
-        inversion: of one image.
-        rounds: of refinement that it has had.
+        photograph: the photograph, upright, in sRGB.
+        inversion: the inversion of this one image.
+        rounds: how many rounds of refinement it has had.
         name: what the reproducing Python calls the file.
     """
 
@@ -109,14 +109,14 @@ class Studio:
     """A model, and what can be done with it.
 
     Args:
-        inverter: with the networks.
+        inverter: has the networks.
         model: what the user calls it.
-        directions: of editing; the first ones of SeFa if not given.
-        limits: of a visitor.
+        directions: the directions of editing; the first ones of SeFa if not given.
+        limits: what a visitor may ask for.
 
     Attributes:
-        directions: by name.
-        ranges: of each direction the strengths in which codes were seen (:func:`padinv.editing.seen_range`).
+        directions: name → direction.
+        ranges: name → the range of strengths in which codes were seen (:func:`padinv.editing.seen_range`).
         ending: set it to end whatever is being computed, after the step that it is at.
     """
 
@@ -181,7 +181,7 @@ class Studio:
         """Reads an uploaded picture.
 
         Returns:
-            It upright, in sRGB, and not larger than is of use.
+            The picture, upright, in sRGB, and no larger than is of use.
 
         Raises:
             DataError: if there is none, it cannot be read, or it is too large.
@@ -223,7 +223,7 @@ class Studio:
         """Finds the code of a photograph.
 
         Args:
-            photograph: upright, in sRGB.
+            photograph: the photograph, upright, in sRGB.
             align: whether to turn and crop to the largest face.
             name: for scripts and messages.
 
@@ -237,8 +237,8 @@ class Studio:
         """Refines a code in rounds of 20 steps, and shows each.
 
         Args:
-            sitting: to begin with.
-            steps: in all, rounded up to whole rounds, and not more than the limit.
+            sitting: where to begin.
+            steps: how many in all, rounded up to whole rounds, within the limit.
 
         Yields:
             The sitting after each round.
@@ -269,7 +269,7 @@ class Studio:
 
 
 def picture(image: Tensor) -> Image.Image:
-    """An image (1, 3, H, W) in [-1, 1] for the page, enlarged if it is small."""
+    """Makes a picture of an image (1, 3, H, W) in [-1, 1] for the page, enlarged if it is small."""
     small = to_image(image[0])
     if small.width >= SHOWN:
         return small
@@ -277,7 +277,7 @@ def picture(image: Tensor) -> Image.Image:
 
 
 def located(sitting: Sitting) -> Image.Image:
-    """The photograph with the square that was taken from it."""
+    """Draws into the photograph the square that was taken from it."""
     width, height = sitting.photograph.size
     scale = SHOWN / max(width, height)
     drawn = sitting.photograph.resize((round(scale * width) or 1, round(scale * height) or 1), Image.Resampling.LANCZOS)
@@ -291,6 +291,6 @@ def located(sitting: Sitting) -> Image.Image:
 
 
 def error_map(sitting: Sitting) -> tuple[Image.Image, float]:
-    """Where the reconstruction differs from the photograph, bright where most, and by how much there, in [0, 2]."""
+    """Draws where the reconstruction differs from the photograph, bright where most; also tells the most, in [0, 2]."""
     difference = (sitting.inversion.images - sitting.target).clamp(-2, 2)
     return picture(heat_map(difference, SHOWN) * 2 - 1), float(difference.abs().mean(dim=1).max())

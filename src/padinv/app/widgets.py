@@ -54,7 +54,7 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def given(sitting: Sitting | None) -> Sitting:
-    """The visitor's photograph.
+    """Gives the visitor's photograph.
 
     Raises:
         DataError: if there is none.
@@ -65,7 +65,7 @@ def given(sitting: Sitting | None) -> Sitting:
 
 
 def present(shown: Shown) -> tuple[Image.Image, str, Shown, str]:
-    """What every tab shows: the picture, remarks, and for taking along the result and its Python."""
+    """Lists what every tab shows: the picture, remarks, and for taking along the result and its Python."""
     return picture(shown.image), " ".join(shown.remarks), shown, shown.script
 
 
@@ -73,8 +73,8 @@ class Widgets:
     """Makes the parts that several tabs have.
 
     Args:
-        studio: with the model.
-        folder: for files that visitors take along, and for the examples.
+        studio: has the model.
+        folder: the place for files that visitors take along, and for the examples.
 
     Attributes:
         sitting: the photograph of the tab Invert, which Edit, Drag and Compare use, too.
@@ -86,7 +86,7 @@ class Widgets:
         self.sitting = gr.State(None)
 
     def upload(self, label: str, height: int) -> gr.Image:
-        """A place for a photograph, and below it portraits to click on.
+        """Makes a place for a photograph, and below it portraits to click on.
 
         The value is the path of the file as it came, so that padinv alone decodes it.
         """
@@ -127,13 +127,13 @@ class Widgets:
         return gr.skip()
 
     def outputs(self, label: str = "Result", hint: str = "", **options: Any) -> list[Any]:
-        """The picture, remarks, at first a hint, and what to take along."""
+        """Makes the picture, remarks, at first a hint, and what to take along."""
         image = gr.Image(label=label, alt_text=label, elem_classes=["fill"] if options else None, **STILL, **options)
         said = gr.Markdown(hint)
         return [image, said, *self.take_along()]
 
     def take_along(self) -> list[Any]:
-        """The result, and the Python that makes it."""
+        """Makes what hands out the result, and the Python that makes it."""
         shown = gr.State(None)
         with gr.Accordion("Take it with you: image, code, and Python", open=False):
             script = gr.Code(language="python", label="This Python makes the same picture", interactive=False)
