@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 
 from padinv._version import __version__
 from padinv.exceptions import nearest, reason
+from padinv.launching import part
 
 COMMANDS = {
     "fit": ("padinv.training.cli:fit", "train an encoder"),
@@ -58,6 +59,7 @@ def main(args: Sequence[str] | None = None) -> int:
         0; 1 after an error of the user's, which is printed as one sentence; 2 if there is no such command; 130 if
         Ctrl+C has stopped it, and 141 if its output is read no more.
     """
+    is_the_process = args is None
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
         print(f"padinv {__version__}")
@@ -80,6 +82,8 @@ def main(args: Sequence[str] | None = None) -> int:
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])
+        if code == 0 and is_the_process:  # a caller from Python may want its group again
+            part()
     except KeyboardInterrupt:
         print("padinv: stopped.", file=sys.stderr)
         return 130

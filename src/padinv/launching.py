@@ -1,8 +1,9 @@
-"""Tells which processes on which machines a launcher, torchrun or SLURM's srun, has started for one run."""
+"""The processes of one run: which of them a launcher, torchrun or SLURM's srun, has started, and how they part."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -55,3 +56,14 @@ def check_nodes(nodes: int, environment: Mapping[str, str] = os.environ) -> None
             f"num_nodes is {nodes}, but nothing tells this machine which of them it is: start the command on each of "
             "them with torchrun or srun, or set NODE_RANK and MASTER_ADDR."
         )
+
+
+def part() -> None:
+    """Ends the group of processes that this one is in, if any, so that its threads end before Python does.
+
+    Lightning does so for NCCL alone. Threads of gloo that outlive Python abort a process whose work is done
+    (pytorch/pytorch#179291). After an error nothing is ended, since another process may still wait for this one.
+    """
+    distributed = sys.modules.get("torch.distributed")  # nobody is in a group who has not imported it
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
