@@ -116,6 +116,50 @@ def test_identical_folders_have_no_interval_of_psnr(
     assert metrics["psnr"] == {"value": None, "low": None, "high": None}  # infinite, which JSON does not know
 
 
+def test_perfect_reconstructions_do_not_differ(
+    folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PSNR is infinite where both are perfect: there the difference is 0, and where one is, it is infinite."""
+    real, good, _ = map(str, folders)
+    words = ("evaluate", real, "--compare", real)
+    assert main([*words, real, "-o", str(tmp_path), *CHEAP]) == 0
+    assert read(tmp_path)["metrics"]["psnr"] == {"value": 0, "low": 0, "high": 0}
+    capsys.readouterr()
+    assert main([*words, good, "-o", str(tmp_path), *CHEAP]) == 0
+    assert read(tmp_path)["metrics"]["psnr"]["value"] is None
+    assert "psnr    -∞ " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", ["fd_random", "kd_random", "fd_random,mse"])
+def test_only_what_is_asked_for(names: str, folders: tuple[Path, ...], tmp_path: Path) -> None:
+    """Without a number for each image there is a page, too."""
+    real, good, bad = map(str, folders)
+    options = ["-o", str(tmp_path), "--features", "random", "--metrics", names, "--device", "cpu"]
+    assert main(["evaluate", real, good, *options]) == 0
+    assert set(read(tmp_path)["metrics"]) == set(names.split(","))
+    assert names.partition(",")[0] in (tmp_path / "report.html").read_text("utf-8")
+    assert main(["evaluate", real, "--compare", good, bad, *options]) == 0
+    assert set(read(tmp_path)["metrics"]) == set(names.split(","))
+
+
+def test_a_protocol_has_its_own_resolution(
+    folders: tuple[Path, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, good, _ = map(str, folders)
+    words = ["evaluate", real, good, "-o", str(tmp_path), "--protocol", "sfe", *CHEAP]
+    assert main([*words, "--resolution", "32"]) == 0
+    assert read(tmp_path)["resolution"] == 256
+    assert "--resolution has no effect" in capsys.readouterr().err
+
+
+def test_too_small_for_the_resolution(folders: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    real, good, _ = map(str, folders)
+    assert main(["evaluate", real, good, *CHEAP, "--resolution", "64", "--level", "0.999"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert sum("48 px, less than the 64 px of the comparison; --resolution 48 fits" in line for line in told) == 6
+    assert told[-1] == "padinv: Not one pair of pictures could be compared."
+
+
 def test_model_is_what_invert_writes(
     padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +272,12 @@ def test_compare_leaves_out_what_one_of_them_lacks(
         (["real", "good", "--metrics", "mse,beauty"], "beauty"),
         (["real", "good", "--features", "nowhere.Net"], "nowhere"),
         (["real", "good", "--protocol", "fid"], "sfe"),
+        (["real", "good", "--metrics", "mse,fid"], "fid and kid --features inception"),  # AlexNet's is no FID
+        (["real", "good", "--metrics", "fd_vgg"], "kd_alexnet"),
+        (["real", "good", "--metrics", "latency_ms"], "times --model"),
+        (["real", "good", "--features", "nowhere.onnx"], "no file 'nowhere.onnx'"),
+        (["real", "good", "--metrics", "lpips_vgg", "--vgg", "nowhere.pth"], "at --vgg nowhere.pth: mend"),
+        (["real", "good", "--identity", "nowhere.onnx"], "at --identity nowhere.onnx: mend"),
         (["real", "elsewhere"], "elsewhere"),
     ],
 )

@@ -186,6 +186,11 @@ def test_a_folder_without_a_hub(
     assert "has stated no licence" in card
     assert "license" not in card.split("---")[1]
     assert "has not said what pictures" in card
+    capsys.readouterr()
+    assert main(["push", str(out)]) == 0  # it is written already
+    assert "encoder.safetensors" in capsys.readouterr().out
+    assert main(["push", str(out), "--licence", "mit"]) == 1
+    assert "--licence is for writing the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["small", "me/small/more", "me/sm all", "me/small@v1"])

@@ -119,7 +119,7 @@ class Evaluate(Command):
         """Measures, prints, and writes; returns 1 if a pair could not be compared."""
         from padinv.evaluation import Settings, evaluate
         from padinv.evaluation.protocols import find_protocol
-        from padinv.evaluation.results import Sampling
+        from padinv.evaluation.results import SPEED, Sampling
         from padinv.inversion.backends import find_device
 
         device = find_device(self.device)
@@ -137,7 +137,7 @@ class Evaluate(Command):
             print(f"padinv: {printable(problem)}", file=sys.stderr)
 
         measures = {
-            "only": self.metrics or (),
+            "only": self.metrics and [name for name in self.metrics if self.model is None or name not in SPEED],
             "features": None if self.features == "none" else self.features,
             "identity": self.identity,
             "discriminator": self.discriminator,
@@ -145,6 +145,8 @@ class Evaluate(Command):
             "device": device,
         }
         protocol, workers = find_protocol(self.protocol), self._workers(len(subject.names))
+        if protocol.side and self.resolution not in (None, protocol.side):
+            print(f"padinv: --resolution has no effect: {protocol.name} has its own sizes.", file=sys.stderr)
         settings = Settings(protocol, self.resolution, sampling, self.groups, self.batch_size, workers, measures)
         results, indices = evaluate(subject, settings, tell)
         results[0].metrics |= speed
@@ -166,6 +168,7 @@ class Evaluate(Command):
     def _subject(self, device: Any, sampling: Sampling, remarks: list[str]) -> tuple[Subject, dict[str, Number]]:
         from padinv.evaluation.inverted import Inverted, measure_speed
         from padinv.evaluation.pairs import Files, match
+        from padinv.evaluation.results import SPEED
         from padinv.inversion import Inverter
         from padinv.sources import find_photographs
 
@@ -180,7 +183,9 @@ class Evaluate(Command):
         inverter = Inverter.from_pretrained(self.model, self.generator, **speed)
         facts = {"model": self.model, "data": self.data or self.photographs}
         subject = Inverted(photographs, inverter, self.model, align=self.align, refine=self.refine, facts=facts)
-        return subject, {} if self.metrics is not None else measure_speed(inverter, sampling, self.batch_size)
+        asked = [name for name in SPEED if self.metrics is None or name in self.metrics]
+        speeds = measure_speed(inverter, sampling, self.batch_size) if asked else {}
+        return subject, {name: speeds[name] for name in asked}
 
     def _edit(self, subject: Subject, result: Evaluation) -> None:
         """Adds how well codes can be edited: the curves of whole codes and of latents alone, and their summaries."""

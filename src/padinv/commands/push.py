@@ -30,6 +30,10 @@ def repository(text: str) -> str:
     return text.removeprefix("hf://")
 
 
+OF_THE_FOLDER = ("output", "generator", "directions", "images", "data", "licence")
+"""Options on which the folder's files depend."""
+
+
 @dataclass
 class Push(Command):
     """Put a model on the Hugging Face Hub: networks, config, and a card with its results.
@@ -69,10 +73,16 @@ class Push(Command):
         given = local_path(self.source)
         if (given / CONFIG).is_file():
             written = given
+            if late := [name for name in OF_THE_FOLDER if getattr(self, name)]:
+                raise ConfigError(
+                    f"--{late[0]} is for writing the folder, and {given} is one that was written: leave it out, or "
+                    "remove the folder."
+                )
         else:
             written = self._write(given)
-            print(f"{printable(str(written))}: {', '.join(sorted(file.name for file in written.iterdir()))}")
-        facts = {"folder": written, "files": sorted(file.name for file in written.iterdir())}
+        files = sorted(file.name for file in written.iterdir())
+        print(f"{printable(str(written))}: {', '.join(files)}")
+        facts = {"folder": written, "files": files}
         if self.repository is None:
             self.tell(facts)
             return 0

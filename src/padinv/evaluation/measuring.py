@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from padinv.evaluation.protocols import Protocol
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, WeightsNotFoundError
 from padinv.images import from_bytes
 from padinv.losses.discriminator_features import DiscriminatorFeatureLoss
 from padinv.losses.identity import IdentityLoss
 from padinv.losses.perceptual import PerceptualLoss
 from padinv.metrics.collection import LPIPS_SMALLEST
 from padinv.metrics.distribution import FeatureStore
-from padinv.metrics.features import FeatureVectors, feature_network
+from padinv.metrics.features import FeatureVectors, feature_label, feature_network
 from padinv.metrics.per_image import Measure, PerImage, mean_square, peak_signal_to_noise
 from padinv.metrics.structure import ms_ssim_scales, multi_scale_similarity
 
@@ -56,17 +57,14 @@ class Measures:
         device: the device of the networks.
         features: maps images (B, 3, H, W) in [-1, 1] to vectors (B, D); None for no distances between sets.
         label: the name of the features: "inception", or what stands behind ``fd_``.
+        set_names: the names of the distances between sets.
     """
 
     per_image: dict[str, tuple[str, Measure]]
     device: torch.device
     features: FeatureVectors | None = None
     label: str = ""
-
-    @property
-    def set_names(self) -> tuple[str, ...]:
-        """The names of the distances between sets."""
-        return () if self.features is None else set_names(self.label)
+    set_names: tuple[str, ...] = ()
 
 
 def set_names(label: str) -> tuple[str, str]:
@@ -82,7 +80,7 @@ def build_measures(
     protocol: Protocol,
     resolution: int,
     *,
-    only: Sequence[str] = (),
+    only: Sequence[str] | None = None,
     features: str | None = "alexnet",
     identity: str | None = None,
     discriminator: str | None = None,
@@ -94,7 +92,8 @@ def build_measures(
     Args:
         protocol: the protocol.
         resolution: side of the pictures, in pixels.
-        only: names of the metrics to measure; all that can be, if empty.
+        only: names of the metrics to measure; all that can be, if not given. "fd" and "kd" stand for both distances
+            between sets, whatever their features.
         features: a network (:func:`padinv.metrics.feature_network`) for distances between sets; None for none.
         identity: a recognition model; it should be another than the loss's.
         discriminator: name or file of a discriminator, for the distance in its features.
@@ -106,15 +105,14 @@ def build_measures(
         PadInvError: if a network cannot be loaded.
     """
     device = torch.device(device)
-    own = {"pixels": resolution} if protocol.name in ("default", "padinv") else {"pixels": 256, "structure": 1024}
-    side = own.get(protocol.structure, resolution)
+    resolution = protocol.side or resolution
     makers: dict[str, Callable[[], tuple[str, Measure]]] = {
         "mse": lambda: (protocol.pixels, mean_square),
         "psnr": lambda: (protocol.pixels, peak_signal_to_noise),
     }
-    if ms_ssim_scales(side):
+    if ms_ssim_scales(1024 if protocol.structure != protocol.pixels else resolution):
         makers["ms_ssim"] = lambda: (protocol.structure, lambda a, b: multi_scale_similarity(a, b, protocol.form))
-    if own["pixels"] >= LPIPS_SMALLEST:
+    if resolution >= LPIPS_SMALLEST:
         makers["lpips"] = lambda: (protocol.pixels, perceptual_measure("alex", None, device))
     if vgg is not None:
         makers["lpips_vgg"] = lambda: (protocol.pixels, perceptual_measure("vgg", vgg, device))
@@ -122,24 +120,25 @@ def build_measures(
         makers["identity"] = lambda: (protocol.pixels, identity_measure(identity, device))
     if discriminator is not None:
         makers["features"] = lambda: (protocol.pixels, DiscriminatorFeatureLoss(discriminator).to(device).each)
-    network, label = (None, "")
-    sets = () if features is None else ("fid", "kid", "fd", "kd")
-    if unknown := [name for name in only if name not in makers and name.partition("_")[0] not in sets]:
+    sets = () if features is None else set_names(feature_label(features))
+    both = ("fd", "kd") if sets else ()
+    if unknown := [name for name in only or () if name not in (*makers, *sets, *both)]:
         raise ConfigError(
-            f"--metrics names {', '.join(unknown)}: there are {', '.join(makers)}, fd and kd; identity, features and "
-            "lpips_vgg need --identity, --discriminator and --vgg."
+            f"--metrics names {', '.join(unknown)}: there are {', '.join([*makers, *sets])}; identity, features and "
+            "lpips_vgg need --identity, --discriminator and --vgg, fid and kid --features inception, and times --model."
         )
-    chosen = {name: make() for name, make in makers.items() if not only or name in only}
-    if features is not None and (not only or any(name.partition("_")[0] in sets for name in only)):
-        network, label = feature_network(features)
-        vectors = FeatureVectors(network, own["pixels"]).to(device)
-        return Measures(chosen, device, vectors, label)
-    return Measures(chosen, device)
+    chosen = {name: make() for name, make in makers.items() if only is None or name in only}
+    wanted = sets if only is None or set(both) & set(only) else tuple(name for name in sets if name in only)
+    if features is None or not wanted:
+        return Measures(chosen, device)
+    network, label = feature_network(features)
+    return Measures(chosen, device, FeatureVectors(network, resolution).to(device), label, wanted)
 
 
 def perceptual_measure(net: str, weights: str | None, device: torch.device) -> Measure:
     """LPIPS of each image, in the features of AlexNet or VGG16."""
-    loss = PerceptualLoss(net, weights)  # type: ignore[arg-type]
+    with _named("--vgg", weights):
+        loss = PerceptualLoss(net, weights)  # type: ignore[arg-type]
     network = loss.to(device).to(memory_format=torch.channels_last).lpips
 
     def measure(made: Tensor, target: Tensor) -> Tensor:  # on a CPU a third faster with channels last, as in files
@@ -152,8 +151,22 @@ def perceptual_measure(net: str, weights: str | None, device: torch.device) -> M
 
 def identity_measure(path: str, device: torch.device) -> Measure:
     """The cosine of the embeddings of two faces."""
-    loss = IdentityLoss(path).to(device)
+    with _named("--identity", path):
+        loss = IdentityLoss(path).to(device)
     return lambda made, target: 1 - loss.each(made, target)
+
+
+@contextmanager
+def _named(option: str, given: str | None) -> Iterator[None]:
+    """Names the option whose weights are missing, instead of those of a training."""
+    try:
+        yield
+    except WeightsNotFoundError as error:
+        if given is None:
+            raise
+        raise WeightsNotFoundError(
+            f"There are no weights at {option} {given}: mend the path, or leave it out."
+        ) from error
 
 
 class Evaluator:

@@ -39,6 +39,7 @@ class Protocol:
         structure: the view of MS-SSIM.
         features: the view of distances between sets.
         form: which form of MS-SSIM is computed.
+        side: pixels of the side of what is compared, if the protocol has its own.
         batch_size: over how many images LPIPS is averaged first; None for the mean of all images.
         processes: how many share the images; the first images come a second time, so that all get as many.
     """
@@ -50,6 +51,7 @@ class Protocol:
     structure: str = "pixels"
     features: str = "pixels"
     form: Form = "torchmetrics"
+    side: int | None = None
     batch_size: int | None = None
     processes: int = 1
 
@@ -105,7 +107,9 @@ def pooled(image: Image.Image, resolution: int) -> Tensor:
     """
     side = min(image.size)
     if side < resolution:
-        raise DataError(f"one side has {side} px, less than the {resolution} px at which pictures are compared")
+        raise DataError(
+            f"one side has {side} px, less than the {resolution} px of the comparison; --resolution {side} fits"
+        )
     if image.width != image.height:
         image = square(image, side)
     pixels = pixels_of(image)
@@ -182,6 +186,7 @@ PROTOCOLS = {
             structure="structure",
             features="features",
             form="piq",
+            side=256,
         ),
         Protocol(
             "styleres",
@@ -191,6 +196,7 @@ PROTOCOLS = {
             {"pixels": _styleres, "features": _stargan},
             features="features",
             form="psp",
+            side=256,
         ),
         Protocol(
             "padinv",

@@ -97,22 +97,23 @@ def _page(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[in
     for result in results:
         yield f"<h2>{escape(result.method) if len(results) > 1 else 'Numbers'}</h2>"
         yield from _table(result)
-    for division, groups in last.by_group.items():
+    for division, groups in ((name, groups) for name, groups in last.by_group.items() if groups):
         yield f"<h2>By {escape(division)}</h2>"
         yield from _groups(last, division, groups)
     if last.editing:
         yield f"<h2>Edits: {escape(str(last.facts.get('edit', '')))}</h2>"
         yield _curves(last)
-    yield '<h2>Distributions</h2><div class="cards">'
-    for name in last.values:
-        yield _histogram(name, results)
-    yield "</div>"
-    yield from _extremes(results, subject, indices)
+    if last.values:  # none if only distances between sets were asked for
+        yield '<h2>Distributions</h2><div class="cards">'
+        for name in last.values:
+            yield _histogram(name, results)
+        yield "</div>"
+        yield from _extremes(results, subject, indices)
     yield "<h2>How it was measured</h2>"
     yield (
         f"<p>Intervals of means: percentile bootstrap over images, {last.sampling.resamples:,} resamples, seed "
-        f"{last.sampling.seed}, level {last.sampling.level:.0%}. Intervals of distances between sets: seeded random "
-        "subsets. A line in a histogram is the mean, the band its interval.</p>"
+        f"{last.sampling.seed}, level {100 * last.sampling.level:g}%. Intervals of distances between sets: seeded "
+        "random subsets. A line in a histogram is the mean, the band its interval.</p>"
     )
     facts = {
         key: value for key, value in last.as_json().items() if key not in ("metrics", "groups", "remarks", "a", "b")
@@ -123,7 +124,7 @@ def _page(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[in
 
 def _table(result: Evaluation) -> Iterator[str]:
     yield '<div class="scroll"><table><thead><tr><th>metric</th><th>value</th>'
-    yield f'<th>{result.sampling.level:.0%} interval</th><th class="extra"></th><th>better</th><th>protocol</th>'
+    yield f'<th>{100 * result.sampling.level:g}% interval</th><th class="extra"></th><th>better</th><th>protocol</th>'
     yield '<th class="extra"></th></tr></thead><tbody>'
     for name, number in result.metrics.items():
         better = "higher" if name in HIGHER_IS_BETTER else "lower"

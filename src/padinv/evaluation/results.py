@@ -118,14 +118,14 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """The tables for a terminal."""
-        head = ("metric", "value", f"{self.sampling.level:.0%} interval", "better", "protocol")
+        head = ("metric", "value", f"{100 * self.sampling.level:g}% interval", "better", "protocol")
         rows: list[Sequence[str]] = [head]
         for name, number in self.metrics.items():
             better = "higher" if name in HIGHER_IS_BETTER else "lower"
             rows.append((name, shown(number.value), interval_of(number), better, self.protocol_of(name)))
         count = len(self.names)
         lines = [f"{self.method}: {count} image{'s' * (count != 1)}", "", *_aligned(rows)]
-        for division, groups in self.by_group.items():
+        for division, groups in ((name, groups) for name, groups in self.by_group.items() if groups):
             counts = {group: self.groups[division].count(group) for group in groups}
             cells = [(f"by {division}", *(group if group == GAP else f"{group} ({counts[group]})" for group in groups))]
             for name in self.values:
@@ -209,7 +209,7 @@ def shown(value: float) -> str:
     ('0.03491', '17.80', '36096', '–')
     """
     if not math.isfinite(value):
-        return "∞" if value == math.inf else "–"
+        return "–" if math.isnan(value) else "∞" if value > 0 else "-∞"
     value = 0.0 if abs(value) < 5e-7 else value  # six digits after the point are the most that are shown
     digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 4
     return f"{value:.{min(digits, 6)}f}"
@@ -289,17 +289,23 @@ def means_of(values: Mapping[str, Values], protocol: Protocol, sampling: Samplin
         return dict(zip(values, pool.map(mean, values), strict=True))
 
 
+def set_distance(name: str) -> Callable[[Features, Features], float]:
+    """The Fréchet distance for "fid" and "fd_…", the kernel distance for "kid" and "kd_…"."""
+    return frechet_distance if name.startswith("f") else mean_kernel_distance
+
+
 def set_distances(names: Sequence[str], a: Features, b: Features, sampling: Sampling) -> dict[str, Number]:
     """The Fréchet and the kernel distance between the sets, with intervals; empty without names or for one image.
 
     Args:
-        names: those of the Fréchet and of the kernel distance.
+        names: which distances (:func:`set_distance`).
         a: the features (N, D) of photographs.
         b: the features (N, D) of their reconstructions.
         sampling: how intervals are made.
     """
     found = {}
-    for name, distance in zip(names if len(a) > 1 else (), (frechet_distance, mean_kernel_distance), strict=False):
+    for name in names if len(a) > 1 else ():
+        distance = set_distance(name)
         found[name] = distance_of(lambda rows, of=distance: of(a[rows], b[rows]), distance(a, b), a, sampling)  # type: ignore[misc]  # mypy has no lambda defaults
     return found
 

@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from padinv.evaluation.measuring import CHEAP, Evaluator, build_measures
 from padinv.evaluation.pairs import Settings, Subject
-from padinv.evaluation.results import Evaluation, distance_of, finish, means_of, set_distances, width_remark
+from padinv.evaluation.results import (
+    Evaluation,
+    distance_of,
+    finish,
+    means_of,
+    set_distance,
+    set_distances,
+    width_remark,
+)
 from padinv.exceptions import DataError
-from padinv.metrics.distribution import frechet_distance, mean_kernel_distance
 from padinv.progress import Progress
 from padinv.sources.folders import Names
 
@@ -36,7 +44,7 @@ def evaluate(
     """
     settings = settings or Settings()
     protocol, sampling = settings.protocol, settings.sampling
-    resolution = settings.resolution or subject.resolution()
+    resolution = protocol.side or settings.resolution or subject.resolution()
     measures = build_measures(protocol, resolution, **settings.measures)
     evaluators: list[Evaluator] = []
     for _ in subject.methods:  # the features of the photographs are computed once
@@ -61,7 +69,8 @@ def evaluate(
             for problem in batch.problems if remark else ():
                 remark(problem)  # type: ignore[misc]  # mypy does not see the line above
     if not indices:
-        raise DataError(problems[0] if problems else "There are no pairs of pictures.")
+        told = remark is not None or not problems
+        raise DataError("Not one pair of pictures could be compared." if told else problems[0])
     names = Names(subject.names[index] for index in indices)
     results = [
         finish(
@@ -88,14 +97,14 @@ def _difference(results: Sequence[Evaluation], evaluators: Sequence[Evaluator]) 
     """The second method less the first, image by image."""
     a, b = results
     sampling, protocol = a.sampling, a.protocol
-    values = {name: b.values[name] - a.values[name] for name in a.values}
+    with np.errstate(invalid="ignore"):  # PSNR is infinite where both are perfect, and does not differ there
+        values = {name: np.where(b.values[name] == of_a, 0, b.values[name] - of_a) for name, of_a in a.values.items()}
     metrics = means_of(values, protocol, sampling)
     real, (made_a, made_b) = evaluators[0].photographs.read(), [one.reconstructions.read() for one in evaluators]
-    names = evaluators[0].measures.set_names
-    for name, distance in zip(names, (frechet_distance, mean_kernel_distance), strict=False):
+    for name in evaluators[0].measures.set_names:
         if name not in a.metrics:
             continue
-        value = b.metrics[name].value - a.metrics[name].value
+        value, distance = b.metrics[name].value - a.metrics[name].value, set_distance(name)
 
         def statistic(rows: Any, of: Any = distance) -> float:
             return float(of(real[rows], made_b[rows]) - of(real[rows], made_a[rows]))

@@ -199,6 +199,8 @@ class OnnxFeatures(nn.Module):
         import onnxruntime
 
         self.path = os.fspath(path)
+        if not os.path.exists(path):  # noqa: PTH110 (a path may be text)
+            raise CheckpointError(f"There is no file {self.path!r} with a network for features.")
         try:
             self.session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes have no common base
@@ -254,16 +256,27 @@ def feature_network(name: str) -> tuple[nn.Module, str]:
         WeightsNotFoundError: if its weights are not here and cannot be downloaded.
     """
     if name in NETWORKS:
-        return NETWORKS[name](), name
+        return NETWORKS[name](), feature_label(name)
     if name.endswith(".onnx"):
-        return OnnxFeatures(local_path(name)), re.sub(r"\W+", "_", Path(name).stem).lower()
+        return OnnxFeatures(local_path(name)), feature_label(name)
     try:
         network = resolve_name(name)() if "." in name else None
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"--features {name}: there is no such class to call without arguments ({error}).") from error
     if not isinstance(network, nn.Module):
         raise ConfigError(f"--features must be {', '.join(NETWORKS)}, a class path or an .onnx file, not {name!r}.")
-    return network, name.rpartition(".")[2].lower()
+    return network, feature_label(name)
+
+
+def feature_label(name: str) -> str:
+    """What :func:`feature_network` calls a network, which need not be there.
+
+    >>> feature_label("alexnet"), feature_label("nets/My Net.onnx"), feature_label("mypackage.MyFeatures")
+    ('alexnet', 'my_net', 'myfeatures')
+    """
+    if name.endswith(".onnx"):
+        return re.sub(r"\W+", "_", Path(name).stem).lower()
+    return name if name in NETWORKS else name.rpartition(".")[2].lower()
 
 
 class FeatureVectors(Frozen):
