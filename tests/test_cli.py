@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torchvision.utils import save_image
 
+import padinv
 from padinv import Inversion, PadInvModule, __version__, load_encoder, load_generator
 from padinv.cli import COMMANDS, main
 from padinv.training.configs import presets, resolve_presets
@@ -211,6 +214,23 @@ def test_output_that_is_read_no_more() -> None:
         process.stdout.readline()
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+@pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "| cat", ">/dev/full"])
+def test_streams_of_any_kind(streams: str, tmp_path: Path) -> None:
+    """Closed ones, ASCII alone, and a full disk: no traceback."""
+    save_image(torch.zeros(3, 16, 16), tmp_path / "ä.png")
+    words = [sys.executable, "-m", "padinv", "evaluate", ".", ".", "--metrics", "psnr", "--device", "cpu", "-o", "out"]
+    shell = ["sh", "-c", f'"$@" {streams}', "sh", *words]
+    path = os.pathsep.join([str(Path(padinv.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": path}
+    done = subprocess.run(shell, cwd=tmp_path, env=plain, capture_output=True, timeout=120, check=False)
+    assert done.returncode == ("full" in streams)
+    if streams == "| cat":
+        assert rb"psnr    \u221e  " in done.stdout
+    told = b"padinv: What is printed cannot be written (no space left): make room there.\n"
+    assert done.stderr == (told if "full" in streams else b"")
+    assert (tmp_path / "out" / "report.html").is_file() == ("full" not in streams)
 
 
 def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

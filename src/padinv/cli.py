@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -60,6 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Ctrl+C has stopped it, and 141 if its output is read no more.
     """
     is_the_process = args is None
+    _prepare_streams()
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
         print(f"padinv {__version__}")
@@ -82,17 +85,37 @@ def main(args: Sequence[str] | None = None) -> int:
     place, _ = COMMANDS[args[0]]
     try:
         code: int = resolve_name(place)(args[1:])
+        sys.stdout.flush()  # here, where an error is told
         if code == 0 and is_the_process:  # a caller from Python may want its group again
             part()
     except KeyboardInterrupt:
         print("padinv: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python complains again at its end
+        _close_stdout()
         return 141
     except Exception as error:
-        if (own := reason(error)) is None:
+        own: Exception | str | None = reason(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # `> file`, no room
+            _close_stdout()
+            own = "What is printed cannot be written (no space left): make room there."
+        if own is None:
             raise
         print(f"padinv: {own}", file=sys.stderr)
         return 1
     return code
+
+
+def _prepare_streams() -> None:
+    """Lets nothing fail for what a stream cannot take: it may be closed (`>&-`), or know ASCII alone."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 (until the end)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_stdout() -> None:
+    """Sends nowhere what was printed and cannot be written: otherwise Python complains again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -101,6 +101,31 @@ def test_what_is_done_is_left(
     assert (out / "images" / "a.png").stat().st_mtime_ns != times["a.png"]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_photograph_that_has_changed_is_done_again(
+    packed: bool, padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was only copied again is not, nor is one of the others."""
+    out, edited = tmp_path / "out", tmp_path / "edited"
+
+    def pack() -> Path:
+        return Path(shutil.make_archive(str(tmp_path / "all"), "zip", photographs)) if packed else photographs
+
+    assert padinv("invert", pack(), "-o", out) == 0
+    assert padinv("show", out, "-o", edited) == 0
+    before = {name: (out / "images" / name).read_bytes() for name in ("a.png", "b.png", "c.png")}
+    shutil.copy(photographs / "b.jpg", tmp_path)
+    shutil.copy(tmp_path / "b.jpg", photographs)
+    Image.open(photographs / "a.png").rotate(180).save(photographs / "c.png")
+    capsys.readouterr()
+    assert padinv("invert", pack(), "-o", out) == 0
+    assert "2 of 3 were done already" in capsys.readouterr().out
+    assert [name for name in before if (out / "images" / name).read_bytes() != before[name]] == ["c.png"]
+    assert padinv("show", out, "-o", edited) == 0  # its code is another one, too
+    assert "2 of 3 were done already" in capsys.readouterr().out
+    assert (edited / "images" / "c.png").read_bytes() == (out / "images" / "c.png").read_bytes()
+
+
 @pytest.mark.parametrize("option", [["--refine", 1], ["--precision", "bf16"]])
 def test_results_of_other_options_are_kept(
     option: list[Any], padinv: Command, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from padinv.exceptions import DataError
 from padinv.metrics.distribution import (
     FeatureStore,
     frechet_distance,
@@ -67,6 +70,16 @@ def test_subset_interval_has_the_width_that_other_samples_show() -> None:
 
 def test_too_few_have_no_interval() -> None:
     assert np.isnan(subset_interval(lambda rows: 0.0, 1.0, 3, 8)).all()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_store_without_room() -> None:
+    store = FeatureStore()
+    with (
+        Path("/dev/full").open("wb", buffering=0) as store._file,
+        pytest.raises(DataError, match="make room there, or set TMPDIR"),
+    ):
+        store.append(torch.zeros(2, 3))
 
 
 def test_store_keeps_vectors_in_a_file() -> None:

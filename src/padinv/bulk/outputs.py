@@ -104,8 +104,17 @@ class OutputFolder:
         """The path of a result."""
         return self.path / kind / f"{name}{SUFFIXES[kind]}"
 
-    def is_done(self, photograph: str, settings: str, name: str | None = None) -> bool:
+    def is_done(
+        self, photograph: str, settings: str, name: str | None = None, content: Callable[[], str] | None = None
+    ) -> bool:
         """Whether all files of a photograph are there, with these settings, and under this name if it is given.
+
+        Args:
+            photograph: its path.
+            settings: the digest of the options; a record may add that of the photograph's file, behind a dash.
+            name: of its results.
+            content: computes the digest of the photograph's file, "" if it cannot be read; called only if the file is
+                newer than its result.
 
         Raises:
             ConfigError: if they are there with other settings.
@@ -113,17 +122,23 @@ class OutputFolder:
         record = self.records.get(photograph, {})
         if "name" not in record or name not in (None, record["name"]):
             return False
-        if record["settings"] != settings:
+        options, _, before = record["settings"].partition("-")
+        if options != settings:
             raise ConfigError(
                 f"{self.path} holds results for {photograph} of another command, model or options; choose another "
                 "--output, or give --overwrite to replace them."
             )
-        return all(
-            self.file(kind, name).is_file()
+        files = [
+            self.file(kind, name)
             for kind in self.kinds
             if not (kind == "photographs" and is_code(photograph))  # a saved code has no photograph to paste into
             for name in names_of_faces(record["name"], 1 if kind == "photographs" else record["faces"])
-        )
+        ]
+        if not all(file.is_file() for file in files):
+            return False
+        # A copy of the same file is newer, too, and no reason to work again.
+        newer = before and content is not None and _changed_at(photograph) > files[0].stat().st_mtime_ns
+        return not newer or content() in (before, "")  # type: ignore[misc]  # mypy does not see the line above
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
         """Writes a file of this folder by ``write(path)``, which gets another path with the same suffix.
@@ -183,6 +198,16 @@ class OutputFolder:
             shard.unlink(missing_ok=True)
         for place in [self.path, *(self.path / kind for kind in SUFFIXES), *self.path.glob("*/*/")]:
             clear_unfinished(place)  # what an interrupted run has left
+
+
+def _changed_at(path: str) -> int:
+    """When a file, or the archive that it is in, was written last, in ns; 0 if it has gone."""
+    for place in (Path(path), *Path(path).parents):
+        try:
+            return place.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return 0
 
 
 def read_records(folder: Path) -> dict[str, Record]:

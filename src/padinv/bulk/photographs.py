@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import takewhile
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Photograph:
         place: its number in the source.
         path: absolute; inside a container, ``container/member``.
         name: the name of its results.
-        settings: a digest of the options on which its results depend.
+        settings: a digest of the options on which its results depend; once it is read, that of its file is added.
         image: upright sRGB; None before it is read, and for a saved code, which is read where the generator is.
         original: the photograph in its own colours and with its transparency, if that differs
             (:func:`padinv.images.original`).
@@ -198,13 +199,27 @@ def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 (it keeps links)
 
 
+def content_of(source: Source, place: int) -> str:
+    """A digest of a member's bytes; empty if it cannot be read."""
+    try:
+        return _digest(source.read(place))
+    except (DataError, OSError):
+        return ""
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=8).hexdigest()
+
+
 def read(source: Source, photograph: Photograph) -> Photograph:
     """Reads one photograph into a copy; a saved code is read later, where the generator is."""
     if is_code(photograph.path):
-        return replace(photograph)
+        return replace(photograph, settings=f"{photograph.settings}-{content_of(source, photograph.place)}")
     remarks: list[str] = []
     try:
-        original = decode_original(source.read(photograph.place), remark=remarks.append)
+        content = source.read(photograph.place)
+        photograph = replace(photograph, settings=f"{photograph.settings}-{_digest(content)}")
+        original = decode_original(content, remark=remarks.append)
         image = seen(original)
         if min(image.size) < SMALLEST:
             raise DataError(f"it has {image.width}×{image.height} pixels, and the smallest has {SMALLEST}×{SMALLEST}")

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record, digest
-from padinv.bulk.photographs import Photograph, photographs_of, read, read_all, search
+from padinv.bulk.photographs import Photograph, content_of, photographs_of, read, read_all, search
 from padinv.bulk.task import BulkOptions, Task
 from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
@@ -159,7 +159,12 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
         if landmarks is not None:
             landmarks = landmarks.among(one.path for one in found if not is_code(one.path))
         given = [replace(one, settings=digest({**common, "landmarks": _own(landmarks, one.path)})) for one in found]
-        waiting = [one for one in given if options.overwrite or not folder.is_done(one.path, one.settings, one.name)]
+        waiting = [
+            one
+            for one in given
+            if options.overwrite
+            or not folder.is_done(one.path, one.settings, one.name, partial(content_of, source, one.place))
+        ]
         inverter = Inverter(
             encoder,
             generator,

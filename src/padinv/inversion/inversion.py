@@ -175,12 +175,9 @@ class Inversion:
         Raises:
             ConfigError: if it cannot be written.
         """
-        from torchvision.utils import save_image
+        from padinv.pictures import save_picture
 
-        try:
-            save_image(self._sheet(tile), Path(path))
-        except (OSError, ValueError) as error:  # ValueError is Pillow's for an ending that is no picture's
-            raise ConfigError(f"{os.fspath(path)} cannot be written ({error}).") from error
+        save_picture(self._sheet(tile), path)
         return Path(path)
 
     def save(self, path: PathLike, images: bool = True) -> Path:

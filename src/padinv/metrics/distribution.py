@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, TypeAlias
 from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from padinv.exceptions import DataError
 
 Features: TypeAlias = NDArray[np.floating]
 """(N, D)"""
@@ -50,14 +52,23 @@ class FeatureStore:
         return self._count
 
     def append(self, vectors: Tensor) -> None:
-        """Adds vectors (B, D), as float32."""
+        """Adds vectors (B, D), as float32.
+
+        Raises:
+            DataError: if there is no room for them.
+        """
         rows = vectors.detach().float().cpu().numpy()
-        self._file.write(np.ascontiguousarray(rows).tobytes())
+        try:
+            self._file.write(np.ascontiguousarray(rows).tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise DataError(
+                f"Features cannot be kept in {gettempdir()} ({error.strerror}): make room there, or set TMPDIR."
+            ) from error
         self._count, self._width = self._count + len(rows), rows.shape[1]
 
     def read(self) -> Features:
         """All vectors (N, D), read from the file where they are used."""
-        self._file.flush()
         if not self._count:
             return np.zeros((0, self._width), np.float32)
         return np.memmap(self._file, np.float32, "r", shape=(self._count, self._width))
