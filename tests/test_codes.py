@@ -64,6 +64,12 @@ def test_lerp_meets_both_ends() -> None:
     torch.testing.assert_close(a.lerp(b, 0.5).padding.const, (a.padding.const + b.padding.const) / 2)
 
 
+def test_mean_of_equal_samples_and_of_two() -> None:
+    a, b = make_code()[0], make_code()[1]
+    torch.testing.assert_close(list(InversionCode.cat([a, b]).mean().tensors()), list(a.lerp(b, 0.5).tensors()))
+    assert same(a.mean(), a)
+
+
 def test_moves_and_casts() -> None:
     code = make_code().to(torch.float64)
     assert {tensor.dtype for tensor in code.tensors()} == {torch.float64}

@@ -95,6 +95,10 @@ class _Code(ABC):
         """(1 - weight) · self + weight · other."""
         return self.map(lambda a, b: torch.lerp(a, b, weight), other)
 
+    def mean(self: Code) -> Code:
+        """The mean of all samples, a code of one sample."""
+        return self.map(lambda tensor: tensor.mean(dim=0, keepdim=True))
+
     @classmethod
     def cat(cls: type[Code], codes: Sequence[Code]) -> Code:
         """Concatenates codes along the batch."""
