@@ -302,7 +302,11 @@ def test_nothing_matches(folders: tuple[Path, ...], tmp_path: Path, capsys: pyte
 
 
 def test_edits_go_where_the_direction_says(
-    padinv: Command, directions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    padinv: Command,
+    directions_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("sklearn", reason="an extra")
     random = np.random.default_rng(0)
@@ -314,9 +318,16 @@ def test_edits_go_where_the_direction_says(
         image[:, :, 0] += 100 * (number % 2)
         Image.fromarray(image.astype(np.uint8)).save(photographs / f"{number:02}.png")
         rows.append(f"{number:02}.png,{'red' if number % 2 else 'dark'}")
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(rows[:9]), "utf-8")
     table.write_text("\n".join(rows), "utf-8")
     options = ("--edit", "sefa-0", "--labels", table, "--column", "colour", "--directions", directions_file)
     words = ("evaluate", "--data", photographs, "-o", tmp_path / "out", "--metrics", "mse", *options)
+    for wrong, told in ((("--labels", few), "a classifier needs 10 of each"), (("--edit", "nope"), "nope")):
+        with monkeypatch.context() as before:  # the work
+            before.setattr("padinv.evaluation.evaluate", None)
+            assert padinv(*words, *wrong) == 1
+        assert told in capsys.readouterr().err
     assert padinv(*words) == 0
     assert "likeness at equal change" in capsys.readouterr().out
     result = read(tmp_path / "out")

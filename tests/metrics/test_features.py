@@ -128,3 +128,10 @@ def test_torchvision_inception_without_its_weights(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("torchvision.models.inception_v3", lambda **_: nn.Identity())
     with pytest.raises(WeightsNotFoundError, match=r"no route to host.*inception_v3_google"):
         TorchvisionInception()
+
+
+def test_network_that_gives_nan() -> None:
+    network = torch.nn.Conv2d(3, 2, 1)
+    torch.nn.init.constant_(network.weight, float("nan"))
+    with pytest.raises(ConfigError, match="Conv2d gives NaN or infinite features"):
+        FeatureVectors(network, 8)

@@ -215,7 +215,8 @@ def read_state_dict(path: PathLike) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{os.fspath(path)} is not a PyTorch weights file, or is damaged: {error}") from error
+        said = "it is no file of tensors alone" if isinstance(error, pickle.UnpicklingError) else reason(error)
+        raise CheckpointError(f"{os.fspath(path)} is not a PyTorch weights file, or is damaged: {said}.") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{os.fspath(path)} does not hold a state dict: give a file of named tensors.")
     return state

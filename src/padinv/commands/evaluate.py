@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from padinv.files import local_path, make_writable
 from padinv.options import LIMIT_OF_WORKERS, Command, file, folder, number, option, whole_number
 
 if TYPE_CHECKING:
+    from padinv.editing import Direction
     from padinv.evaluation.pairs import Subject
     from padinv.evaluation.results import Evaluation, Number, Sampling
 
@@ -144,14 +146,15 @@ class Evaluate(Command):
             "vgg": self.vgg,
             "device": device,
         }
+        asked = None if self.edit is None else self._direction_and_labels(subject)
         protocol, workers = find_protocol(self.protocol), self._workers(len(subject.names))
         if protocol.side and self.resolution not in (None, protocol.side):
             print(f"padinv: --resolution has no effect: {protocol.name} has its own sizes.", file=sys.stderr)
         settings = Settings(protocol, self.resolution, sampling, self.groups, self.batch_size, workers, measures)
         results, indices = evaluate(subject, settings, tell)
         results[0].metrics |= speed
-        if self.edit is not None:
-            self._edit(subject, results[0])
+        if asked is not None:
+            self._edit(subject, results[0], *asked)
         for result in results:
             result.remarks = [*remarks, *result.remarks]
         self._tell(results)
@@ -187,11 +190,11 @@ class Evaluate(Command):
         speeds = measure_speed(inverter, sampling, self.batch_size) if asked else {}
         return subject, {name: speeds[name] for name in asked}
 
-    def _edit(self, subject: Subject, result: Evaluation) -> None:
-        """Adds how well codes can be edited: the curves of whole codes and of latents alone, and their summaries."""
+    def _direction_and_labels(self, subject: Subject) -> tuple[Direction, list[float | None]]:
+        """What is edited, and who has it already: 0 or 1 for each photograph. Checked before anything is measured."""
         from padinv.commands.labels import as_numbers, read_labels
         from padinv.editing import load_directions
-        from padinv.evaluation.editability import edit_curves
+        from padinv.evaluation.attributes import check_labels
         from padinv.evaluation.inverted import Inverted
 
         assert isinstance(subject, Inverted) and self.labels is not None and self.edit is not None  # noqa: PT018
@@ -205,6 +208,17 @@ class Evaluate(Command):
         labels = as_numbers(words, column)
         if not {label for label in labels if label is not None} <= {0.0, 1.0}:
             raise ConfigError(f"--labels {self.labels}: the column {column!r} must hold two words, or 0 and 1.")
+        check_labels(labels)
+        return direction, labels
+
+    def _edit(
+        self, subject: Subject, result: Evaluation, direction: Direction, labels: Sequence[float | None]
+    ) -> None:
+        """Adds how well codes can be edited: the curves of whole codes and of latents alone, and their summaries."""
+        from padinv.evaluation.editability import edit_curves
+        from padinv.evaluation.inverted import Inverted
+
+        assert isinstance(subject, Inverted)
         curves = edit_curves(subject, direction, labels, self.identity, result.sampling)
         result.editing = {space: curve.plain() for space, curve in curves.items()}
         result.metrics |= {"lec": curves["code"].consistency, "kept_at_equal_change": curves["code"].area}

@@ -302,10 +302,13 @@ class FeatureVectors(Frozen):
             found = self.network(rounded)
         maps = list(found) if isinstance(found, list | tuple) else [found]
         shapes = [tuple(x.shape) if isinstance(x, Tensor) and x.is_floating_point() else () for x in maps]
+        name = getattr(self.network, "path", type(self.network).__name__)
         if not maps or any(len(shape) not in (2, 4) or shape[0] != len(images) for shape in shapes):
-            name = getattr(self.network, "path", type(self.network).__name__)
             raise ConfigError(
                 f"{name} gives {', '.join(map(str, shapes)) or 'nothing'} for {len(images)} "
                 "images: features are vectors (N, D), maps (N, D, h, w), or a list of these, of floating-point numbers."
             )
-        return torch.cat([x if x.ndim == 2 else x.mean(dim=(2, 3)) for x in maps], dim=1)
+        vectors = torch.cat([x if x.ndim == 2 else x.mean(dim=(2, 3)) for x in maps], dim=1)
+        if not vectors.isfinite().all():
+            raise ConfigError(f"{name} gives NaN or infinite features: take another network, or mend its weights.")
+        return vectors
