@@ -211,9 +211,7 @@ class Evaluate(Command):
         check_labels(labels)
         return direction, labels
 
-    def _edit(
-        self, subject: Subject, result: Evaluation, direction: Direction, labels: Sequence[float | None]
-    ) -> None:
+    def _edit(self, subject: Subject, result: Evaluation, direction: Direction, labels: Sequence[float | None]) -> None:
         """Adds how well codes can be edited: the curves of whole codes and of latents alone, and their summaries."""
         from padinv.evaluation.editability import edit_curves
         from padinv.evaluation.inverted import Inverted
