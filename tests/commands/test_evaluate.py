@@ -193,6 +193,12 @@ def test_model_has_a_speed_and_a_size(
     code = inverter.encode(torch.zeros(1, 3, 32, 32))
     assert metrics["numbers_in_code"]["value"] == sum(part.numel() for part in code.tensors())
     assert "fd_random" in metrics
+    small = photographs / "small.png"
+    Image.new("RGB", (4, 4)).save(small)
+    assert padinv("evaluate", "--data", photographs, "--json", "--metrics", "numbers_in_code") == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["metrics"] == {"numbers_in_code": metrics["numbers_in_code"]}
+    assert printed.err.startswith(f"padinv: {small} is left out: it has 4×4 pixels")
 
 
 def test_unreadable_pair_is_told_and_the_others_go_on(

@@ -129,7 +129,7 @@ class Evaluate(Command):
         if self.output is not None:
             make_writable(self.output, "choose another folder with --output")
         sampling = Sampling(self.resamples, self.seed, self.level)
-        subject, speed = self._subject(device, sampling, remarks)
+        subject = self._subject(device, remarks)
         for remark in remarks:
             print(f"padinv: {printable(remark)}", file=sys.stderr)
         failed: list[str] = []
@@ -152,7 +152,7 @@ class Evaluate(Command):
             print(f"padinv: --resolution has no effect: {protocol.name} has its own sizes.", file=sys.stderr)
         settings = Settings(protocol, self.resolution, sampling, self.groups, self.batch_size, workers, measures)
         results, indices = evaluate(subject, settings, tell)
-        results[0].metrics |= speed
+        results[0].metrics |= self._speed(subject, sampling)
         if asked is not None:
             self._edit(subject, results[0], *asked)
         for result in results:
@@ -168,10 +168,9 @@ class Evaluate(Command):
             return self.workers
         return 0 if count < 500 else min(8, os.cpu_count() or 1)
 
-    def _subject(self, device: Any, sampling: Sampling, remarks: list[str]) -> tuple[Subject, dict[str, Number]]:
-        from padinv.evaluation.inverted import Inverted, measure_speed
+    def _subject(self, device: Any, remarks: list[str]) -> Subject:
+        from padinv.evaluation.inverted import Inverted
         from padinv.evaluation.pairs import Files, match
-        from padinv.evaluation.results import SPEED
         from padinv.inversion import Inverter
         from padinv.sources import find_photographs
 
@@ -181,14 +180,22 @@ class Evaluate(Command):
             sources = [find_photographs([images_in(each)], remark=remarks.append) for each in methods]
             pairs = match(photographs, sources)
             remarks += pairs.remarks
-            return Files(pairs, methods), {}
+            return Files(pairs, methods)
         speed = {"device": device, "batch_size": self.batch_size}
         inverter = Inverter.from_pretrained(self.model, self.generator, **speed)
         facts = {"model": self.model, "data": self.data or self.photographs}
-        subject = Inverted(photographs, inverter, self.model, align=self.align, refine=self.refine, facts=facts)
+        return Inverted(photographs, inverter, self.model, align=self.align, refine=self.refine, facts=facts)
+
+    def _speed(self, subject: Subject, sampling: Sampling) -> dict[str, Number]:
+        """The model's times and size, as far as they are asked for."""
+        from padinv.evaluation.inverted import Inverted, measure_speed
+        from padinv.evaluation.results import SPEED
+
         asked = [name for name in SPEED if self.metrics is None or name in self.metrics]
-        speeds = measure_speed(inverter, sampling, self.batch_size) if asked else {}
-        return subject, {name: speeds[name] for name in asked}
+        if not asked or not isinstance(subject, Inverted):
+            return {}
+        speeds = measure_speed(subject.inverter, sampling, self.batch_size)
+        return {name: speeds[name] for name in asked}
 
     def _direction_and_labels(self, subject: Subject) -> tuple[Direction, list[float | None]]:
         """What is edited, and who has it already: 0 or 1 for each photograph. Checked before anything is measured."""

@@ -104,7 +104,9 @@ class Inverted:
         except PadInvError as error:
             if len(read) == 1:
                 (index, photograph), *_ = read.items()
-                yield index, photograph, photograph, f"{self.photographs.name(index)} is left out: {error}"
+                name, told = self.photographs.name(index), str(error).rstrip(".")
+                reason = told.removeprefix(f"{name} cannot be read: ").removeprefix(f"{name}: ")  # most name it, too
+                yield index, photograph, photograph, f"{name} is left out: {reason}."
                 return
             for one in read.items():
                 yield from self._invert(dict([one]))
