@@ -262,6 +262,7 @@ images = inverter.invert("photographs").targets
 codes = inverter.invert("congress64-val").code
 code, a, b = codes[0], codes[0], codes[1]
 contour, details, before, after, target, targets = codes[2], codes[3], codes[4], codes[5], codes[6], codes[7:9]
+befores, afters = codes[9:12], codes[12:15]
 coarse, fine = a, b
 smiles, people = [0.0, 1.0] * 16, list(range(32))
 """
