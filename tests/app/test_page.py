@@ -92,7 +92,7 @@ def test_every_tab(window: Any, address: str) -> None:
     for picture in ("The photograph with a frame", "Error map"):
         visitor.picture(picture)
     keep(visitor, "invert")
-    assert_slides(page)
+    until(lambda: slid(page) == pytest.approx(25, abs=3))
     visitor.press("Refine")
     page.get_by_text("Step 40 of 100").wait_for()
     visitor.press("Stop")
@@ -150,15 +150,7 @@ def test_every_tab(window: Any, address: str) -> None:
     page.get_by_text("There after").or_(page.get_by_text("Step 40:")).first.wait_for()
     keep(visitor, "drag")
     page.get_by_text("What may change").click()
-    canvas = page.locator("canvas:visible").first
-    page.wait_for_timeout(2000)  # until it can be painted on
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.62 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.72 * box["height"], steps=6)
-    page.mouse.up()
-    page.wait_for_timeout(500)
+    until(lambda: painted(page))
     visitor.press("Drag")
     page.get_by_text("Take it with you").locator("visible=true").click()
     page.get_by_text("mask.png").locator("visible=true").first.wait_for()  # the Python knows of the paint
@@ -199,19 +191,42 @@ def test_every_tab(window: Any, address: str) -> None:
     assert visitor.complaints == []
 
 
-def assert_slides(page: Any) -> None:
-    """The line between the photograph and its reconstruction goes where it is pulled."""
-    upper = page.locator('[data-testid="imageslider-image"].fixed:visible')
-    box = upper.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
+def until(done: Callable[[], bool], seconds: float = 60) -> None:
+    """Does something again until its effect is seen: parts of the page are shown before they answer."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it has no effect"
+
+
+def pull(page: Any, seen: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Pulls with the mouse over something, from one place to another, as parts of its width and height."""
+    seen.scroll_into_view_if_needed()
+    box = seen.bounding_box()
+    (x, y), (to_x, to_y) = (
+        (box["x"] + right * box["width"], box["y"] + down * box["height"]) for right, down in (start, end)
+    )
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 4, middle, steps=4)
+    page.mouse.move(to_x, to_y, steps=6)
     page.mouse.up()
     page.wait_for_timeout(300)
+
+
+def slid(page: Any) -> float:
+    """Pulls the line between the photograph and its reconstruction to a quarter; tells where it is then, in percent."""
+    upper = page.locator('[data-testid="imageslider-image"].fixed:visible')
+    pull(page, upper, (0.5, 0.5), (0.25, 0.5))
     style = str(upper.get_attribute("style"))
-    (shown,) = re.findall(r"clip-path: inset\(0px 0px 0px ([\d.]+)%\)", style)
-    assert float(shown) == pytest.approx(25, abs=3)
+    return float(re.findall(r"clip-path: inset\(0px 0px 0px ([\d.]+)%\)", style)[0])
+
+
+def painted(page: Any) -> bool:
+    """Paints a stroke of the mask; tells whether it is seen."""
+    canvas = page.locator("canvas:visible").first
+    pull(page, canvas, (0.4, 0.62), (0.6, 0.72))
+    with Image.open(io.BytesIO(canvas.screenshot())) as shot:
+        colours = shot.convert("RGB").getcolors(shot.width * shot.height)
+    return any(colour == (21, 101, 255) for _, colour in colours)
 
 
 DRAWN = """async () => {

@@ -84,8 +84,8 @@ class Visitor:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._is_ours)
         page.set_default_timeout(60_000)
-        page.goto(f"{address}/{query}")
-        page.get_by_role("heading", name="padinv studio").wait_for()
+        with page.expect_request("**/queue/join*"):  # of page.load: parts come one by one, and all are there now
+            page.goto(f"{address}/{query}")
 
     def _is_ours(self, request: Any) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
@@ -118,7 +118,7 @@ class Visitor:
 
     def changed(self, alt: str, before: str) -> str:
         """The address of a picture, once it is another than before."""
-        for _ in range(600):
+        for _ in range(1200):
             if (now := self.source(alt)) not in ("", before):
                 return now
             time.sleep(0.05)
