@@ -53,9 +53,10 @@ def studio_server(folder: Path, *options: str) -> Iterator[tuple[str, subprocess
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(60)  # it ends after a round of refinement
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
             if process.stdout is not None:
                 process.stdout.close()
 

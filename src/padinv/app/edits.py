@@ -27,7 +27,7 @@ from padinv.images import square, to_image
 from padinv.inversion import Inversion, centre_square
 
 BEST = 200
-"""Steps of refinement that leave a tenth of the encoder's error on the bundled portraits."""
+"""Steps of refinement that leave a twenty-fifth of the encoder's error on the bundled portraits."""
 
 KEPT = 3600
 """Seconds for which files to take along are kept."""

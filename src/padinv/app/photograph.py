@@ -55,9 +55,11 @@ def invert_tab(widgets: Widgets) -> list[Any]:
         for done, each in enumerate(studio.refined(given(sitting), int(steps)), start=1):
             yield show(each, f"Step {done * ROUND} of {int(steps)}:")
 
-    arrived = gr.on([photograph.change, align.change], told(begin), [photograph, align], outputs)
-    arrived.failure(widgets.readable, photograph, photograph, **HIDDEN)
     refined = refine.click(told(go_on), [widgets.sitting, steps], outputs, show_progress="minimal")
+    widgets.renewed = [photograph.change, align.change]
+    gr.on(widgets.renewed, None, cancels=[refined])  # first, or its next round would bring the former photograph back
+    arrived = gr.on(widgets.renewed, told(begin), [photograph, align], outputs)
+    arrived.failure(widgets.readable, photograph, photograph, **HIDDEN)
     stopped = stop.click(lambda: None, cancels=[refined], queue=False)
     return [arrived, refined, stopped]
 
@@ -170,6 +172,7 @@ def drag_tab(widgets: Widgets) -> Renewal:
     clear.click(lambda: "", None, points, **HIDDEN).then(told(draw), seen, click_on, **HIDDEN)
     running = start.click(told(go), [*seen, painting, steps, padding], outputs, show_progress="minimal")
     stop.click(lambda: None, cancels=[running], queue=False)
+    widgets.sitting.change(None, cancels=[running])  # what is dragged is gone
 
     def renew(sitting: Sitting | None, text: str) -> Any:
         now = None if sitting is None else picture(sitting.inversion.images)
@@ -200,4 +203,5 @@ def compare_tab(widgets: Widgets) -> None:
             lines += [f"| {label} | {' | '.join(f'{found[n]:.4f}' for n in names)} |" for label, _, found in rows]
             yield tiles, "\n".join(lines)
 
-    start.click(told(show), [widgets.sitting, steps], [gallery, table], show_progress="minimal")
+    running = start.click(told(show), [widgets.sitting, steps], [gallery, table], show_progress="minimal")
+    gr.on(widgets.renewed, lambda: (None, None), None, [gallery, table], cancels=[running], **HIDDEN)

@@ -78,12 +78,14 @@ class Widgets:
 
     Attributes:
         sitting: the photograph of the tab Invert, which Edit, Drag and Compare use, too.
+        renewed: what brings another photograph, or another part of it; the tab Invert fills it in.
     """
 
     def __init__(self, studio: Studio, folder: Path) -> None:
         self.studio, self.folder = studio, folder
         self.examples = [str(path) for path in studio.examples(folder)]
         self.sitting = gr.State(None)
+        self.renewed: list[Any] = []
 
     def upload(self, label: str, height: int) -> gr.Image:
         """Makes a place for a photograph, and below it portraits to click on.
@@ -115,7 +117,7 @@ class Widgets:
         def choose(event: gr.SelectData) -> str:
             return self.examples[int(event.index)]
 
-        gallery.select(choose, None, image, **HIDDEN)
+        gallery.select(choose, None, image, trigger_mode="multiple", **HIDDEN)  # or a quick second click is lost
         return image
 
     def readable(self, path: str | None) -> Any:
