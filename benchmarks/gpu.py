@@ -3,8 +3,8 @@
 python benchmarks/gpu.py [PART …] [--device cuda] [--minutes 9] [--quick]
 
 Each part runs in a process of its own, within its own time limit; a part that fails or runs out of time leaves the
-others standing. The table in benchmarks/results/gpu.md is written anew after each of them. ``--device cpu --quick``
-tries the script itself, on small networks, in a few minutes.
+others standing, and what it had measured. The table in benchmarks/results/gpu.md is written anew after each of them.
+``--device cpu --quick`` tries the script itself, on small networks, in a few minutes.
 
 Rates are images a second in bfloat16, channels last, data in memory, at the batch that gives the best rate: the batch
 is doubled until the rate rises by less than 3 %, memory ends, or the part's time does. Two ceilings are measured in the
@@ -20,12 +20,13 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -37,7 +38,8 @@ from measuring import RESULTS, machine, table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 Step = Callable[[], object]
 
 H100 = {"product": 790.0, "copy": 3.0}
@@ -243,12 +245,21 @@ def ceilings(on: Machine) -> Rows:
 def correct(on: Machine) -> Rows:
     """The tests marked gpu: conformance, bundled model, refinement, determinism, training, export."""
     environment = {**os.environ} if on.device.type == "cuda" else {**os.environ, "PADINV_TEST_GPU": str(on.device)}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu and not slow", "-p", "no:cacheprovider", "tests"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu and not slow", "-p", "no:cacheprovider", "tests"]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["pytest printed nothing"])[-1]
-    return [{"measure": "tests marked gpu", "value": last.strip("= ") + "".join(f"; {name}" for name in failed)}]
+    with tempfile.TemporaryFile("w+") as output:
+        late = ""
+        try:
+            limit = on.until - time.monotonic()
+            subprocess.run(command, cwd=root, env=environment, stdout=output, stderr=output, timeout=limit, check=False)
+        except subprocess.TimeoutExpired:
+            late = f"stopped after {limit:.0f} s; "
+        output.seek(0)
+        lines = output.read().strip().splitlines() or ["pytest printed nothing"]
+    passed = sum(" PASSED " in line for line in lines)
+    failed = [line.split()[0] for line in lines if re.search(" (FAILED|ERROR) ", line)]
+    found = f"{late}{passed} passed" if late else lines[-1].strip("= ")
+    return [{"measure": "tests marked gpu", "value": "; ".join([found, *failed])}]
 
 
 def precision(on: Machine) -> Rows:
@@ -276,14 +287,16 @@ def precision(on: Machine) -> Rows:
     return rows
 
 
-def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches: tuple[int, int]) -> Rows:
+def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches: tuple[int, int]) -> Iterator[Row]:
     """Images a second at the best batch, plain and compiled, and a profile where that is too slow."""
-    rows: Rows = []
+    best: Row = {}
     for compile in (False, True):
         if compile and (on.quick or time.monotonic() > on.until - 45):  # compiling takes that long
             continue
         rate, batch, peak = 0.0, 0, 0.0
-        size = rows[0]["batch"] if compile else batches[0]  # compiling for each batch would take all the time
+        size = (
+            best.get("batch", batches[0]) if compile else batches[0]
+        )  # compiling for each batch would take all the time
         while size <= batches[1] and time.monotonic() < on.until:
             try:
                 on.peak()
@@ -295,13 +308,14 @@ def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches
             rate, batch, peak, size = now, size, on.peak(), size * (10**6 if compile else 2)
         if batch:
             how = "compiled" if compile else "plain"
-            rows.append({"measure": name, "variant": how, "batch": batch, "rate": rate, "peak GiB": peak})
+            row = {"measure": name, "variant": how, "batch": batch, "rate": rate, "peak GiB": peak}
+            yield row
+            best = max(best or row, row, key=lambda each: each["rate"])
         if on.device.type == "cuda":
             torch.cuda.empty_cache()
-    best = max(rows, key=lambda row: row["rate"], default=None)
-    if best is not None and misses(best):
-        best["why"] = explain(on, make(best["batch"], best["variant"] == "compiled"))
-    return rows
+    if best and misses(best):
+        why = explain(on, make(best["batch"], best["variant"] == "compiled"))
+        yield {"measure": name, "variant": best["variant"], "why": why}
 
 
 def misses(row: Mapping[str, Any]) -> bool:
@@ -352,7 +366,7 @@ class Feed(torch.utils.data.Dataset[dict[str, Any]]):
         return {"image": self.images[i % len(self.images)], "name": str(i)}
 
 
-def gan_training(on: Machine, name: str, resolution: int, width: float, batches: tuple[int, int]) -> Rows:
+def gan_training(on: Machine, name: str, resolution: int, width: float, batches: tuple[int, int]) -> Iterator[Row]:
     """Whole steps under the Trainer, both regularizations included: R1 every 16, path lengths every 4 steps."""
     from pytorch_lightning import Callback
 
@@ -390,7 +404,6 @@ def gan_training(on: Machine, name: str, resolution: int, width: float, batches:
                     else:
                         trainer.should_stop = True
 
-    rows: Rows = []
     batch = batches[0]
     while batch <= batches[1] and time.monotonic() < on.until:
         torch.manual_seed(0)
@@ -410,15 +423,12 @@ def gan_training(on: Machine, name: str, resolution: int, width: float, batches:
         except torch.OutOfMemoryError:
             break
         row = {"measure": name, "variant": "plain", "batch": batch, "rate": clock.rate, "peak GiB": on.peak()}
-        rows.append(row | ({"why": clock.why} if clock.why else {}))
+        yield row | ({"why": clock.why} if clock.why else {})
         batch *= 2
-    best = max((row["rate"] for row in rows), default=0)
-    return [row for row in rows if row["rate"] == best]
 
 
-def memory(on: Machine) -> Rows:
+def memory(on: Machine) -> Iterator[Row]:
     """The largest batch of the E step, and what the ffhq preset takes at batch 8 (generator of 1024 px)."""
-    rows: Rows = []
     for recomputed in (False, True):
         how = "recomputed" if recomputed else "kept"
         largest, size = 0, 8
@@ -431,13 +441,12 @@ def memory(on: Machine) -> Rows:
                 break
             if size == 8:
                 step()
-                rows.append({"measure": f"ffhq, batch 8, activations {how}", "value": f"{on.peak():.1f} GiB"})
+                yield {"measure": f"ffhq, batch 8, activations {how}", "value": f"{on.peak():.1f} GiB"}
             largest, size = size, size * 2
             del step
             if on.device.type == "cuda":
                 torch.cuda.empty_cache()
-        rows.append({"measure": f"largest batch of powers of two, activations {how}", "value": str(largest)})
-    return rows
+        yield {"measure": f"largest batch of powers of two, activations {how}", "value": str(largest)}
 
 
 def loading(on: Machine) -> Rows:
@@ -462,11 +471,11 @@ def loading(on: Machine) -> Rows:
     return [{"measure": "decoding 1024 px to 256 px", "value": f"{rate:.0f} images/s with {workers} workers"}]
 
 
-Part = Callable[[Machine], Rows]
+Part = Callable[[Machine], Iterable[Row]]
 
 
 def _rate(name: str, make: Callable[[Machine, int, bool], Step], first: int, last: int) -> Part:
-    def part(on: Machine) -> Rows:
+    def part(on: Machine) -> Iterable[Row]:
         batches = (first if first == 1 else 4, min(8, last)) if on.quick else (first, last)
         return best_rate(on, name, lambda batch, compile: make(on, batch, compile), batches)
 
@@ -500,19 +509,32 @@ PARTS: dict[str, tuple[float, Part]] = {
 # The script ----------------------------------------------------------------------------------------------------------
 
 
+ROW = '{"measure": '
+"""How a line begins by which a part's process tells what it has measured."""
+
+
 def run(part: str, options: argparse.Namespace, limit: float) -> Rows:
-    """The rows of a part, measured by a process of its own, or one row that says why there are none."""
+    """The rows of a part, measured by a process of its own; the last says why there are no more, if it did not end."""
     command = [sys.executable, __file__, "--only", part, "--device", options.device, "--limit", str(limit)]
     command += ["--quick"] * options.quick
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    late = False
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        return [{"measure": part, "value": f"not done within {limit:.0f} s"}]
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return [{"measure": part, "value": f"failed: {reason[:200]}"}]
-    rows: Rows = json.loads(lines[-1])
+        late = True
+    finally:
+        with suppress(ProcessLookupError):  # with all that it has started, which would take the others' time
+            os.killpg(process.pid, signal.SIGKILL)
+    if late:
+        output, errors = process.communicate()
+    rows: Rows = [json.loads(line) for line in output.splitlines() if line.startswith(ROW)]
+    if late:
+        rows.append({"measure": part, "value": f"not done within {limit:.0f} s"})
+    elif process.returncode:
+        reason = (errors.strip().splitlines() or ["no word"])[-1]
+        rows.append({"measure": part, "value": f"failed: {reason[:200]}"})
     return rows
 
 
@@ -548,10 +570,10 @@ def report(rows: Rows) -> str:
                     "peak GiB": f"{row['peak GiB']:.1f}",
                 }
             )
-            if "why" in row:
-                why.append(f"- {row['measure']}, {row['variant']}: {row['why']}")
         elif "value" in row:
             others.append({"measure": row["measure"], "found": row["value"].replace("|", "/")})
+        if "why" in row:
+            why.append(f"- {row['measure']}, {row['variant']}: {row['why']}")
     text += "\n\n".join(table(part) for part in (rates, others) if part)
     return text + ("\n\nWhere the time goes:\n\n" + "\n".join(why) if why else "")
 
@@ -568,8 +590,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.only:
         until = time.monotonic() + 0.8 * options.limit  # what has begun by then may end
-        rows = PARTS[options.only][1](Machine(torch.device(options.device), options.quick, until))
-        print("\n" + json.dumps(rows))
+        for row in PARTS[options.only][1](Machine(torch.device(options.device), options.quick, until)):
+            print("\n" + json.dumps(row), flush=True)  # now: what comes next may fail
         return
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
