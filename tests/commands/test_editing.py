@@ -155,6 +155,25 @@ def test_transfer(padinv: Command, photographs: Path, tmp_path: Path, inverter: 
     assert size(out / "grids" / "c.png")[0] == 5 * 132 + 4
 
 
+def test_transfer_between_the_means_of_pairs(
+    padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter
+) -> None:
+    befores, afters, out = tmp_path / "befores", tmp_path / "afters", tmp_path / "out"
+    for folder, names in ((befores, ("a.png", "c.png")), (afters, ("b.jpg", "a.png"))):
+        folder.mkdir()
+        for name in names:
+            shutil.copy(photographs / name, folder)
+    assert padinv("transfer", befores, afters, photographs / "c.png", "-o", out) == 0
+    a, b, c = (inverter.invert(photographs / name).code for name in ("a.png", "b.jpg", "c.png"))
+    means = (InversionCode.cat([*pair]).mean() for pair in ((a, c), (a, b)))
+    assert_equal(inverter.load(out / "codes" / "c.safetensors").code, transfer(*means, c))
+    assert padinv("transfer", befores, afters, photographs / "c.png", "-o", out) == 0  # done already
+    padinv("invert", befores, "-o", tmp_path / "codes")  # the codes of a folder of results
+    padinv("transfer", tmp_path / "codes", afters, photographs / "c.png", "-o", out)
+    means = (InversionCode.cat([*pair]).mean() for pair in ((a, c), (a, b)))
+    assert_equal(inverter.load(out / "codes" / "c.safetensors").code, transfer(*means, c))
+
+
 def test_codes_go_in_place_of_photographs(
     padinv: Command, photographs: Path, tmp_path: Path, inverter: Inverter
 ) -> None:

@@ -37,7 +37,7 @@ class BulkInversion(LightningModule):
     Args:
         inverter: on the device of this process.
         task: what to do.
-        references: the photographs or codes that the task needs.
+        references: the photographs or codes that the task needs: of each reference one, or several, whose mean it is.
         lpips: whether the LPIPS distance is measured, too.
         **inverting: ``align``, ``landmarks``, ``faces``, ``refine``, ``refine_features`` and ``on_step`` of
             :meth:`padinv.Inverter.invert`.
@@ -47,7 +47,7 @@ class BulkInversion(LightningModule):
         self,
         inverter: Inverter,
         task: Task,
-        references: Sequence[Photograph] = (),
+        references: Sequence[Sequence[Photograph]] = (),
         *,
         lpips: bool = True,
         **inverting: Any,
@@ -66,9 +66,9 @@ class BulkInversion(LightningModule):
         Raises:
             PadInvError: if one cannot be inverted, since the task needs all of them.
         """
-        codes = [self._invert_one(one)[0].code for one in self.references]
+        codes = [InversionCode.cat([self._invert_one(each)[0].code for each in one]).mean() for one in self.references]
         self.task.prepare(self.inverter.generator, codes)
-        for remark in (remark for one in self.references for remark in self._remarks_on(one)):
+        for remark in (remark for one in self.references for each in one for remark in self._remarks_on(each)):
             if self.trainer.is_global_zero:
                 print(f"padinv: {remark}", file=sys.stderr)
 

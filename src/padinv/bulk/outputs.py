@@ -136,9 +136,9 @@ class OutputFolder:
         ]
         if not all(file.is_file() for file in files):
             return False
-        # A copy of the same file is newer, too, and no reason to work again.
-        newer = before and content is not None and _changed_at(photograph) > files[0].stat().st_mtime_ns
-        return not newer or content() in (before, "")  # type: ignore[misc]  # mypy does not see the line above
+        if before and content is not None and _changed_at(photograph) > files[0].stat().st_mtime_ns:
+            return content() in (before, "")  # a copy of the same file is newer, too, and no reason to work again
+        return True
 
     def write(self, target: Path, write: Callable[[Path], object]) -> Path:
         """Writes a file of this folder by ``write(path)``, which gets another path with the same suffix.

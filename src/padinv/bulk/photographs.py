@@ -90,7 +90,7 @@ def search(
         DataError: if there is nothing.
         ConfigError: if only results in ``output`` are found, or results would overwrite the user's own files.
     """
-    arguments = [_codes_instead(argument) for argument in arguments]
+    arguments = [codes_instead(argument) for argument in arguments]
     source = find_photographs(arguments, codes=True, remark=remark or (lambda _: None))
     results = _Results(output, arguments)
     paths = [_absolute(source.name(index)) for index in range(len(source))]
@@ -171,7 +171,7 @@ class _Results:
         return bool(photographs) or folder == self.output
 
 
-def _codes_instead(argument: str) -> str:
+def codes_instead(argument: str) -> str:
     """Replaces a folder that has nothing but results by its codes; returns any other argument unchanged."""
     folder = local_path(argument, DataError)
     if not (folder / "codes").is_dir() or not read_records(folder):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record, digest
-from padinv.bulk.photographs import Photograph, content_of, photographs_of, read, read_all, search
+from padinv.bulk.photographs import Photograph, codes_instead, content_of, photographs_of, read, read_all, search
 from padinv.bulk.task import BulkOptions, Task
 from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
@@ -133,7 +133,7 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
     check_nodes(options.num_nodes)
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
-    references = [_read_reference(path) for path in task.references]
+    references = [_read_reference(path, task.several) for path in task.references]
     contents = [content for _, content in references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
     trainer = _trainer(options)
@@ -188,7 +188,7 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
             module = BulkInversion(
                 inverter,
                 task,
-                [photograph for photograph, _ in references],
+                [photographs for photographs, _ in references],
                 lpips=options.lpips,
                 align=options.aligned,
                 landmarks=landmarks,
@@ -247,12 +247,21 @@ def _trainer(options: BulkOptions) -> Trainer:
     )
 
 
-def _read_reference(path: str) -> tuple[Photograph, str]:
-    """Reads one photograph or saved code, with its SHA-256; raises DataError if it cannot, or there are several."""
-    source = find_photographs([path], codes=True)
-    if len(source) != 1:
+def _read_reference(path: str, several: bool) -> tuple[list[Photograph], str]:
+    """Reads a reference's photographs or saved codes, with the SHA-256 of them all.
+
+    Raises:
+        DataError: if one cannot be read, or there are several and the task takes one.
+    """
+    source = find_photographs([codes_instead(path)], codes=True)
+    if len(source) != 1 and not several:
         raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")
-    photograph = read(source, Photograph(0, os.path.abspath(source.name(0)), ""))  # noqa: PTH100 (it keeps links)
-    if photograph.problem:
-        raise DataError(photograph.problem)
-    return photograph, sha256(source.read(0)).hexdigest()
+    content, photographs = sha256(), []
+    for place in range(len(source)):
+        name = os.path.abspath(source.name(place))  # noqa: PTH100 (it keeps links)
+        photographs.append(read(source, Photograph(place, name, "")))
+        content.update(source.read(place))
+        if photographs[-1].problem:
+            raise DataError(photographs[-1].problem)
+    return photographs, content.hexdigest()
+

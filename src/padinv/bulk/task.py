@@ -162,9 +162,10 @@ PHOTOGRAPHS = (
 )
 
 
-def reference() -> Any:
+def reference(several: bool = False) -> Any:
     """A field that is one photograph, or saved code: :meth:`Task.prepare` gets its code."""
-    return option(help="file, or saved code (.safetensors, or latents: .pt, .npy, .npz)")
+    many = ", or a folder of such files, whose mean is taken" if several else ""
+    return option(help=f"file, or saved code (.safetensors, or latents: .pt, .npy, .npz){many}")
 
 
 class Task(Command):
@@ -177,6 +178,7 @@ class Task(Command):
         name: results of the same name and settings count as done; the class's name if not given.
         metavar: what the help calls the photographs.
         output_required: whether photographs and a folder for the results must be given.
+        several: whether a reference may be several photographs; the mean of their codes is then its code.
         generator: on its device; there once :meth:`prepare` was called.
         codes: of the references, of one image each.
         pictures: images (3, H, W) of the references, which are drawn before each result.
@@ -189,6 +191,7 @@ class Task(Command):
     name: ClassVar[str] = "task"
     metavar: ClassVar[str] = "PHOTO"
     output_required: ClassVar[bool] = True
+    several: ClassVar[bool] = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -168,7 +168,7 @@ class Blend(Task):
 
 @dataclass
 class Transfer(Task):
-    """Do to photographs what was done between two others.
+    """Do to photographs what was done between two others, or between the means of several pairs.
 
     Args:
         strength: how much of the edit to do; 1 is all of it.
@@ -177,8 +177,9 @@ class Transfer(Task):
     """
 
     metavar: ClassVar = "TARGET"
-    before: str = reference()
-    after: str = reference()
+    several: ClassVar = True
+    before: str = reference(several)
+    after: str = reference(several)
     strength: float = option(1.0, number(), metavar="S", group="transfer")
     padding_strength: float | None = option(None, number(), metavar="S", group="transfer")
     feature_strength: float | None = option(None, number(), metavar="S", group="transfer")
