@@ -264,4 +264,3 @@ def _read_reference(path: str, several: bool) -> tuple[list[Photograph], str]:
         if photographs[-1].problem:
             raise DataError(photographs[-1].problem)
     return photographs, content.hexdigest()
-
