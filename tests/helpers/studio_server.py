@@ -130,7 +130,7 @@ class Visitor:
         return str(image.first.get_attribute("src")) if image.count() else ""
 
     def shoot(self) -> bytes:
-        """A screenshot of the window, from the top."""
+        """A screenshot of the window, from the top, without messages of before."""
         self.page.evaluate("window.scrollTo(0, 0)")
         self.page.wait_for_timeout(700)  # spinners fade
-        return bytes(self.page.screenshot())
+        return bytes(self.page.screenshot(style=".toast-wrap, .toast-body { display: none !important; }"))
