@@ -2,7 +2,7 @@
 
     python tools/compare_designs.py DATA_DIR LABELS_CSV "W+ alone=wplus.ckpt" "published padding=published.ckpt" \
         "padding and features=congress64" [--also DIR CSV]… [--columns NAME…] [--identity FILE] [--output FILE] \
-        [--figure FILE]
+        [--figure FILE] [--faces FILE]
 
 The arguments are those of tools/bundle_directions.py. Each encoder gets directions of its own, fitted in the same way
 to the codes of the pictures under `train/` and of --also. The pictures under `test/` are measured. Edits go from one
@@ -10,7 +10,8 @@ end of each column to the other. A classifier in AlexNet's features judges how f
 change, 1 the whole way to photographs of the other end. It is fitted to all labelled pictures, in two halves, and each
 picture is judged by the half that has not seen it. Likeness is the mean on the way to the change that all encoders
 reach, and LEC is read off there. Differences are paired; they are those to the first encoder whose title holds the word
-"published", or to the first one.
+"published", or to the first one. --faces is a sheet of twelve people: each encoder's pictures of them, and the same
+edited towards the second end of the first column.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import numpy as np
 import torch
 from bundle_directions import ENDS, LABELS, divide, read_label, read_rows
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from write_tables import cell as with_interval
 from write_tables import table
 
 from padinv import InversionCode, Inverter
 from padinv.checkpoints import fingerprint
+from padinv.comparison.drawing import draw_faces
+from padinv.comparison.measuring import chosen
 from padinv.editing import Direction, blend, linear, mix
 from padinv.evaluation.attributes import AttributeScore, attribute_features
 from padinv.evaluation.blends import blend_distances
@@ -202,6 +206,21 @@ def compare(
     )
 
 
+@torch.inference_mode()
+def draw_sheet(designs: Mapping[str, Design], tested: Portraits, column: str, strength: float = 2.0) -> Image.Image:
+    """Twelve portraits, what each design makes of them, and of their edits."""
+    images = tested.images[chosen(len(tested.rows))]
+    rows = {"photograph": images}
+    edited: dict[str, Tensor] = {}
+    for title, design in designs.items():
+        code = design.inverter.encode(images)
+        rows[title] = design.inverter.reconstruct(code)
+        edit = design.direction(column).apply(code, strength)
+        edited[f"{title}, {(LABELS[column] or ('', 'higher'))[1]}"] = design.inverter.reconstruct(edit)
+    rows |= edited
+    return draw_faces(list(rows), [row.clamp(-1, 1) / 2 + 0.5 for row in rows.values()])
+
+
 COLOURS = ("#0a58ca", "#b35900", "#2b8a3e", "#7048a8")
 
 
@@ -251,6 +270,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--identity", help="recognition network (.onnx), another than the training's")
     parser.add_argument("--output", type=Path, help="file for the tables")
     parser.add_argument("--figure", type=Path, help="file for the curves, .svg")
+    parser.add_argument("--faces", type=Path, help="file for twelve faces, .webp or .png")
     options = parser.parse_args(args)
     others = [row for folder, path in options.also for row in read_rows(path, folder)]
     train, test = divide(read_rows(options.labels, options.data), others)
@@ -266,6 +286,8 @@ def main(args: list[str] | None = None) -> None:
     text = compare(designs, fitted, tested, options.columns, options.identity, options.figure)
     if options.output is not None:
         options.output.write_text(f"{text}\n", encoding="utf-8")
+    if options.faces is not None:
+        draw_sheet(designs, tested, options.columns[0]).save(options.faces, quality=90)
     print(text)
 
 
