@@ -61,7 +61,7 @@ class Client:
         calls = (
             each
             for each in self.config["dependencies"]
-            if any(target in known and what == event for target, what in each["targets"])
+            if each["backend_fn"] and any(target in known and what == event for target, what in each["targets"])
         )
         return int(next(calls)["id"])
 
