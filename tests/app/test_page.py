@@ -257,9 +257,8 @@ def pasted(page: Any) -> None:
 def photographed(page: Any) -> None:
     page.get_by_label("Capture from camera").locator("visible=true").first.click()
     page.get_by_text("Click to Access Webcam").locator("visible=true").click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('video')].some(video => video.videoWidth)"
-    )  # or nothing is taken
+    # Nothing is taken before the camera's first picture is there.
+    page.wait_for_function("[...document.querySelectorAll('video')].some(video => video.videoWidth)")
     page.get_by_label("capture photo").locator("visible=true").first.click()
 
 
