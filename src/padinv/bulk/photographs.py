@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from itertools import takewhile
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def search(
         DataError: if there is nothing.
         ConfigError: if only results in ``output`` are found, or results would overwrite the user's own files.
     """
-    arguments = [codes_instead(argument) for argument in arguments]
+    arguments = [_codes_instead(argument) for argument in arguments]
     source = find_photographs(arguments, codes=True, remark=remark or (lambda _: None))
     results = _Results(output, arguments)
     paths = [_absolute(source.name(index)) for index in range(len(source))]
@@ -171,7 +171,7 @@ class _Results:
         return bool(photographs) or folder == self.output
 
 
-def codes_instead(argument: str) -> str:
+def _codes_instead(argument: str) -> str:
     """Replaces a folder that has nothing but results by its codes; returns any other argument unchanged."""
     folder = local_path(argument, DataError)
     if not (folder / "codes").is_dir() or not read_records(folder):
@@ -230,6 +230,25 @@ def read(source: Source, photograph: Photograph) -> Photograph:
     differs = original.mode != "RGB" or bool(original.info)
     sentences = tuple(f"{photograph.path}: {remark}." for remark in remarks)
     return replace(photograph, image=image, original=original if differs else None, remarks=sentences)
+
+
+def read_reference(path: str, several: bool) -> tuple[list[Photograph], str]:
+    """Reads the photographs or saved codes of a reference, with the SHA-256 of them all.
+
+    Raises:
+        DataError: if one cannot be read, or there are several and the task takes one.
+    """
+    source = find_photographs([_codes_instead(path)], codes=True)
+    if len(source) != 1 and not several:
+        raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")
+    content, photographs = sha256(), []
+    for place in range(len(source)):
+        photograph = read(source, Photograph(place, _absolute(source.name(place)), ""))
+        if photograph.problem:
+            raise DataError(photograph.problem)
+        content.update(source.read(place))
+        photographs.append(photograph)
+    return photographs, content.hexdigest()
 
 
 def read_all(source: Source, photographs: Sequence[Photograph | None]) -> list[Photograph]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import warnings
@@ -11,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from statistics import mean
 from typing import Any
 
@@ -23,7 +21,7 @@ from torch.utils.data import DataLoader
 from padinv.bulk.module import BulkInversion
 from padinv.bulk.naming import names_of_faces
 from padinv.bulk.outputs import OutputFolder, Record, digest
-from padinv.bulk.photographs import Photograph, codes_instead, content_of, photographs_of, read, read_all, search
+from padinv.bulk.photographs import content_of, photographs_of, read_all, read_reference, search
 from padinv.bulk.task import BulkOptions, Task
 from padinv.bulk.writer import ResultWriter, write_sheet
 from padinv.checkpoints import fingerprint, load_pair
@@ -35,7 +33,7 @@ from padinv.inversion.refinement import check_features
 from padinv.inversion.tables import Table
 from padinv.launching import check_nodes
 from padinv.progress import Progress
-from padinv.sources.finding import find_photographs, is_code
+from padinv.sources.finding import is_code
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def run(task: Task, photographs: Sequence[str], options: BulkOptions) -> Report:
     check_nodes(options.num_nodes)
     left_out: list[str] = []
     source, paths = search(photographs, options.output, left_out.append)
-    references = [_read_reference(path, task.several) for path in task.references]
+    references = [read_reference(path, task.several) for path in task.references]
     contents = [content for _, content in references]
     folder = OutputFolder(options.output, ("images", "grids", "codes", *(["photographs"] if options.aligned else [])))
     trainer = _trainer(options)
@@ -245,22 +243,3 @@ def _trainer(options: BulkOptions) -> Trainer:
         enable_model_summary=False,
         inference_mode=False,  # refinement needs gradients
     )
-
-
-def _read_reference(path: str, several: bool) -> tuple[list[Photograph], str]:
-    """Reads a reference's photographs or saved codes, with the SHA-256 of them all.
-
-    Raises:
-        DataError: if one cannot be read, or there are several and the task takes one.
-    """
-    source = find_photographs([codes_instead(path)], codes=True)
-    if len(source) != 1 and not several:
-        raise DataError(f"{path} holds {len(source)} photographs, but one is needed here: give a file.")
-    content, photographs = sha256(), []
-    for place in range(len(source)):
-        name = os.path.abspath(source.name(place))  # noqa: PTH100 (it keeps links)
-        photographs.append(read(source, Photograph(place, name, "")))
-        content.update(source.read(place))
-        if photographs[-1].problem:
-            raise DataError(photographs[-1].problem)
-    return photographs, content.hexdigest()
