@@ -294,9 +294,7 @@ def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches
         if compile and (on.quick or time.monotonic() > on.until - 45):  # compiling takes that long
             continue
         rate, batch, peak = 0.0, 0, 0.0
-        size = (
-            best.get("batch", batches[0]) if compile else batches[0]
-        )  # compiling for each batch would take all the time
+        size = best.get("batch", batches[0])  # compiling for each batch would take all the time
         while size <= batches[1] and time.monotonic() < on.until:
             try:
                 on.peak()

@@ -138,8 +138,7 @@ fingerprint `{self.inverter.fingerprint}` |
         count, place = len(evaluation.names), f" ({self.measured_on})" if self.measured_on else ""
         yield from ["## Reconstructions", ""]
         yield f"Of {count} photograph{'s' * (count != 1)}{place}, without refinement:"
-        level = 100 * evaluation.sampling.level
-        yield from ["", f"| metric | mean | {level:g}% interval | better |", "|---|---|---|---|"]
+        yield from ["", f"| metric | mean | {evaluation.sampling.percent} interval | better |", "|---|---|---|---|"]
         for name, number in evaluation.metrics.items():
             better = "higher" if name in HIGHER_IS_BETTER else "lower"
             yield f"| {name} | {shown(number.value)} | {interval_of(number)} | {better} |"

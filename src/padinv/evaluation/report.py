@@ -112,7 +112,7 @@ def _page(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[in
     yield "<h2>How it was measured</h2>"
     yield (
         f"<p>Intervals of means: percentile bootstrap over images, {last.sampling.resamples:,} resamples, seed "
-        f"{last.sampling.seed}, level {100 * last.sampling.level:g}%. Intervals of distances between sets: seeded "
+        f"{last.sampling.seed}, level {last.sampling.percent}. Intervals of distances between sets: seeded "
         "random subsets. A line in a histogram is the mean, the band its interval.</p>"
     )
     facts = {
@@ -124,7 +124,7 @@ def _page(results: Sequence[Evaluation], subject: Pictures, indices: Sequence[in
 
 def _table(result: Evaluation) -> Iterator[str]:
     yield '<div class="scroll"><table><thead><tr><th>metric</th><th>value</th>'
-    yield f'<th>{100 * result.sampling.level:g}% interval</th><th class="extra"></th><th>better</th><th>protocol</th>'
+    yield f'<th>{result.sampling.percent} interval</th><th class="extra"></th><th>better</th><th>protocol</th>'
     yield '<th class="extra"></th></tr></thead><tbody>'
     for name, number in result.metrics.items():
         better = "higher" if name in HIGHER_IS_BETTER else "lower"

@@ -57,6 +57,11 @@ class Sampling:
     seed: int = 0
     level: float = 0.95
 
+    @property
+    def percent(self) -> str:
+        """The level as it is written: 95%, 99.9%."""
+        return f"{100 * self.level:g}%"
+
 
 @dataclass
 class Evaluation:
@@ -118,7 +123,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """The tables for a terminal."""
-        head = ("metric", "value", f"{100 * self.sampling.level:g}% interval", "better", "protocol")
+        head = ("metric", "value", f"{self.sampling.percent} interval", "better", "protocol")
         rows: list[Sequence[str]] = [head]
         for name, number in self.metrics.items():
             better = "higher" if name in HIGHER_IS_BETTER else "lower"
