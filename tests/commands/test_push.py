@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from hub_stub import Hub, running_hub
 from padinv import Inverter
@@ -191,6 +192,33 @@ def test_a_folder_without_a_hub(
     assert "encoder.safetensors" in capsys.readouterr().out
     assert main(["push", str(out), "--licence", "mit"]) == 1
     assert "--licence is for writing the folder" in capsys.readouterr().err
+
+
+def test_a_name_is_the_bundled_model_and_a_path_the_folder(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((64, 64), 50).save("noise.png")
+    words = ["push", "congress64", "--images", "noise.png", "--device", "cpu"]
+    assert main([*words, "--licence", "mit"]) == 0
+    card = Path("congress64/README.md")
+    edited = card.read_text().replace("# congress64", "# Mine")
+    card.write_text(edited)
+    capsys.readouterr()
+
+    assert main(["push", "./congress64"]) == 0
+    assert (card.read_text(), capsys.readouterr().err) == (edited, "")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert main(["push", "congress64", "me/congress64", *words[2:], "--licence", "cc0-1.0"]) == 1
+    error = capsys.readouterr().err
+    for part in ("give ./congress64 for the folder", "kept as congress64/README.1.md", "padinv push ./congress64 me/"):
+        assert part in error
+    assert "license: cc0-1.0" in card.read_text()
+    assert Path("congress64/README.1.md").read_text() == edited
+
+    shutil.copy(card, "congress64/directions.safetensors")  # of no use: the name is not this folder
+    assert "smile" in load_directions("congress64")
 
 
 @pytest.mark.parametrize("name", ["small", "me/small/more", "me/sm all", "me/small@v1"])

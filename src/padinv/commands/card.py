@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from padinv.evaluation import Settings, evaluate
 from padinv.evaluation.inverted import Inverted
 from padinv.evaluation.measuring import HIGHER_IS_BETTER
 from padinv.evaluation.results import Evaluation, interval_of, shown
-from padinv.exceptions import DataError
+from padinv.exceptions import DataError, printable
 from padinv.files import writing
 from padinv.images import decode
 from padinv.inversion import Inverter
@@ -203,9 +205,18 @@ def write_model(target: Path, card: ModelCard) -> None:
         results = json.dumps(without_folders(card.evaluation.as_json()), indent=2, allow_nan=False)
         texts[RESULTS] = results + "\n"
     texts[CARD] = card.markdown()
+    _keep_edited(target / CARD, texts[CARD])
     for name, text in texts.items():
         with writing(target / name) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
+
+
+def _keep_edited(card: Path, new: str) -> None:
+    """Keeps a card that says something else than the new one, perhaps in the user's words, beside its place."""
+    if card.is_file() and addressed(card.read_text(encoding="utf-8", errors="replace"), "") != addressed(new, ""):
+        kept = next(path for number in count(1) if not (path := card.with_stem(f"{card.stem}.{number}")).exists())
+        shutil.copyfile(card, kept)
+        print(f"padinv: the card that was there is kept as {printable(str(kept))}.", file=sys.stderr)
 
 
 def address(card: Path, source: str) -> None:

@@ -68,10 +68,14 @@ class Push(Command):
 
     def run(self) -> int:
         """Writes the folder, and sends it; what was written stays if sending fails."""
+        from padinv.checkpoints.sources import is_bundled
         from padinv.commands.card import CONFIG
 
-        given = local_path(self.source)
-        if (given / CONFIG).is_file():
+        given, bundled = local_path(self.source), is_bundled(self.source)
+        if bundled and given.is_dir():
+            told = f"{given} is the bundled model here; give ./{given} for the folder of that name."
+            print(f"padinv: {told}", file=sys.stderr)
+        if not bundled and (given / CONFIG).is_file():
             written = given
             if late := [name for name in OF_THE_FOLDER if getattr(self, name)]:
                 raise ConfigError(
@@ -213,6 +217,7 @@ def upload(source: Path, to: str, *, private: bool = False, message: str | None 
         MissingPackageError: if huggingface_hub is not installed.
     """
     from padinv.checkpoints.pair import FILES
+    from padinv.checkpoints.sources import is_bundled
     from padinv.checkpoints.weights import reason
     from padinv.commands.card import CARD, CONFIG, RESULTS, RUN_CONFIG, SHEET, address
     from padinv.editing.direction_files import FILE_NAME
@@ -229,8 +234,9 @@ def upload(source: Path, to: str, *, private: bool = False, message: str | None 
             repo_id=to, folder_path=source, allow_patterns=sent, commit_message=message or "Add a model of padinv"
         )
     except Exception as error:  # huggingface_hub raises errors of many classes, also those of its HTTP library
+        written = f"./{source}" if is_bundled(source) else source
         raise CheckpointError(
             f"{to} could not be pushed ({reason(error)}): log in with hf auth login, or mend the name; "
-            f"padinv push {source} {to} tries again with what was written."
+            f"padinv push {written} {to} tries again with what was written."
         ) from error
     return str(url)

@@ -14,6 +14,7 @@ from padinv.checkpoints import fingerprint
 from padinv.checkpoints.cache import fetch_from_hub
 from padinv.checkpoints.native import is_safetensors, read_described, save_tensors
 from padinv.checkpoints.pair import hub_repository
+from padinv.checkpoints.sources import is_bundled
 from padinv.codes import InversionCode
 from padinv.editing.directions import Direction
 from padinv.editing.imported import import_directions
@@ -114,13 +115,13 @@ def _resolve(source: PathLike) -> Path:
     if (repository := hub_repository(source)) is not None:
         return fetch_from_hub(repository, FILE_NAME)
     path = local_path(source)
-    if (path / FILE_NAME).is_file():
-        return path / FILE_NAME
     if path.is_file():
         return path
     bundled = Path(str(files("padinv") / "assets")) / f"{path}-{FILE_NAME}"
-    if path.name == str(path) and bundled.is_file():
+    if is_bundled(source) and bundled.is_file():
         return bundled
+    if (path / FILE_NAME).is_file():
+        return path / FILE_NAME
     raise CheckpointError(
         f"There are no directions at {str(source)!r}: give a file of directions, a folder with a {FILE_NAME}, "
         "or the name of a bundled model that has them."
