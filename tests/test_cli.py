@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_saved_config_repeats_the_run(run: Any, tmp_path: Path) -> None:
     config = tmp_path / "runs" / "quickstart" / "version_0" / "config.yaml"
     assert main(["fit", "--config", str(config)]) == 0
     metrics = [
-        (tmp_path / "runs/quickstart" / version / "metrics.csv").read_text() for version in ("version_0", "version_1")
+        (tmp_path / "runs/quickstart" / version / "images.csv").read_text() for version in ("version_0", "version_1")
     ]
 
     def columns(text: str) -> list[list[str]]:
@@ -218,12 +219,16 @@ def test_output_that_is_read_no_more() -> None:
 
 @pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "| cat", ">/dev/full"])
 def test_streams_of_any_kind(streams: str, tmp_path: Path) -> None:
-    """Closed ones, ASCII alone, and a full disk: no traceback."""
-    save_image(torch.zeros(3, 16, 16), tmp_path / "ä.png")
-    words = [sys.executable, "-m", "padinv", "evaluate", ".", ".", "--metrics", "psnr", "--device", "cpu", "-o", "out"]
+    """Closed ones, ASCII alone, and a full disk: no traceback; nor are letters of names lost in the locale C."""
+    (tmp_path / "ö").mkdir()
+    save_image(torch.zeros(3, 16, 16), tmp_path / "ö" / "ä.png")
+    with zipfile.ZipFile(tmp_path / "é.zip", "w") as packed:
+        packed.write(tmp_path / "ö" / "ä.png", "ä.png")
+    given = ["ö", "é.zip", "--metrics", "psnr", "--device", "cpu", "-o", "out"]
+    words = [sys.executable, "-m", "padinv", "evaluate", *given]
     shell = ["sh", "-c", f'"$@" {streams}', "sh", *words]
     path = os.pathsep.join([str(Path(padinv.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": path}
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": path, "LC_ALL": "C", "PYTHONUTF8": "0"}
     done = subprocess.run(shell, cwd=tmp_path, env=plain, capture_output=True, timeout=120, check=False)
     assert done.returncode == ("full" in streams)
     if streams == "| cat":
@@ -231,6 +236,8 @@ def test_streams_of_any_kind(streams: str, tmp_path: Path) -> None:
     told = b"padinv: What is printed cannot be written (no space left): make room there.\n"
     assert done.stderr == (told if "full" in streams else b"")
     assert (tmp_path / "out" / "report.html").is_file() == ("full" not in streams)
+    if "full" not in streams:
+        assert "\nä," in (tmp_path / "out" / "images.csv").read_text("utf-8")
 
 
 def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from pkgutil import resolve_name
 
 from padinv._version import __version__
@@ -62,6 +63,9 @@ def main(args: Sequence[str] | None = None) -> int:
         Ctrl+C has stopped it, and 141 if its output is read no more.
     """
     is_the_process = args is None
+    if is_the_process and _knows_ascii_alone() and "padinv" in Path(sys.argv[0]).parts[-2:]:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     _prepare_streams()
     args = list(sys.argv[1:] if args is None else args)
     if args == ["--version"]:
@@ -104,6 +108,15 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"padinv: {own}", file=sys.stderr)
         return 1
     return code
+
+
+def _knows_ascii_alone() -> bool:
+    """Whether Python takes names of files for ASCII, and was not yet started again to take them for UTF-8.
+
+    It does so if PYTHONUTF8 is 0 where the locale is C, and fails on each other letter that comes from elsewhere than
+    from the system, such as out of a zip file. No name is lost by UTF-8.
+    """
+    return sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1"
 
 
 def _prepare_streams() -> None:

@@ -184,7 +184,7 @@ class Report:
         for ending, text in (("md", self.markdown()), ("csv", self.csv()), ("json", self.json())):
             paths.append(folder / f"comparison.{ending}")
             with writing(paths[-1], ConfigError, parents=True) as path:
-                path.write_text(text, encoding="utf-8")
+                path.write_text(text, encoding="utf-8", errors="backslashreplace")
         return paths
 
 
