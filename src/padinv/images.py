@@ -212,6 +212,23 @@ def is_image_file(path: Path) -> bool:
             return False
 
 
+def smaller_side(data: bytes) -> int:
+    """The smaller side of an image file in pixels, by its head alone.
+
+    Raises:
+        DataError: if it cannot be read; the reason only.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+                return min(image.size)
+        except Image.DecompressionBombError as error:
+            raise DataError(_too_large("it")) from error
+        except Exception as error:  # see decode_original
+            raise DataError(f"it is {kind_of(data, _formats())}" if data else "the file is empty") from error
+
+
 @lru_cache
 def _formats() -> list[str]:
     """The formats that this version of Pillow has: older ones lack AVIF."""

@@ -17,6 +17,8 @@ from PIL import Image
 from command_files import Command
 from padinv import Inverter
 from padinv.cli import main
+from padinv.evaluation.pairs import Files, match
+from padinv.sources.folders import FolderSource
 
 CHEAP = ("--metrics", "mse,psnr", "--device", "cpu", "--resamples", "500")
 
@@ -158,6 +160,15 @@ def test_too_small_for_the_resolution(folders: tuple[Path, ...], capsys: pytest.
     told = capsys.readouterr().err.splitlines()
     assert sum("48 px, less than the 64 px of the comparison; --resolution 48 fits" in line for line in told) == 6
     assert told[-1] == "padinv: Not one pair of pictures could be compared."
+
+
+@pytest.mark.parametrize(("sides", "resolution"), [((16, 24, 24), 24), ((24, 24, 16), 24), ((24, 20, 28), 20)])
+def test_names_do_not_choose_the_resolution(sides: tuple[int, ...], resolution: int, tmp_path: Path) -> None:
+    for number, side in enumerate(sides):
+        Image.effect_noise((side, side + 4), 50).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    subject = Files(match(FolderSource(tmp_path), [FolderSource(tmp_path)]), ["itself"])
+    assert subject.resolution() == resolution
 
 
 def test_model_is_what_invert_writes(

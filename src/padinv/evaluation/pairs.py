@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from typing import Protocol as Interface
 
 import numpy as np
@@ -19,10 +20,12 @@ from padinv.evaluation.groups import groups_of
 from padinv.evaluation.protocols import PROTOCOLS, Protocol
 from padinv.evaluation.results import Sampling
 from padinv.exceptions import DataError
-from padinv.images import decode, from_bytes
+from padinv.images import decode, from_bytes, smaller_side
 from padinv.metrics.per_image import mean_square
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
+
+Read = TypeVar("Read")
 
 LARGEST = 256
 """Pixels of the side at which files are compared, unless another is asked for."""
@@ -58,20 +61,36 @@ class Pairs:
         Raises:
             DataError: if one cannot be read; it is named.
         """
-        sources = [self.photographs, *self.reconstructions]
-        place = self.places[index]
-        photograph, *made = [read_picture(source, int(at)) for source, at in zip(sources, place, strict=True)]
+        photograph, *made = [read_picture(source, at) for source, at in self._files(index)]
         return photograph, made
 
+    def side(self, index: int) -> int:
+        """The smallest side of the photograph and its reconstructions, in pixels, by the heads of their files.
 
-def read_picture(source: Source, index: int, told: str = "cannot be read") -> Image.Image:
-    """A picture of a source, upright and 8-bit sRGB.
+        Raises:
+            DataError: if one cannot be read; it is named.
+        """
+        return min(read_picture(source, at, read=smaller_side) for source, at in self._files(index))
+
+    def _files(self, index: int) -> Iterator[tuple[Source, int]]:
+        sources = (self.photographs, *self.reconstructions)
+        return zip(sources, map(int, self.places[index]), strict=True)
+
+
+def _decode(data: bytes) -> Image.Image:
+    return decode(data, remark=lambda _: None)
+
+
+def read_picture(
+    source: Source, index: int, told: str = "cannot be read", read: Callable[[bytes], Read] = _decode
+) -> Read:
+    """A picture of a source, upright and 8-bit sRGB, or what else ``read`` makes of the file's bytes.
 
     Raises:
         DataError: if it cannot be read; the name, ``told`` and the reason.
     """
     try:
-        return decode(source.read(index), remark=lambda _: None)
+        return read(source.read(index))
     except (DataError, OSError) as error:
         raise DataError(f"{source.name(index)} {told}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -305,16 +324,25 @@ class Files:
         self.facts: dict[str, Any] = {}
 
     def resolution(self) -> int:
-        """The smaller side of the first pair that can be read, 256 at most, which is what most encoders read."""
+        """The smaller side that more than half of the pairs have, 256 at most, which is what most encoders read.
+
+        If there is none, it is the smallest, so that all can be compared. The names of files do not matter.
+        """
+        sides: Counter[int] = Counter()
         problem = ""
-        for index in range(min(len(self.pairs), 16)):
+        for index in range(len(self.pairs)):
             try:
-                photograph, made = self.pairs.read(index)
+                side = min(LARGEST, self.pairs.side(index))
             except DataError as error:
-                problem = str(error)
-            else:
-                return min(LARGEST, *photograph.size, *(side for one in made for side in one.size))
-        raise DataError(f"{problem}, nor can others.")
+                problem = problem or str(error)
+                continue
+            sides[side] += 1
+            if 2 * sides[side] > len(self.pairs):
+                return side
+        if not sides:
+            raise DataError(f"{problem}, nor can others.")
+        side, most = sides.most_common(1)[0]
+        return side if 2 * most > sides.total() else min(sides)
 
     def batches(self, settings: Settings) -> Iterator[Batch]:
         """All pairs, in their order, decoded by processes of their own if there are any."""
