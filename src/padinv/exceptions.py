@@ -53,6 +53,10 @@ class DataError(PadInvError, ValueError):
     """Images that are missing, unreadable or of the wrong kind."""
 
 
+class NoFaceError(DataError):
+    """A photograph in which no face was found, though one was to be aligned."""
+
+
 class CheckpointError(PadInvError, ValueError):
     """A weights file that cannot be read, or does not hold what was asked of it."""
 

@@ -81,6 +81,34 @@ def keep(visitor: Visitor, name: str) -> None:
         small.save(Path(folder) / f"studio-{name}.webp", quality=80, method=6)
 
 
+def test_one_event_reads_a_text(address: str) -> None:
+    """Enter and then Tab would otherwise tell an error twice."""
+    config = Client(address).config
+    texts = [each["id"] for each in config["components"] if each["type"] == "textbox"]
+    calls = [(target, call["backend_fn"]) for call in config["dependencies"] for target in call["targets"]]
+    for text in texts:
+        assert {event: asks for (part, event), asks in calls if part == text} == {"submit": False, "blur": True}
+    assert len(texts) == 4
+
+
+def test_an_error_is_told_once(window: Any, address: str) -> None:
+    visitor = Visitor(window, address)
+    for tab, label, error in (
+        ("Edit", "Latents that move", "There is no photograph yet"),
+        ("Sample", "other's", "'99'"),
+    ):
+        visitor.open(tab)
+        if tab == "Sample":
+            visitor.page.get_by_label("Mix with another").check()
+        visitor.page.get_by_label(label).fill("99")
+        visitor.page.keyboard.press("Enter")
+        told = visitor.page.get_by_test_id("toast-body").filter(has_text=error)
+        told.first.wait_for()
+        visitor.page.keyboard.press("Tab")
+        visitor.page.wait_for_timeout(1000)  # what does not come
+        assert told.count() == 1
+
+
 def test_every_tab(window: Any, address: str) -> None:
     visitor = Visitor(window, address)
     page = visitor.page

@@ -9,7 +9,7 @@ import gradio as gr
 
 from padinv.app.edits import Shown, blend_photographs, sample, transfer_edit
 from padinv.app.studio import Sitting
-from padinv.app.widgets import HIDDEN, LIVE, Renewal, Widgets, present, told
+from padinv.app.widgets import HIDDEN, LIVE, Renewal, Widgets, finished, present, told
 from padinv.exceptions import ConfigError
 
 
@@ -82,7 +82,7 @@ def _several(
     inputs = [*states, *chosen]
     for event in arrivals:
         event.then(told(show), inputs, outputs, **LIVE)
-    changes = [option.blur if isinstance(option, gr.Textbox) else option.input for option in chosen]
+    changes = [finished(option) if isinstance(option, gr.Textbox) else option.input for option in chosen]
     gr.on(changes, told(show), inputs, outputs, **LIVE)
 
 
@@ -105,6 +105,6 @@ def sample_tab(widgets: Widgets) -> Renewal:
         return present(sample(widgets.studio, int(seed), psi, int(other or 0) if mixed else None, layers))
 
     inputs = [seed, psi, mixed, other, layers]
-    gr.on([seed.input, psi.input, mixed.input, other.input, layers.blur], told(show), inputs, outputs, **LIVE)
+    gr.on([seed.input, psi.input, mixed.input, other.input, finished(layers)], told(show), inputs, outputs, **LIVE)
     following.click(lambda seed: (seed or 0) + 1, seed, seed, **LIVE).then(told(show), inputs, outputs, **LIVE)
     return show, inputs, outputs

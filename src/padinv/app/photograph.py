@@ -10,7 +10,7 @@ from PIL import Image
 
 from padinv.app.edits import Shown, compare, drag_points, edit, inverted, mask_of, read_points
 from padinv.app.studio import ROUND, SHOWN, Sitting, error_map, located, picture
-from padinv.app.widgets import HIDDEN, LIVE, NOTHING, STILL, Renewal, Widgets, given, present, told
+from padinv.app.widgets import HIDDEN, LIVE, NOTHING, STILL, Renewal, Widgets, finished, given, present, told
 from padinv.pictures import mark_points
 
 FIRST = "Drop a photograph of a face, paste one, or click on one of the portraits."
@@ -87,7 +87,7 @@ def edit_tab(widgets: Widgets) -> Renewal:
     def paste_back(sitting: Sitting | None, shown: Shown | None) -> Image.Image:
         return given(sitting).inversion.paste(given(sitting).photograph, None if shown is None else shown.image)
 
-    triggers = [*(slider.input for slider in sliders), layers.submit, layers.blur, padding.input]
+    triggers = [*(slider.input for slider in sliders), finished(layers), padding.input]
     inputs = [sitting, layers, padding, *sliders]
     gr.on(triggers, told(change), inputs, outputs, **LIVE)
     reset.click(lambda: [0.0] * len(sliders), None, sliders, **LIVE).then(told(change), inputs, outputs, **LIVE)
@@ -168,7 +168,7 @@ def drag_tab(widgets: Widgets) -> Renewal:
 
     seen = [widgets.sitting, points]
     click_on.select(told(click), seen, [points, click_on], **HIDDEN)
-    gr.on([points.blur, points.submit], told(draw), seen, click_on, **HIDDEN)
+    gr.on([finished(points)], told(draw), seen, click_on, **HIDDEN)
     clear.click(lambda: "", None, points, **HIDDEN).then(told(draw), seen, click_on, **HIDDEN)
     running = start.click(told(go), [*seen, painting, steps, padding], outputs, show_progress="minimal")
     stop.click(lambda: None, cancels=[running], queue=False)

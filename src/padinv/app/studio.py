@@ -20,7 +20,7 @@ from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.editing import Direction, load_directions, seen_range, sefa
-from padinv.exceptions import CheckpointError, DataError, PadInvError
+from padinv.exceptions import CheckpointError, DataError, NoFaceError, PadInvError
 from padinv.images import decode, to_image
 from padinv.inversion import Inversion, Inverter, refine
 from padinv.metrics import reconstruction_metrics
@@ -231,7 +231,14 @@ class Studio:
             DataError: if there is no face to align, or the picture is too small.
             PadInvError: if there is no detector.
         """
-        return Sitting(photograph, self.inverter.invert(photograph, align=align, names=[f"The {name}"]), name=name)
+        try:
+            inversion = self.inverter.invert(photograph, align=align, names=[f"The {name}"])
+        except NoFaceError as error:
+            raise DataError(
+                f"No face was found in the {name}: take one with a larger face seen from the front, or untick “Find "
+                "the face”, and crop it to the face yourself."
+            ) from error
+        return Sitting(photograph, inversion, name=name)
 
     def refined(self, sitting: Sitting, steps: int) -> Iterator[Sitting]:
         """Refines a code in rounds of 20 steps, and shows each.

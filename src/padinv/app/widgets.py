@@ -53,6 +53,15 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
     return steps
 
 
+def finished(text: gr.Textbox) -> Any:
+    """The event of a text that is written: its reader goes elsewhere, or presses Enter, which then leaves it, too.
+
+    Two events would tell each error twice.
+    """
+    text.submit(None, js="() => { document.activeElement.blur(); return []; }")
+    return text.blur
+
+
 def given(sitting: Sitting | None) -> Sitting:
     """Gives the visitor's photograph.
 

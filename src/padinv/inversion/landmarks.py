@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from padinv.checkpoints.weights import face_pack
-from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError
+from padinv.exceptions import CheckpointError, ConfigError, DataError, MissingPackageError, NoFaceError
 from padinv.files import local_path
 from padinv.images import to_array
 from padinv.inversion.tables import Table
@@ -137,12 +137,12 @@ def find_landmarks(photograph: Tensor, detector: Detector, name: str = "the phot
         (N, 5, 2), N ≥ 1.
 
     Raises:
-        DataError: if there is no face.
+        NoFaceError: if there is no face.
     """
     landmarks = detector(photograph)
     if not len(landmarks):
-        raise DataError(
-            f"No face was found in {name}: lower the detector's threshold, give the landmarks, or leave alignment out."
+        raise NoFaceError(
+            f"No face was found in {name}: give its landmarks, choose another detector, or leave alignment out."
         )
     return landmarks
 

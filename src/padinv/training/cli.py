@@ -147,7 +147,10 @@ class PadInvCLI(TrainingHelp, LightningCLI):
             self.words: list[str] = []
             self.config = parser.parse_object(args)
         else:
-            self.words = resolve_presets(sys.argv[1:] if args is None else args, self.presets_folder)
+            words = sys.argv[1:] if args is None else args
+            if odd := next((word for word in words if word != word.encode(errors="replace").decode()), None):
+                raise ConfigError(f"{odd} has bytes that are no UTF-8, which a config cannot hold: rename the file.")
+            self.words = resolve_presets(words, self.presets_folder)
             for name, each in {"": parser, **getattr(self, "_subcommand_parsers", {})}.items():
                 each.words, each.prog = self.words, self.program(name)
             self._ask_for_config(parser)
