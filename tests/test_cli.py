@@ -240,6 +240,19 @@ def test_streams_of_any_kind(streams: str, tmp_path: Path) -> None:
         assert "\nä," in (tmp_path / "out" / "images.csv").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", [None, "metrics.csv"])
+def test_no_room_for_a_file(
+    name: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(_: object) -> int:
+        raise OSError(28, "No space left on device", name)
+
+    monkeypatch.setattr("padinv.commands.models.Models.main", write)
+    assert main(["models"]) == 1
+    told = f"padinv: {name or 'A file'} cannot be written (no space left): make room there.\n"
+    assert capsys.readouterr().err == told
+
+
 def test_python_m_padinv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import runpy
 

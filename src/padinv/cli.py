@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from padinv._version import __version__
-from padinv.exceptions import nearest, reason
+from padinv.exceptions import nearest, printable, reason
 from padinv.launching import part
 
 COMMANDS = {
@@ -100,9 +100,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 141
     except Exception as error:
         own: Exception | str | None = reason(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # `> file`, no room
-            _close_stdout()
-            own = "What is printed cannot be written (no space left): make room there."
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            own = own or f"{_what_has_no_room(error)} cannot be written (no space left): make room there."
         if own is None:
             raise
         print(f"padinv: {own}", file=sys.stderr)
@@ -127,6 +126,16 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 (until the end)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _what_has_no_room(error: OSError) -> str:
+    """Names what a full disk does not take; the system does not say which file it was."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # `> file`
+        _close_stdout()
+        return "What is printed"
+    return "A file" if error.filename is None else printable(str(error.filename))
 
 
 def _close_stdout() -> None:

@@ -319,6 +319,22 @@ def test_a_checkpoint_is_replaced_whole_and_without_the_temporary_folder(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_torch_hides_what_the_disk_says(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+
+    saved = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"a": torch.zeros(1)}, saved)
+    before, limits = saved.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # Python ignores the signal
+    try:
+        with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be written \(File too large\): make room"):
+            WholeCheckpoints().save_checkpoint({"a": torch.zeros(100_000)}, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [saved]
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("validate_every", [4, 24])  # within an epoch of 20 images, and beyond it
 def test_patience_counts_validations(

@@ -115,6 +115,12 @@ def test_what_is_no_config(content: bytes, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err.endswith("my.yaml is no config: that would be YAML, written in UTF-8.\n")
 
 
+def test_a_path_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", "quickstart", "--data.train", "b\udce4d"]) == 1
+    told = r"padinv: b\udce4d has bytes that are no UTF-8, which a config cannot hold: rename the file."
+    assert capsys.readouterr().err == f"{told}\n"
+
+
 def test_a_misspelt_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--confg", "quickstart"]) == 1
     assert capsys.readouterr().err == "padinv: There is no option --confg; the nearest is --config.\n"

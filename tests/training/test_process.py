@@ -121,6 +121,16 @@ def test_the_command_says_how_to_go_on(
     assert int(last["state_dict"]["images_seen"]) == 16
 
 
+def test_a_second_signal_lets_it_save(fit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
+    with pytest.raises(Stopped):
+        fit(Send("on_train_batch_start", images=8), Send("on_save_checkpoint", images=8), ImageSchedule(40))
+    (last,) = tmp_path.rglob("last.ckpt")
+    assert int(torch.load(last, weights_only=True)["state_dict"]["images_seen"]) == 12
+    assert ended == []
+
+
 def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr("os._exit", ended.append)

@@ -36,7 +36,12 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         with writing(path, CheckpointError, parents=True) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError:  # "unexpected pos": torch does not say what the system has said
+                with file.open("ab") as end:
+                    end.write(bytes(2**20))  # on a full disk this raises it
+                raise
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None

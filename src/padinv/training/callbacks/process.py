@@ -44,13 +44,14 @@ class StopAtSignals(Callback):
 
     A signal may reach one process of many, or each in another step. The handler only notes it. The ranks share their
     notes where they also agree on whether the loss is finite (:meth:`.AlternatingModule.check_finite`), so that all
-    save together and end after the same step. A second signal ends the process at once.
+    save together and end after the same step. A second signal ends the process at once, but not while it saves.
 
     Lightning handles SLURM's SIGUSR1.
     """
 
     def __init__(self) -> None:
         self.noted = 0
+        self.saving = False
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens from here on: Lightning has installed its handlers by now, and later puts the old ones back."""
@@ -64,6 +65,9 @@ class StopAtSignals(Callback):
         """Installs the handlers, which only a main thread can have."""
 
         def note(signum: int, frame: FrameType | None) -> None:
+            if self.saving:  # it takes a moment; who cannot wait sends a third one
+                self.saving = False
+                return
             if self.noted:
                 os._exit(128 + signum)
             self.noted = signum
@@ -106,7 +110,9 @@ class StopAtSignals(Callback):
             return
         last = next((c for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)), None)
         if last is not None:
+            self.saving = True
             last.save(trainer, pl_module)
+            self.saving = False
         code = 128 + signum
         if not trainer.is_global_zero:
             # If a process that Lightning started fails, it kills the first one, whose exit code is then lost.
