@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from traceback import walk_tb
 
 from padinv._version import __version__
 from padinv.exceptions import nearest, printable, reason
@@ -130,12 +131,13 @@ def _prepare_streams() -> None:
 
 def _what_has_no_room(error: OSError) -> str:
     """Names what a full disk does not take; the system does not say which file it was."""
-    try:
-        sys.stdout.flush()
-    except OSError:  # `> file`
-        _close_stdout()
-        return "What is printed"
-    return "A file" if error.filename is None else printable(str(error.filename))
+    if error.filename is not None:
+        return printable(str(error.filename))
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    if not frame.f_globals.get("__name__", "").startswith("padinv."):  # such as a logger of Lightning's
+        return "A file"
+    _close_stdout()  # padinv's own files are written by padinv.files, which names them
+    return "What is printed"
 
 
 def _close_stdout() -> None:

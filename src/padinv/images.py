@@ -222,7 +222,7 @@ def smaller_side(data: bytes) -> int:
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                return min(image.size)
+                return int(min(image.size))
         except Image.DecompressionBombError as error:
             raise DataError(_too_large("it")) from error
         except Exception as error:  # see decode_original

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from typing import Protocol as Interface
 
 import numpy as np
@@ -24,8 +24,6 @@ from padinv.images import decode, from_bytes, smaller_side
 from padinv.metrics.per_image import mean_square
 from padinv.sources.folders import Names
 from padinv.sources.opening import Source
-
-Read = TypeVar("Read")
 
 LARGEST = 256
 """Pixels of the side at which files are compared, unless another is asked for."""
@@ -70,29 +68,33 @@ class Pairs:
         Raises:
             DataError: if one cannot be read; it is named.
         """
-        return min(read_picture(source, at, read=smaller_side) for source, at in self._files(index))
+        sides = []
+        for source, at in self._files(index):
+            try:
+                sides.append(smaller_side(source.read(at)))
+            except (DataError, OSError) as error:
+                raise _named(error, source, at, "cannot be read") from error
+        return min(sides)
 
     def _files(self, index: int) -> Iterator[tuple[Source, int]]:
         sources = (self.photographs, *self.reconstructions)
         return zip(sources, map(int, self.places[index]), strict=True)
 
 
-def _decode(data: bytes) -> Image.Image:
-    return decode(data, remark=lambda _: None)
-
-
-def read_picture(
-    source: Source, index: int, told: str = "cannot be read", read: Callable[[bytes], Read] = _decode
-) -> Read:
-    """A picture of a source, upright and 8-bit sRGB, or what else ``read`` makes of the file's bytes.
+def read_picture(source: Source, index: int, told: str = "cannot be read") -> Image.Image:
+    """A picture of a source, upright and 8-bit sRGB.
 
     Raises:
         DataError: if it cannot be read; the name, ``told`` and the reason.
     """
     try:
-        return read(source.read(index))
+        return decode(source.read(index), remark=lambda _: None)
     except (DataError, OSError) as error:
-        raise DataError(f"{source.name(index)} {told}: {getattr(error, 'strerror', None) or error}") from error
+        raise _named(error, source, index, told) from error
+
+
+def _named(error: Exception, source: Source, index: int, told: str) -> DataError:
+    return DataError(f"{source.name(index)} {told}: {getattr(error, 'strerror', None) or error}")
 
 
 def match(photographs: Source, reconstructions: Sequence[Source]) -> Pairs:
