@@ -17,6 +17,7 @@ launches.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import re
@@ -89,6 +90,13 @@ class Machine:
     def half(self) -> Iterator[None]:
         with torch.autocast(self.device.type, torch.bfloat16):
             yield
+
+    def free(self) -> None:
+        """Frees the memory of what is not used any more, and forgets the peak. Compiled networks are cycles."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.peak()
 
     def peak(self) -> float:
         """GiB that tensors have taken at most since the last call, 0 on a CPU."""
@@ -169,19 +177,12 @@ def quiet_trainer(on: Machine, **options: Any) -> Any:
 
 def encoder_step(on: Machine, batch: int, compile: bool, resolution: int, recomputed: bool | str = False) -> Step:
     """E's part of a training step: encoder, generator, pixel loss, LPIPS with AlexNet, backward, fused Adam."""
-    import lpips
-
     from padinv import PadInvModule
-    from padinv.losses import PerceptualLoss
 
-    perceptual = PerceptualLoss.__new__(PerceptualLoss)  # with random weights: they cost what real ones cost
-    torch.nn.Module.__init__(perceptual)
-    perceptual.lpips = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).requires_grad_(False)
     encoder, generator = networks(on, 64 if on.quick else resolution)
     module = PadInvModule(
         generator,
         encoder=lambda _: encoder,
-        perceptual_loss=perceptual,
         channels_last=True,
         compile=compile,
         checkpoint_activations=recomputed,
@@ -211,7 +212,10 @@ def photograph(on: Machine, batch: int, compile: bool) -> Step:
 
     one = Inverter.from_pretrained("congress64", device=on.device, precision="bf16", keep_memory=False)
     images = images_for(on, one.encoder, batch)
-    step: Step = lambda: one._synthesize(*one._encode(images).parts)  # noqa: E731 (without the checks that wait for the device)
+
+    def step() -> None:  # without the checks that wait for the device
+        one._pair.synthesize(*one._pair.encode(images).parts)
+
     if compile and on.device.type == "cuda":
         with torch.inference_mode(), on.half():
             for _ in range(3):
@@ -220,7 +224,11 @@ def photograph(on: Machine, batch: int, compile: bool) -> Step:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 step()
-        return graph.replay
+
+        def replay(kept: object = (images, one)) -> None:  # the graph reads images and weights where they lie
+            graph.replay()
+
+        return replay
 
     def eager() -> None:
         with torch.inference_mode(), on.half():
@@ -287,17 +295,19 @@ def precision(on: Machine) -> Rows:
     return rows
 
 
-def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches: tuple[int, int]) -> Iterator[Row]:
-    """Images a second at the best batch, plain and compiled, and a profile where that is too slow."""
+def best_rate(
+    on: Machine, name: str, make: Callable[[int, bool], Step], batches: tuple[int, int], compiling: float = 45
+) -> Iterator[Row]:
+    """Images a second at the best batch, plain and, if so many seconds are left, compiled; why, where that is slow."""
     best: Row = {}
     for compile in (False, True):
-        if compile and (on.quick or time.monotonic() > on.until - 45):  # compiling takes that long
+        if compile and (on.quick or time.monotonic() > on.until - compiling):
             continue
         rate, batch, peak = 0.0, 0, 0.0
         size = best.get("batch", batches[0])  # compiling for each batch would take all the time
         while size <= batches[1] and time.monotonic() < on.until:
             try:
-                on.peak()
+                on.free()
                 now = size / on.seconds(make(size, compile))
             except torch.OutOfMemoryError:
                 break
@@ -309,8 +319,7 @@ def best_rate(on: Machine, name: str, make: Callable[[int, bool], Step], batches
             row = {"measure": name, "variant": how, "batch": batch, "rate": rate, "peak GiB": peak}
             yield row
             best = max(best or row, row, key=lambda each: each["rate"])
-        if on.device.type == "cuda":
-            torch.cuda.empty_cache()
+        on.free()
     if best and misses(best):
         why = explain(on, make(best["batch"], best["variant"] == "compiled"))
         yield {"measure": name, "variant": best["variant"], "why": why}
@@ -352,16 +361,16 @@ def shares(profiler: profile, wall: float) -> str:
 
 
 class Feed(torch.utils.data.Dataset[dict[str, Any]]):
-    """One batch in memory, again and again."""
+    """One batch on the device, again and again."""
 
     def __init__(self, images: Tensor, steps: int) -> None:
-        self.images, self.steps = images, steps
+        self.batch, self.steps = {"image": images, "name": [str(i) for i in range(len(images))]}, steps
 
     def __len__(self) -> int:
-        return self.steps * len(self.images)
+        return self.steps
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"image": self.images[i % len(self.images)], "name": str(i)}
+        return self.batch
 
 
 def gan_training(on: Machine, name: str, resolution: int, width: float, batches: tuple[int, int]) -> Iterator[Row]:
@@ -411,12 +420,12 @@ def gan_training(on: Machine, name: str, resolution: int, width: float, batches:
             augmentation=AdaptiveAugmentation(),
             channels_last=True,
         )
-        feed = Feed(torch.rand(batch, 3, resolution, resolution) * 2 - 1, 48 if on.quick else 600)
-        loader = torch.utils.data.DataLoader(feed, batch_size=batch)
+        images = torch.rand(batch, 3, resolution, resolution, device=on.device) * 2 - 1
+        loader = torch.utils.data.DataLoader(Feed(images, 48 if on.quick else 600), batch_size=None)
         clock = Clock()
         trainer = quiet_trainer(on, max_epochs=1, callbacks=[clock])
         try:
-            on.peak()
+            on.free()
             trainer.fit(module, loader)
         except torch.OutOfMemoryError:
             break
@@ -432,6 +441,7 @@ def memory(on: Machine) -> Iterator[Row]:
         largest, size = 0, 8
         while size <= (16 if on.quick else 4096) and time.monotonic() < on.until:
             try:
+                on.free()
                 step = encoder_step(on, size, False, 1024, recomputed)
                 step()
                 on.synchronize()
@@ -442,8 +452,6 @@ def memory(on: Machine) -> Iterator[Row]:
                 yield {"measure": f"ffhq, batch 8, activations {how}", "value": f"{on.peak():.1f} GiB"}
             largest, size = size, size * 2
             del step
-            if on.device.type == "cuda":
-                torch.cuda.empty_cache()
         yield {"measure": f"largest batch of powers of two, activations {how}", "value": str(largest)}
 
 
@@ -475,7 +483,8 @@ Part = Callable[[Machine], Iterable[Row]]
 def _rate(name: str, make: Callable[[Machine, int, bool], Step], first: int, last: int) -> Part:
     def part(on: Machine) -> Iterable[Row]:
         batches = (first if first == 1 else 4, min(8, last)) if on.quick else (first, last)
-        return best_rate(on, name, lambda batch, compile: make(on, batch, compile), batches)
+        # A graph is captured at once, and cannot have another batch.
+        return best_rate(on, name, lambda batch, compile: make(on, batch, compile), batches, 5 if last == 1 else 45)
 
     return part
 
@@ -487,21 +496,25 @@ def _gan(name: str, resolution: int, width: float, first: int, last: int) -> Par
 PARTS: dict[str, tuple[float, Part]] = {
     "ceilings": (30, ceilings),
     "correct": (150, correct),
+    "photograph": (40, _rate("photograph 64 px, batch 1", photograph, 1, 1)),
+    "E": (120, _rate("E step 256 px", lambda on, b, c: encoder_step(on, b, c, 256), 32, 512)),
+    "E1024": (130, _rate("E step 256 px, generator 1024 px", lambda on, b, c: encoder_step(on, b, c, 1024), 32, 128)),
     "encoder": (50, _rate("encoder 256 px", encoding, 16, 1024)),
     "generator": (50, _rate("generator 256 px", lambda on, b, c: generating(on, b, c, 256), 16, 1024)),
-    "generator1024": (60, _rate("generator 1024 px", lambda on, b, c: generating(on, b, c, 1024), 8, 128)),
+    "generator1024": (110, _rate("generator 1024 px", lambda on, b, c: generating(on, b, c, 1024), 8, 128)),
     "inversion": (50, _rate("encode and generate 256 px", inverting, 16, 1024)),
-    "E": (70, _rate("E step 256 px", lambda on, b, c: encoder_step(on, b, c, 256), 32, 512)),
-    "E1024": (80, _rate("E step 256 px, generator 1024 px", lambda on, b, c: encoder_step(on, b, c, 1024), 32, 128)),
     "gan64": (40, _gan("GAN training 64 px", 64, 0.5, 32, 128)),
     "gan256": (40, _gan("GAN training 256 px, half width", 256, 0.5, 16, 64)),
     "gan1024": (60, _gan("GAN training 1024 px", 1024, 1.0, 4, 16)),
-    "photograph": (30, _rate("photograph 64 px, batch 1", photograph, 1, 1)),
-    "precision": (30, precision),
     "memory": (60, memory),
+    "precision": (30, precision),
     "loading": (40, loading),
 }
-"""What can be chosen by name: seconds each may take, and what measures it. The most important come first."""
+"""What can be chosen by name: seconds each may take, and what measures it. The most important come first.
+
+Only E, E1024 and generator1024 have the time to compile. All limits together are more than nine minutes, but most parts
+end before theirs.
+"""
 
 
 # The script ----------------------------------------------------------------------------------------------------------

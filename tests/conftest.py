@@ -27,7 +27,13 @@ CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that fork come first: after a backward pass in this process, its children cannot have one."""
+    """Tests that fork come first: after a backward pass in this process, its children cannot have one.
+
+    On a GPU a warning, such as a driver's, is no failure: it is shown, and the test goes on.
+    """
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(pytest.mark.filterwarnings("default"))
     items.sort(key=lambda item: item.get_closest_marker("forks") is None)
 
 

@@ -122,14 +122,12 @@ def test_command(gpu: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "out" / "metrics.jsonl").read_text().count("\n") > 16
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # Dynamo itself looks
 @pytest.mark.parametrize(
     ("precision", "options"),
     [
         ("32-true", {"ema_images": 8.0, "channels_last": True}),
         ("bf16-mixed", {"accumulate": 2, "clip_norm": 1.0, "channels_last": True}),
         ("16-mixed", {"checkpoint_activations": True, "clip_norm": 1.0}),
-        ("bf16-mixed", {"compile": True}),
     ],
 )
 def test_training(
@@ -147,8 +145,10 @@ def test_training(
         generator_file, discriminator_file, ENCODER, perceptual_loss=perceptual, lambda_adv=0.05, **options
     )
     before = [parameter.detach().clone() for parameter in module.encoder.parameters()]
-    _, recorder = fit(module, picture_folder, 4, precision=precision, **accelerator(gpu))
-    assert len(recorder.metrics) == 4
+    # Under 16-mixed the scale is too large at first, and is halved after each step that it spoils.
+    steps = 12 if precision == "16-mixed" else 4
+    _, recorder = fit(module, picture_folder, steps, precision=precision, **accelerator(gpu))
+    assert len(recorder.metrics) == steps
     after = [parameter.detach().cpu() for parameter in module.encoder.parameters()]
     assert all(parameter.isfinite().all() for parameter in after)
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -178,14 +178,14 @@ def test_resumed_run_is_the_same_run(
         return PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
 
     whole, resumed = module(), module()
-    options = {"deterministic": "warn", **accelerator(gpu)}
+    options = {"deterministic": True, **accelerator(gpu)}
     fit(whole, picture_folder, 4, **options)
     trainer, _ = fit(resumed, picture_folder, 2, **options)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     resumed = module()
     fit(resumed, picture_folder, 4, ckpt=tmp_path / "half.ckpt", **options)
     for a, b in zip(whole.encoder.parameters(), resumed.encoder.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        assert torch.equal(a, b)
 
 
 def test_ddp_with_nccl(gpu: torch.device, generator_file: str, discriminator_file: str, picture_folder: Path) -> None:
@@ -214,3 +214,13 @@ def test_refine_leaves_its_input_where_it_is(gpu: torch.device, portraits: torch
     code = inverter.encode(portraits[:1])
     refined = refine(code, inverter.generator, portraits[:1].to(gpu), 2)
     assert {tensor.device.type for tensor in (*code.tensors(), *refined.tensors())} == {gpu.type}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # Dynamo itself looks
+def test_compiled_training(gpu: torch.device, generator_file: str, picture_folder: Path) -> None:
+    """The last of all: compiling takes a minute."""
+    torch.manual_seed(0)
+    module = PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0, report_lpips=False, compile=True)
+    _, recorder = fit(module, picture_folder, 2, precision="bf16-mixed", **accelerator(gpu))
+    assert len(recorder.metrics) == 2
+    assert all(parameter.isfinite().all() for parameter in module.encoder.parameters())

@@ -14,7 +14,8 @@ from padinv.checkpoints import fingerprint, save_network
 from padinv.exceptions import CheckpointError, ConfigError
 from padinv.export.parts import encoder_part, joined_part
 from padinv.networks import encode
-from padinv.networks.passes import count_passes, pooled, take_passes
+from padinv.networks.heads import bicubic_by_products
+from padinv.networks.passes import averaged, count_passes, pooled, take_passes
 
 
 @pytest.fixture
@@ -129,3 +130,21 @@ def test_gradients_stay_within_a_pass(generator: Generator, images: torch.Tensor
     first, second = (code.w_plus for code, _ in pairs)
     (gradient,) = torch.autograd.grad(second.sum(), first, allow_unused=True)
     assert gradient is None
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 16), (5, 8)])
+def test_means(size: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, 16, 32)
+    torch.testing.assert_close(averaged(images, size), nn.functional.adaptive_avg_pool2d(images, size))
+
+
+@pytest.mark.parametrize(("old", "new"), [(16, 34), (32, 18), (8, 8)])
+def test_deterministic_resizing_is_the_same(old: int, new: int) -> None:
+    """With its gradient; only GPUs whose algorithms are to be deterministic take it."""
+    x, y = (torch.rand(2, 3, old, old, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2))
+    resized = nn.functional.interpolate(x, size=(new, new), mode="bicubic", align_corners=True)
+    torch.testing.assert_close(bicubic_by_products(y, new), resized, rtol=1e-5, atol=1e-5)
+    weights = torch.rand(resized.shape)
+    for result in (resized, bicubic_by_products(y, new)):
+        (result * weights).sum().backward()
+    torch.testing.assert_close(y.grad, x.grad, rtol=1e-4, atol=1e-4)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from padinv.codes import InversionCode
 from padinv.exceptions import ConfigError
 from padinv.losses import PixelLoss, ReconstructionLoss
 from padinv.networks import Generator
+from padinv.networks.passes import averaged
 
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 """The parts of the steps in which the step size rises and falls, as in StyleGAN2's projection."""
@@ -87,7 +87,7 @@ def refine(
             moved = layout.unflatten(points := search.points.requires_grad_(), given)
             images = generator.synthesis(*moved.parts).float()
             if images.shape[2:] != targets.shape[2:]:
-                images = F.adaptive_avg_pool2d(images, (targets.shape[2], targets.shape[3]))
+                images = averaged(images, (targets.shape[2], targets.shape[3]))
             values = regularization * _distance(moved, given)
             for weight, loss in terms:
                 values = values + weight * loss.each(images, targets[search.going])

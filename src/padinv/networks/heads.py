@@ -87,7 +87,21 @@ def center_crop(x: Tensor, size: int) -> Tensor:
 
 
 def _bicubic(x: Tensor, size: int) -> Tensor:
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():  # the gradient of torch's own never is, on GPUs
+        return bicubic_by_products(x, size)
     return F.interpolate(x, size=(size, size), mode="bicubic", align_corners=True)  # as published
+
+
+def bicubic_by_products(x: Tensor, size: int) -> Tensor:
+    """Resizes maps (B, C, H, W) to (B, C, size, size) bicubically, as A · x · Bᵀ: the same except for rounding."""
+    with torch.no_grad():
+        eyes = [torch.eye(length, device=x.device).view(1, length, length, 1) for length in x.shape[2:]]
+        # Column i is what a 1 at place i becomes.
+        rows, columns = (
+            F.interpolate(eye, size=(size, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T for eye in eyes
+        )
+    with torch.autocast(x.device.type, enabled=False):
+        return (rows @ x.float() @ columns.T).to(x.dtype)
 
 
 class PaddingHead(nn.Module):

@@ -104,4 +104,21 @@ def mean_image(encoder: nn.Module, images: Tensor, reconstruct: Reconstruct) -> 
 def pooled(images: Tensor, resolution: int) -> Tensor:
     """Reduces images (B, 3, H, H) that are larger than R px to (B, 3, R, R), in float32."""
     images = images.float()
-    return F.adaptive_avg_pool2d(images, resolution) if images.shape[-1] > resolution else images
+    return averaged(images, (resolution, resolution)) if images.shape[-1] > resolution else images
+
+
+def averaged(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Reduces images (B, C, H, W) to (B, C, *size) by means.
+
+    Of powers of two, as all of a generator's are, the gradient is then deterministic on GPUs, too, where that of
+    ``adaptive_avg_pool2d`` never is.
+
+    >>> averaged(torch.arange(4.0).view(1, 1, 2, 2), (1, 1)).item()
+    1.5
+    """
+    (height, rest), (width, other) = (
+        divmod(length, wanted) for length, wanted in zip(images.shape[2:], size, strict=True)
+    )
+    if rest or other:
+        return F.adaptive_avg_pool2d(images, size)
+    return F.avg_pool2d(images, (height, width))
