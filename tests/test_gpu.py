@@ -171,8 +171,10 @@ def test_gan_training(gpu: torch.device, precision: str, picture_folder: Path) -
 
 
 def test_resumed_run_is_the_same_run(
-    gpu: torch.device, generator_file: str, picture_folder: Path, tmp_path: Path
+    gpu: torch.device, generator_file: str, picture_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))  # the Trainer leaves it on
+
     def module() -> PadInvModule:
         torch.manual_seed(0)
         return PadInvModule(generator_file, encoder=ENCODER, lambda_per=0.0)
