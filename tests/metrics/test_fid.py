@@ -36,6 +36,13 @@ class Pixels(nn.Module):
         return images.flatten(1)
 
 
+@pytest.mark.parametrize(("real", "fake"), [(1, 2), (2, 1)])
+def test_one_image_has_no_variance(real: int, fake: int) -> None:
+    black = torch.full((2, 3, 8, 8), -1.0)
+    with pytest.raises(DataError, match=f"{real} real and {fake} generated ones are too few"):
+        distance(FrechetDistance(Pixels(), resolution=8), black[:real], black[:fake])
+
+
 def test_is_the_distance_of_two_gaussians() -> None:
     """Against the definition, the root of Σ·Σ' from eigenvectors of symmetric matrices."""
     random = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from padinv.batches import check_images
-from padinv.exceptions import ConfigError
+from padinv.exceptions import ConfigError, DataError
 from padinv.metrics.features import NETWORKS, FeatureVectors, RandomFeatures
 
 __all__ = ["FrechetDistance", "RandomFeatures"]
@@ -64,3 +64,18 @@ class FrechetDistance(FrechetInceptionDistance):
         """
         check_images(imgs, values=real)  # what is generated is in whatever range the generator has learnt
         super().update(imgs, real)
+
+    def compute(self) -> Tensor:
+        """The distance.
+
+        Raises:
+            DataError: if there are fewer than two images of a kind.
+        """
+        real, generated = int(self.real_features_num_samples), int(self.fake_features_num_samples)
+        if min(real, generated) < 2:
+            raise DataError(
+                f"The Fréchet distance is one of variances, and needs two images of each kind: {real} real and "
+                f"{generated} generated ones are too few; give more images to validate on."
+            )
+        distance: Tensor = super().compute()
+        return distance
