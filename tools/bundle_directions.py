@@ -53,9 +53,9 @@ ENDS = {  # column: what its two ends are called, where the labels alone would n
 }
 IN_FEATURES = {"smile", "glasses", "hair", "age", "beard"}
 """Columns whose hyperplane lies in the features: the bundled encoder's latents say little of such details."""
-FOUND = {  # name: number of the component of W, the layers that it moves, its two ends
-    "warmth": (4, "6-9", "cool colours", "warm colours"),
-    "contrast": (1, "6-9", "soft", "hard"),
+FOUND = {  # name: number of the component of W, its sign (which is chance), the layers that it moves, its two ends
+    "warmth": (4, -1, "6-9", "cool colours", "warm colours"),
+    "contrast": (1, 1, "6-9", "soft", "hard"),
 }
 Row = dict[str, str]
 
@@ -86,10 +86,11 @@ def divide(rows: list[Row], others: list[Row]) -> tuple[list[Row], list[Row]]:
 def found_directions(generator: Generator) -> list[Direction]:
     """The principal components of W that were looked at and named for what they do."""
     directions = []
-    for name, (number, layers, negative, positive) in FOUND.items():
+    for name, (number, sign, layers, negative, positive) in FOUND.items():
         component = ganspace(generator, count=number + 1, layers=layers)[number]
         facts = {"negative": negative, "positive": positive, "found": "unsupervised, named by eye"}
-        directions.append(replace(component, name=name, metadata={**component.metadata, **facts}))
+        metadata = {**component.metadata, **facts}
+        directions.append(replace(component, name=name, vector=sign * component.vector, metadata=metadata))
     return directions
 
 

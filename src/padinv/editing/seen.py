@@ -59,7 +59,7 @@ def remarks(direction: Direction, strength: float, generator: Generator) -> list
     lowest, highest = seen_range(direction, generator)
     if not lowest <= strength <= highest:
         said.append(
-            f"{direction.name} {strength:+g} is further than the direction was seen to hold, from {lowest:.2g} to "
-            f"{highest:.2g}: what comes out may be no face."
+            f"{direction.name} {strength:+g} is further than the direction was seen to hold, from {lowest:.3g} to "
+            f"{highest:.3g}: what comes out may be no face."
         )
     return said
