@@ -122,7 +122,7 @@ def test_saved_config_repeats_the_run(run: Any, tmp_path: Path) -> None:
     config = tmp_path / "runs" / "quickstart" / "version_0" / "config.yaml"
     assert main(["fit", "--config", str(config)]) == 0
     metrics = [
-        (tmp_path / "runs/quickstart" / version / "images.csv").read_text() for version in ("version_0", "version_1")
+        (tmp_path / "runs/quickstart" / version / "metrics.csv").read_text() for version in ("version_0", "version_1")
     ]
 
     def columns(text: str) -> list[list[str]]:

@@ -113,7 +113,7 @@ def averaged(images: Tensor, size: tuple[int, int]) -> Tensor:
     Of powers of two, as all of a generator's are, the gradient is then deterministic on GPUs, too, where that of
     ``adaptive_avg_pool2d`` never is.
 
-    >>> averaged(torch.arange(4.0).view(1, 1, 2, 2), (1, 1)).item()
+    >>> averaged(Tensor([[[[0, 1], [2, 3]]]]), (1, 1)).item()
     1.5
     """
     (height, rest), (width, other) = (
