@@ -21,8 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 aten = torch.ops.aten
 NUMPY, TOLIST = Tensor.numpy, Tensor.tolist
-VALUES = {torch.bool: True, torch.int64: 1, torch.int32: 0}
-"""What reading a number gives, by its type; 0.5 for all others."""
+VALUES = {torch.bool: True, torch.int64: 2, torch.int32: 0}
+"""What reading a number gives, by its type; 0.5 for all others. Of one image there would be no variance."""
 
 FALSE = (aten.eq.Scalar, aten.eq.Tensor, aten.le.Scalar, aten.lt.Scalar, aten.lt.Tensor)
 """Comparisons that are false when they are read: what is not zero, and not few, goes through the most code."""
