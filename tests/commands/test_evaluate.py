@@ -17,7 +17,8 @@ from PIL import Image
 from command_files import Command
 from padinv import Inverter
 from padinv.cli import main
-from padinv.evaluation.pairs import Files, match
+from padinv.evaluation.pairs import HEADS, Files, match
+from padinv.images import smaller_side
 from padinv.sources.folders import FolderSource
 
 CHEAP = ("--metrics", "mse,psnr", "--device", "cpu", "--resamples", "500")
@@ -169,6 +170,20 @@ def test_names_do_not_choose_the_resolution(sides: tuple[int, ...], resolution: 
     (tmp_path / "3.png").write_bytes(b"no picture")
     subject = Files(match(FolderSource(tmp_path), [FolderSource(tmp_path)]), ["itself"])
     assert subject.resolution() == resolution
+
+
+@pytest.mark.parametrize(("others", "resolution", "most"), [(0, 24, HEADS), (1, 24, HEADS), (2, 24, 400)])
+def test_of_many_pairs_some_choose_the_resolution(
+    others: int, resolution: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):  # others: of five in a row so many have another side
+        side = 20 if number % 5 < others else 24
+        Image.new("L", (side, side)).save(tmp_path / f"{number:03}.png")
+    pairs = match(FolderSource(tmp_path), [FolderSource(tmp_path)])
+    looked = []
+    monkeypatch.setattr("padinv.evaluation.pairs.smaller_side", lambda data: looked.append(1) or smaller_side(data))
+    assert Files(pairs, ["itself"]).resolution() == resolution
+    assert len(looked) <= 2 * most
 
 
 def test_model_is_what_invert_writes(
