@@ -36,6 +36,7 @@ import torch
 from measuring import table, write
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.strategies import DDPStrategy
+from torch.multiprocessing.spawn import spawn
 
 from padinv import ImageDataModule, PadInvEncoder, PadInvModule
 from padinv.losses import DiscriminatorFeatureLoss
@@ -161,7 +162,7 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(work, (port, parser.parse_args()), nprocs=2)
+    spawn(work, (port, parser.parse_args()), nprocs=2)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from measuring import RUNS, in_own_process, seconds, table, write
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from padinv import ImageDataModule, PadInvEncoder, PadInvModule
@@ -64,7 +65,7 @@ class Traffic:
 
 
 # torch reads these annotations: they must not be strings, hence no `from __future__ import annotations` here.
-def hook(traffic: Traffic, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def hook(traffic: Traffic, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]  # mypy sees it not
     """Counts the bytes of a bucket, and sums it over the processes or not."""
     traffic.bytes += bucket.buffer().nbytes
     if traffic.send:
@@ -150,7 +151,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
         port = free.getsockname()[1]
         free.close()
         meet = context.Barrier(point["processes"])
-        torch.multiprocessing.spawn(work, (point, port, meet, folder), nprocs=point["processes"])
+        spawn(work, (point, port, meet, folder), nprocs=point["processes"])
         results = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     # Together the processes are as slow as the slower one; apart each has a rate of its own.
     runs = [statistics.fmean(steps) for steps in zip(*(result["runs"] for result in results), strict=True)]

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from measuring import RESULTS, machine, table
@@ -175,7 +175,9 @@ def quiet_trainer(on: Machine, **options: Any) -> Any:
     )
 
 
-def encoder_step(on: Machine, batch: int, compile: bool, resolution: int, recomputed: bool | str = False) -> Step:
+def encoder_step(
+    on: Machine, batch: int, compile: bool, resolution: int, recomputed: bool | Literal["cheap"] = False
+) -> Step:
     """E's part of a training step: encoder, generator, pixel loss, LPIPS with AlexNet, backward, fused Adam."""
     from padinv import PadInvModule
 
@@ -608,7 +610,8 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("torch finds no CUDA device; --device cpu --quick tries the script itself")
-    end, rows = time.monotonic() + 60 * options.minutes, []
+    end = time.monotonic() + 60 * options.minutes
+    rows: Rows = []
     about = card(options.device)
     for part in options.parts or PARTS:
         left = end - time.monotonic()

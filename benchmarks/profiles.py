@@ -27,7 +27,6 @@ from utilisation import code_for, make, published_generator, read_row
 from padinv import PadInvEncoder
 from padinv.cpu import keep_freed_memory, winograd
 from padinv.export import Session, encoder_part, export_onnx, generator_part
-from padinv.export.session import session_options
 
 ROWS = ("encoder 256 px, batch 1", "encoder 256 px, batch 4", "generator 256 px, batch 1", "generator 256 px, batch 4")
 VARIANTS = ("Inverter, direct", "Inverter", "Inverter, bfloat16", "onnxruntime")
@@ -83,7 +82,8 @@ def in_onnxruntime(row: str) -> Profile:
         file = f"{folder}/{what}.onnx"
         export_onnx(encoder_part(encoder, generator) if what == "encoder" else generator_part(generator), file)
         taken = seconds(partial(Session(file), inputs), warm_up=2)
-        options = session_options()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as Session has it
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         for _ in range(RUNS):

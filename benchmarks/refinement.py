@@ -37,6 +37,9 @@ from padinv.sources.opening import open_source
 
 RESULTS = Path(__file__).parent / "results"
 
+Curve = list[dict[str, Any]]
+"""Losses on the held-out pictures, and after how many batches."""
+
 R, T = 16, 8
 """Size of the features, and steps: eight through the upper blocks take the time of five through all."""
 
@@ -83,16 +86,17 @@ class Problem:
         for k, r in enumerate((4, 8, R)):
             own = latents[max(2 * k - 1, 0) : 2 * k + 2]
             x, image = self.blocks[str(r)](x, image, own, ring=padding.rings[r])
-        image = image - self.blocks[str(R)].to_rgb(x, latents[5])  # which will see the features
+        image = image - self.blocks[str(R)].get_submodule("to_rgb")(x, latents[5])  # which will see the features
         return Upper(x, image, code.w_plus, padding.rings[32], code.features[R], images)
 
     def synthesize(self, problem: Upper, features: Tensor, half: bool = False) -> Tensor:
         latents, x = problem.w_plus.unbind(1), problem.below + features
-        image = self.blocks[str(R)].to_rgb(x, latents[5]) + problem.image
+        image = self.blocks[str(R)].get_submodule("to_rgb")(x, latents[5]) + problem.image
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             x, image = self.blocks["32"](x, image, latents[5:8], ring=problem.ring)
             _, image = self.blocks["64"](x, image, latents[7:10])
-        return image.float()
+        made: Tensor = image.float()
+        return made
 
     def look(
         self, problem: Upper, features: Tensor, half: bool, gradient: bool
@@ -125,8 +129,8 @@ class Steps(nn.Module):
             self.last = nn.Conv2d(width, channels, 3, padding=1)
             for conv in (self.first, self.second):
                 nn.init.kaiming_normal_(conv.weight, a=0.2)
-            nn.init.zeros_(self.last.weight)
-            nn.init.zeros_(self.last.bias)
+            for weights in self.last.parameters():
+                nn.init.zeros_(weights)
             self.gains = nn.Parameter(torch.ones(steps, width, 1, 1))
             self.shifts = nn.Parameter(torch.zeros(steps, width, 1, 1))
             self.outer = nn.Parameter(torch.linspace(1, 0.4, steps))
@@ -160,10 +164,11 @@ def follow(problem: Problem, network: Steps, upper: Upper) -> tuple[Tensor, list
     return x, losses
 
 
-def teach(problem: Problem, network: Steps, batches: Iterator[Upper], seconds: float, held_out: Upper) -> list[dict]:
+def teach(problem: Problem, network: Steps, batches: Iterator[Upper], seconds: float, held_out: Upper) -> Curve:
     """Trains for so much processor time, and tells how the held-out loss fell."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1.5e-3, betas=(0.9, 0.98))
-    start, curve, count = time.process_time(), [], 0
+    start, count = time.process_time(), 0
+    curve: Curve = []
     while (gone := time.process_time() - start) < seconds:
         if gone >= len(curve) * seconds / 4:
             pause = time.process_time()

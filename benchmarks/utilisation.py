@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from measuring import command_line, in_own_process, megabytes, read_table, seconds, table, write
@@ -47,7 +47,7 @@ TRAINING = (
     "module, all recomputed",
     "module, bfloat16",
 )
-RECOMPUTED = {"cheap": "cheap", "128 px": 128, "all": True}
+RECOMPUTED: dict[str, bool | int | Literal["cheap"]] = {"cheap": "cheap", "128 px": 128, "all": True}
 
 ROWS: dict[str, tuple[str, ...]] = {
     "encoder 256 px, batch 1": MORE,
@@ -83,7 +83,9 @@ def published_generator(size: int) -> Generator:
 def code_for(generator: Generator, batch: int) -> InversionCode:
     """A random code with the published padding."""
     channels = generator.code_shape.channels
-    rings = {r: torch.randn(batch, channels[r], ring_positions(r)) * 0.5 for r in (4, 8, 16, 32) if r in channels}
+    rings: dict[int, Tensor] = {
+        r: torch.randn(batch, channels[r], ring_positions(r)) * 0.5 for r in (4, 8, 16, 32) if r in channels
+    }
     padding = PaddingCode(torch.randn(batch, channels[4], 4, 4) * 0.5, rings)
     return InversionCode(torch.randn(batch, generator.num_layers, 512) * 0.5, padding)
 
@@ -126,7 +128,7 @@ def encoder_step(batch: int, variant: str) -> Step:
     module.setup("fit")
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
     fuse_on_cpus(optimizer)
-    images = module.order(torch.rand(batch, 3, 256, 256) * 2 - 1)
+    images = module.in_memory_format(torch.rand(batch, 3, 256, 256) * 2 - 1)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in variant):

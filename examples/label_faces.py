@@ -88,13 +88,15 @@ def label(folder: Path, known: Path | None, output: Path) -> None:
         with known.open(newline="", encoding="utf-8") as file:
             rows = {row["file"]: row for row in csv.DictReader(file)}
     detector = MtcnnDetector(smallest=24, look_again=False)
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    names = [file.relative_to(folder).as_posix() for file in files]
-    if rows:
-        files, names = map(list, zip(*((f, n) for f, n in zip(files, names, strict=True) if n in rows), strict=True))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    if known is not None:
+        names = [name for name in names if name in rows]
+    if not names:
+        raise SystemExit(f"{folder} has no picture" + (f" that the column 'file' of {known} names." if known else "."))
     numbers: list[dict[str, float]] = []
-    for file, name in zip(files, names, strict=True):
-        photograph = to_tensor(decode(file.read_bytes()))
+    for name in names:
+        photograph = to_tensor(decode((folder / name).read_bytes()))
         height, width = photograph.shape[1:]
         square = torch.nn.functional.interpolate(photograph[None], size=SIDE, mode="bilinear", antialias=True)[0]
         if height != width:  # not aligned yet
@@ -104,7 +106,7 @@ def label(folder: Path, known: Path | None, output: Path) -> None:
         numbers.append(measure(square, points[0]) if len(points) else dict.fromkeys(WORDS, float("nan")))
         rows[name] = {**rows.get(name, {}), "file": name, "kind": "gray" if is_grey(square) else "color"}
         if len(numbers) % 200 == 0:
-            print(f"{len(numbers)} of {len(files)}", flush=True)
+            print(f"{len(numbers)} of {len(names)}", flush=True)
     for column, (low, high) in WORDS.items():
         values = [number[column] for number in numbers]
         for name, value, word in zip(names, values, thirds(values, low, high), strict=True):

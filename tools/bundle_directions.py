@@ -161,7 +161,7 @@ def main(args: list[str] | None = None) -> None:
             continue
         accuracy, balanced, count = test_accuracy(direction, test_codes, [read_label(row, column) for row in test])
         negative, positive = ENDS.get(column) or LABELS[column] or ("lower", "higher")
-        facts = {"negative": negative, "positive": positive, "test_accuracy": accuracy}
+        facts: dict[str, str | float] = {"negative": negative, "positive": positive, "test_accuracy": accuracy}
         facts |= {"test_balanced_accuracy": balanced, "test_images": count, "encoder": fingerprint(encoder)}
         direction = replace(direction, metadata={**direction.metadata, **facts})
         held_out = min(float(direction.metadata["balanced_accuracy"]), balanced)

@@ -133,8 +133,10 @@ class Design:
                 vectors[place].append(features(edited))
                 kept[place].append(likeness(edited, part))
                 undone[place].append(editing_consistency(self.inverter, codes, direction, strength))
-        stacked, *each = (torch.stack([torch.cat(one) for one in every]) for every in (vectors, kept, undone))
-        return stacked, *(one.double().numpy() for one in each)
+        stacked, likenesses, errors = (
+            torch.stack([torch.cat(one) for one in every]) for every in (vectors, kept, undone)
+        )
+        return stacked, likenesses.double().numpy(), errors.double().numpy()
 
 
 def compare(

@@ -84,7 +84,8 @@ def instance_loss(network: nn.Module, view: Callable[[Tensor], Tensor], images: 
 
 def label_loss(network: nn.Module, view: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Squared errors of what is known."""
-    return (network(view(images)) - labels)[labels.isfinite()].square().mean()
+    found: Tensor = network(view(images))
+    return (found - labels)[labels.isfinite()].square().mean()
 
 
 LOSSES = {"instances": instance_loss, "labels": label_loss}

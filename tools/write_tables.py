@@ -43,16 +43,17 @@ class LatentsAlone(Inverter):
 
 
 @cache
-def inverter(kind: type[Inverter] = Inverter) -> Inverter:
+def inverter(latents_alone: bool = False) -> Inverter:
     """The bundled model, loaded once."""
+    kind = LatentsAlone if latents_alone else Inverter
     return kind.from_pretrained(MODEL, device="cpu", keep_memory=False)
 
 
 @cache
-def measured(protocol: str, data: str = "congress64-val", kind: type[Inverter] = Inverter) -> Evaluation:
+def measured(protocol: str, data: str = "congress64-val", latents_alone: bool = False) -> Evaluation:
     """The bundled model under a protocol, measured once."""
     only = ["mse", "psnr", "ms_ssim", "lpips", "fd"]
-    subject = Inverted(open_source(data), inverter(kind), MODEL)
+    subject = Inverted(open_source(data), inverter(latents_alone), MODEL)
     settings = Settings(PROTOCOLS[protocol], sampling=SAMPLING, groups=True, measures={"only": only})
     return evaluate(subject, settings)[0][0]
 
@@ -102,8 +103,8 @@ def editing() -> str:
     labels = [float(row["gender"] == "female") if row["gender"] else None for row in portraits(data)[1]]
     curves = edit_curves(subject, direction, labels, None, replace(SAMPLING))
     rows = []
-    for space, kind in (("code", Inverter), ("latents", LatentsAlone)):
-        curve, fidelity = curves[space], measured("default", data, kind)
+    for space, alone in (("code", False), ("latents", True)):
+        curve, fidelity = curves[space], measured("default", data, alone)
         numbers = [*(fidelity.metrics[name] for name in ("mse", "lpips")), curve.consistency, curve.area]
         whole = {"code": "latents, padding and features", "latents": "the same latents alone"}[space]
         rows.append([whole, *map(cell, numbers), shown(curve.reach), cell(curve.set_distance)])
@@ -136,7 +137,8 @@ def spaces() -> str:
     designs = {}
     for row in read_comparison(str(rows)).rows:
         (checkpoint,) = (SPACES / "runs" / row.name / "seed-0").glob("*/checkpoints/last.ckpt")
-        designs[row.title] = Design(str(checkpoint), MODEL, fitted)
+        trained = Inverter.from_pretrained(str(checkpoint), MODEL, device="cpu", keep_memory=False)
+        designs[row.title] = Design(trained, fitted)
     return compare(designs, fitted, tested, ["gender"], None)
 
 

@@ -33,6 +33,7 @@ for one, points in zip(inversion, CHOSEN.values(), strict=True):
     starts, ends = zip(*points, strict=True)
     marked.append(mark_points(one.images[0], starts, ends))
     dragged.append(inverter.reconstruct(drag(one.code, inverter.generator, starts, ends))[0])
-rows = [[*inversion.targets], marked, dragged]
+assert inversion.targets is not None  # only a loaded inversion has none
+rows = [list(inversion.targets), marked, dragged]
 big = [torch.stack([contact_sheet([image[None]], gap=0) * 2 - 1 for image in row]) for row in rows]
 save_picture(contact_sheet(big), "docs/figures/drag.png")

@@ -50,12 +50,16 @@ def stages(generator: Generator, code: InversionCode) -> dict[int, dict[str, Ten
     handles = []
     for r in RESOLUTIONS:
 
-        def look(conv: torch.nn.Module, args: tuple, kwargs: dict, y: Tensor, r: int = r) -> None:
+        def look(
+            conv: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor, r: int = r
+        ) -> None:
             x, w = args
-            modulated = x * conv.style(w)[:, :, None, None]
+            modulated = x * conv.get_submodule("style")(w)[:, :, None, None]
             seen[r] = {"x": x, "modulated": modulated, "padded": pad_with_ring(modulated, kwargs["ring"]), "y": y}
 
-        handles.append(generator.synthesis.blocks[str(r)].conv.register_forward_hook(look, with_kwargs=True))
+        handles.append(
+            generator.get_submodule(f"synthesis.blocks.{r}.conv").register_forward_hook(look, with_kwargs=True)
+        )
     generator.synthesis(*code.parts)
     for handle in handles:
         handle.remove()
@@ -79,7 +83,7 @@ def heat(values: Tensor, ring: bool = False, side: int = SIDE) -> Image.Image:
         grey = torch.where(outside, colours.float(), grey)
     cells = grey.shape[-1]
     cell = side // cells
-    picture = to_pil_image(F.interpolate(grey[0][None], scale_factor=cell, mode="nearest")[0])
+    picture: Image.Image = to_pil_image(F.interpolate(grey[0][None], scale_factor=cell, mode="nearest")[0])
     lines = ImageDraw.Draw(picture)
     if cell > 8:
         for i in range(1, cells):
@@ -117,7 +121,8 @@ class Sheet:
 
 def photograph(image: Tensor, side: int) -> Image.Image:
     """An image (1, 3, H, W) in [-1, 1]."""
-    return to_pil_image(image[0].clamp(-1, 1) / 2 + 0.5).resize((side, side), Image.Resampling.BICUBIC)
+    picture: Image.Image = to_pil_image(image[0].clamp(-1, 1) / 2 + 0.5)
+    return picture.resize((side, side), Image.Resampling.BICUBIC)
 
 
 @torch.inference_mode()

@@ -75,7 +75,7 @@ def _contexts(module: nn.Module, only_cheap: bool) -> tuple[AbstractContextManag
     """The contexts of the forward pass and of its repetition."""
     if not only_cheap:
         return nullcontext(), buffers_kept(module)
-    keep, use = create_selective_checkpoint_contexts(CONVOLUTIONS)  # type: ignore[no-untyped-call]  # torch's own
+    keep, use = create_selective_checkpoint_contexts(CONVOLUTIONS)
     return keep, buffers_kept(module, use)
 
 

@@ -52,7 +52,7 @@ class Frozen(nn.Module):
         return self.network(*args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.network._apply(fn)  # type: ignore[no-untyped-call]  # torch annotates this method not at all
+        self.network._apply(fn)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -373,7 +373,7 @@ def average_decay(images: int, half_life: float, images_seen: int = 0, ramp_up: 
 
 def moving_average(decay: float) -> Callable[..., None]:
     """Torch's function that moves averages towards parameters, average ← decay·average + (1 - decay)·parameter."""
-    function: Callable[..., None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch's own
+    function: Callable[..., None] = get_ema_multi_avg_fn(decay)
     return function
 
 
