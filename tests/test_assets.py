@@ -25,7 +25,7 @@ def test_wheel_stays_small() -> None:
 def test_bundled_gan() -> None:
     """Codes and runs name their generator by its fingerprint: it must not change unnoticed."""
     generator, discriminator = load_generator("congress64"), load_discriminator("congress64")
-    assert (fingerprint(generator), fingerprint(discriminator)) == ("765c6a32ee649075", "df4ad369cb1799db")
+    assert (fingerprint(generator), fingerprint(discriminator)) == ("f4109d760d504907", "10ab18979fc4b1f0")
     torch.manual_seed(0)
     with torch.inference_mode():
         samples = generator(torch.randn(16, generator.config["z_dim"]), truncation_psi=0.7)
@@ -40,7 +40,7 @@ def test_bundled_encoder() -> None:
     data.setup("validate")
     inversion = inverter.invert(next(iter(data.val_dataloader()))["image"])
     assert len(inversion) == 32
-    assert (inversion.images - inversion.targets).square().mean().item() < 0.0076
+    assert (inversion.images - inversion.targets).square().mean().item() < 0.0071
 
 
 NOTICE = Path(__file__).parents[1] / "NOTICE"

@@ -54,7 +54,7 @@ ENDS = {  # column: what its two ends are called, where the labels alone would n
 IN_FEATURES = {"smile", "glasses", "hair", "age", "beard"}
 """Columns whose hyperplane lies in the features: the bundled encoder's latents say little of such details."""
 FOUND = {  # name: number of the component of W, its sign (which is chance), the layers that it moves, its two ends
-    "warmth": (4, -1, "6-9", "cool colours", "warm colours"),
+    "warmth": (8, -1, "6-9", "cool colours", "warm colours"),
     "contrast": (1, 1, "6-9", "soft", "hard"),
 }
 Row = dict[str, str]

@@ -19,7 +19,7 @@ from padinv.cli import main
 
 RUNS = Path("runs/edits")
 TILE, GAP, HEAD, INK, SOFT = 112, 4, 32, "#222222", "#777777"
-STEPS = [("smile", -3), ("smile", 3), ("glasses", 3), ("light", -3)]
+STEPS = [("smile", -2.5), ("smile", 2.5), ("glasses", 3), ("light", -3)]
 """Directions and strengths: chosen by eye for the bundled model."""
 RESULTS = ("reconstruction", "blend", "mixed", "transferred")
 
@@ -76,7 +76,7 @@ def blends(
 
 def transferred(portraits: dict[str, Tensor]) -> list[Cell]:
     """A pair of pictures, serious and smiling, and what was done between them done to others."""
-    padinv("edit", code(TRANSFERRED), "--direction", "smile", "--strength", 3, "-o", RUNS / "pair")
+    padinv("edit", code(TRANSFERRED), "--direction", "smile", "--strength", 2, "-o", RUNS / "pair")
     before, after = (RUNS / folder / "images" / f"{TRANSFERRED}.png" for folder in ("portraits", "pair"))
     padinv("transfer", before, after, *map(code, TARGETS), "-o", RUNS / "transferred")
     cells = [(result("portraits", TRANSFERRED), "before"), (result("pair", TRANSFERRED), "after")]
@@ -109,7 +109,7 @@ def sheet(rows: list[list[Cell]]) -> Image.Image:
             left = GAP + column * (TILE + GAP)
             image.paste(tile, (left, top))
             if head:
-                colour = INK if caption in RESULTS or caption[-2] in "+-" else SOFT
+                colour = INK if caption in RESULTS or caption[-1].isdigit() else SOFT
                 draw.text((left + TILE / 2, top - HEAD / 2 + 2), caption, fill=colour, font=font, anchor="mm")
         top += TILE + GAP
     return image
