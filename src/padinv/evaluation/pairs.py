@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ LARGEST = 256
 """Pixels of the side at which files are compared, unless another is asked for."""
 
 HEADS = 32
-"""Pairs, spread over all, whose size is looked at first: it takes as long as to read their files."""
+"""Pairs, drawn from all, whose size is looked at first: to look takes as long as to read the file."""
 
 SHOWN = 3
 """Names in a sentence about files that have no match."""
@@ -332,12 +333,12 @@ class Files:
         """The smaller side that more than half of the pairs have, 256 at most, which is what most encoders read.
 
         If there is none, it is the smallest, so that all can be compared. The names of files do not matter. Of many
-        pairs, some that are spread over all decide if two thirds of them have the same side.
+        pairs, some that are drawn from all decide if two thirds of them have the same side.
         """
-        every = -(-len(self.pairs) // HEADS)
-        sides, _ = self._sides(range(0, len(self.pairs), every))
-        if every > 1 and sides and 3 * max(sides.values()) >= 2 * sides.total():
-            return sides.most_common(1)[0][0]
+        if len(self.pairs) > HEADS:
+            sides, _ = self._sides(random.Random(0).sample(range(len(self.pairs)), HEADS))  # names may have a period
+            if sides and 3 * max(sides.values()) >= 2 * sides.total():
+                return sides.most_common(1)[0][0]
         sides, problem = self._sides(range(len(self.pairs)))
         if not sides:
             raise DataError(f"{problem}, nor can others.")
