@@ -124,6 +124,15 @@ FILES: dict[str, tuple[bytes, str]] = {
 }
 
 
+def test_a_stream_that_is_cut_anywhere(tmp_path: Path) -> None:
+    """The order of its storages is that of addresses in memory: any of them may be the last, also one of four bytes."""
+    content, path = saved(_use_new_zipfile_serialization=False), tmp_path / "network.pth"
+    for cut in [*range(1, 100), *range(100, len(content), len(content) // 50)]:
+        path.write_bytes(content[:-cut])
+        with pytest.raises(CheckpointError, match=r"ends? early"):
+            load_generator(path)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_what_it_is(tmp_path: Path, name: str) -> None:
     content, what = FILES[name]

@@ -154,10 +154,10 @@ def read_stream(file: File, budget: Budget, find: Callable[[str], Symbol]) -> An
     missing = set(storages)
     for key in load():
         flat = storages[key].flat
-        if int.from_bytes(file.read(8), "little") != len(flat):
+        size, raw = file.read(8), file.read(flat.numel() * flat.element_size())
+        if len(size) == 8 and int.from_bytes(size, "little") != len(flat):
             raise CheckpointError(f"its storage {key[:20]} has another length than its tensors say")
-        raw = file.read(flat.numel() * flat.element_size())
-        if len(raw) != flat.numel() * flat.element_size():
+        if len(size) < 8 or len(raw) != flat.numel() * flat.element_size():
             raise CheckpointError("it ends early; copy or download it again")
         flat.view(torch.uint8).numpy()[:] = np.frombuffer(raw, np.uint8)
         missing.discard(key)
