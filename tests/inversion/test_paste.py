@@ -43,6 +43,26 @@ def depth(crop: Crop) -> Tensor:
     return torch.stack([u, crop.side - u, v, crop.side - v]).amin(dim=0)
 
 
+@pytest.mark.parametrize("match", [False, True])
+@pytest.mark.parametrize("centre", [(0.0, -2.0), (25.0, -2.0), (-2.0, 0.0), (-2.0, -2.0), (52.0, 20.0)])
+def test_a_single_row_or_column_of_the_square_is_seen(centre: tuple[float, float], match: bool) -> None:
+    photograph = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    crop = turned(0.0, 6.0, centre, (50, 40))
+    left, top, right, bottom = crop.box
+    assert min(right - left, bottom - top) == 1
+    pasted = paste_back(photograph, torch.full((3, 16, 16), -1.0), crop, 0.0, match=match)
+    assert pasted.isfinite().all()
+    if not match:
+        assert (pasted[:, top:bottom, left:right] == -1).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_a_photograph_of_a_single_row_or_column(size: tuple[int, int]) -> None:
+    photograph = torch.full((3, size[1], size[0]), 0.5)
+    crop = turned(0.1, 4.0, (size[0] / 2, size[1] / 2), size)
+    torch.testing.assert_close(warp(photograph, crop, 8), torch.full((3, 8, 8), 0.5))
+
+
 @given(
     st.floats(-math.pi, math.pi),
     st.floats(6, 80),
