@@ -81,9 +81,9 @@ def in_onnxruntime(row: str) -> Profile:
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/{what}.onnx"
         export_onnx(encoder_part(encoder, generator) if what == "encoder" else generator_part(generator), file)
-        taken = seconds(partial(Session(file), inputs), warm_up=2)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # as Session has it
+        plain = Session(file)
+        taken = seconds(partial(plain, inputs), warm_up=2)
+        options = plain.session.get_session_options()
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         for _ in range(RUNS):

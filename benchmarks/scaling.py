@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import RESULTS, Point, command_line, in_own_process, machine, megabytes, seconds, table, write
-from pytorch_lightning import Trainer
+from measuring import RESULTS, Point, command_line, in_own_process, machine, megabytes, seconds, set_up, table, write
 from torch import Tensor, nn
 
 from padinv import Generator, Inverter, PadInvEncoder, PadInvModule, load_generator
@@ -82,8 +81,7 @@ def inference(generator: Generator, make_encoder: Callable[..., PadInvEncoder], 
 
 def training(generator: Generator, make_encoder: Callable[..., PadInvEncoder], batch: int) -> Callable[[], object]:
     module = PadInvModule(generator, encoder=make_encoder, lambda_per=0.0, lambda_reg=0.0, channels_last=True)
-    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # which setup asks
-    module.setup("fit")
+    set_up(module)
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
     fuse_on_cpus(optimizer)
     images = module.in_memory_format(torch.rand(batch, 3, module.resolution, module.resolution) * 2 - 1)

@@ -23,8 +23,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from measuring import command_line, in_own_process, megabytes, read_table, seconds, table, write
-from pytorch_lightning import Trainer
+from measuring import command_line, in_own_process, megabytes, read_table, seconds, set_up, table, write
 from torch import Tensor, nn
 
 from padinv import Generator, InversionCode, Inverter, PaddingCode, PadInvEncoder, PadInvModule
@@ -124,8 +123,7 @@ def encoder_step(batch: int, variant: str) -> Step:
         checkpoint_activations=next((value for name, value in RECOMPUTED.items() if name in variant), False),
         sync_batchnorm=False,
     )
-    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # which setup asks
-    module.setup("fit")
+    set_up(module)
     optimizer = torch.optim.Adam(module.encoder.parameters(), 1e-4)
     fuse_on_cpus(optimizer)
     images = module.in_memory_format(torch.rand(batch, 3, 256, 256) * 2 - 1)

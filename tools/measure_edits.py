@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from write_tables import HERE, MODEL, footer, inverter, table
 
 from padinv import InversionCode
@@ -45,12 +46,11 @@ Embed = Callable[[Tensor], Tensor]
 @torch.inference_mode()
 def blends(embed: Embed) -> str:
     """Likeness to both people, and error around the face to both photographs."""
-    source = open_source(f"{MODEL}-val")
-    model = inverter()
-    images = torch.stack([load_tensor(source.read(place), model.resolution) for place in range(len(source))])
+    images = read([f"{MODEL}-val"])
     first = torch.arange(len(images)).repeat(5)
     second = torch.cat([torch.arange(len(images)).roll(-step) for step in range(1, 6)])
-    known, mask = embed(images), face_mask(model.resolution)
+    codes = {0: inverter().encode(images), 100: inverter().invert(images, refine=100).code}
+    known, mask = embed(images), face_mask(images.shape[-1])
     around = (mask < 0.05).float()
 
     def error(made: Tensor, places: Tensor) -> float:
@@ -64,21 +64,21 @@ def blends(embed: Embed) -> str:
     ]
     rows = []
     for title, refined, options in ways:
-        code = invert(images, refined)
+        code = codes[refined]
         made = reconstruct(blend(code[first], code[second], **options))
-        like = [(embed(made) * known[places]).sum(1).mean() for places in (first, second)]
+        like = [likeness(embed(made), known[places]) for places in (first, second)]
         errors = [error(made, places) for places in (first, second)]
         rows.append([title, *(f"{value:.2f}" for value in like), *(f"{value:.3f}" for value in errors)])
-    strangers = (known[first] * known[second]).sum(1).mean()
-    alone = [(embed(reconstruct(invert(images, refined))) * known).sum(1).mean() for refined in (0, 100)]
+    strangers = likeness(known[first], known[second])
+    alone = [likeness(embed(reconstruct(code)), known) for code in codes.values()]
     head = [f"`{MODEL}`", "like the contour", "like the details", "error to the contour", "to the details"]
     about = "{} blends. Reconstructions are {:.2f} like the person, refined {:.2f}; strangers {:.2f}."
     return f"{table(head, rows)}\n\n{about.format(len(first), *alone, strangers)}"
 
 
-def invert(images: Tensor, refined: int = 0) -> InversionCode:
-    """The codes of pictures."""
-    return inverter().invert(images, refine=refined).code if refined else inverter().encode(images)
+def likeness(one: Tensor, other: Tensor) -> float:
+    """The mean cosine of embeddings (B, N)."""
+    return float(F.cosine_similarity(one, other).mean())
 
 
 def reconstruct(code: InversionCode) -> Tensor:
@@ -104,9 +104,9 @@ def find_pairs(vectors: Tensor, distances: Tensor) -> tuple[list[int], list[int]
 @torch.inference_mode()
 def transfers(embed: Embed, portraits: Tensor, people: Tensor) -> tuple[str, dict[str, Tensor]]:
     """Change and likeness of what pairs do to other people, and pictures of it."""
-    codes, targets = invert(portraits), invert(people)
+    codes, targets = inverter().encode(portraits), inverter().encode(people)
     vectors, known = embed(portraits), embed(people)
-    alone = float((embed(reconstruct(targets)) * known).sum(1).mean())
+    alone = likeness(embed(reconstruct(targets)), known)
     columns: list[list[list[str]]] = []
     pictures: dict[str, Tensor] = {}
     for name in DIRECTIONS:
@@ -127,8 +127,8 @@ def transfers(embed: Embed, portraits: Tensor, people: Tensor) -> tuple[str, dic
         column = []
         for title, code in made.items():
             images = pictures[f"{name}: {title}"] = reconstruct(code)
-            change = float((direction.distance(invert(images)) - lie[chosen]).mean())
-            column += [[f"{change:.1f}", f"{float((embed(images) * known[chosen]).sum(1).mean()):.2f}"]]
+            change = float((direction.distance(inverter().encode(images)) - lie[chosen]).mean())
+            column.append([f"{change:.1f}", f"{likeness(embed(images), known[chosen]):.2f}"])
         columns.append(column)
         titles = list(made)
     rows = [[title, *(cell for column in columns for cell in column[place])] for place, title in enumerate(titles)]
@@ -137,19 +137,18 @@ def transfers(embed: Embed, portraits: Tensor, people: Tensor) -> tuple[str, dic
     return f"{table(head, rows)}\n\n{about}", pictures
 
 
-def read(folders: list[Path]) -> Tensor:
-    """All pictures of folders, (N, 3, R, R)."""
-    sources = [open_source(str(folder)) for folder in folders]
-    side = inverter().resolution
-    return torch.stack([load_tensor(each.read(place), side) for each in sources for place in range(len(each))])
+def read(names: list[str]) -> Tensor:
+    """All pictures of folders or bundled sets, (N, 3, R, R)."""
+    source, side = open_source(names), inverter().resolution
+    return torch.stack([load_tensor(source.read(place), side) for place in range(len(source))])
 
 
 def main() -> None:
     """Reads the command line, measures, and writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("identity", help="recognition network (.onnx)")
-    parser.add_argument("data", type=Path, metavar="DATA_DIR")
-    parser.add_argument("--also", type=Path, action="append", default=[], metavar="DIR")
+    parser.add_argument("data", metavar="DATA_DIR")
+    parser.add_argument("--also", action="append", default=[], metavar="DIR")
     parser.add_argument("--faces", type=Path, help="file for pictures of the transfers")
     options = parser.parse_args()
     loss = IdentityLoss(options.identity)
@@ -158,9 +157,9 @@ def main() -> None:
     def embed(images: Tensor) -> Tensor:
         return torch.cat([loss.embed(part) for part in images.split(32)])
 
-    moved, pictures = transfers(embed, read([options.data / "train", *options.also]), read([options.data / "test"]))
+    moved, pictures = transfers(embed, read([f"{options.data}/train", *options.also]), read([f"{options.data}/test"]))
     for name, text in (("blends", blends(embed)), ("transfers", moved)):
-        (HERE / f"{name}.md").write_text(f"{text}\n\n{footer()}\n".replace("nox -s tables", "tools/measure_edits.py"))
+        (HERE / f"{name}.md").write_text(f"{text}\n\n{footer('tools/measure_edits.py')}\n")
         print(text, end="\n\n")
     if options.faces is not None:
         save_picture(contact_sheet(list(pictures.values()), 96), options.faces)

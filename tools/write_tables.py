@@ -161,12 +161,12 @@ def hashes() -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in named}
 
 
-def footer() -> str:
-    """Seeds, versions and hashes."""
+def footer(command: str = "nox -s tables") -> str:
+    """What wrote a table, seeds, versions and hashes."""
     made = ", ".join(f"{name} {number}" for name, number in versions().items())
     content = ", ".join(f"`{name}` {digest}" for name, digest in hashes().items())
     drawn = f"seed {SAMPLING.seed}, {SAMPLING.resamples:,} resamples"
-    return f"<small>`nox -s tables`; {drawn}; {made}; SHA-256 of {content}.</small>"
+    return f"<small>`{command}`; {drawn}; {made}; SHA-256 of {content}.</small>"
 
 
 def main(names: list[str], folder: Path = HERE) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
 RESULTS = Path(__file__).parent.parent / "results"
 RUNS, WARM_UP = 5, 1
@@ -31,6 +32,12 @@ def _timed(step: Callable[[], object]) -> float:
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
+
+
+def set_up(module: LightningModule) -> None:
+    """Sets a module up for steps of training on the CPU that are taken by hand."""
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # which setup asks
+    module.setup("fit")
 
 
 def megabytes(field: str = "VmRSS") -> float:

@@ -46,7 +46,7 @@ def code(name: str, folder: str = "portraits") -> Path:
 def result(folder: str, name: str) -> Image.Image:
     """What a command made of a portrait."""
     with Image.open(RUNS / folder / "images" / f"{name}.png") as image:
-        return tile(image.convert("RGB"))
+        return shrunk(image.convert("RGB"))
 
 
 def directions(portraits: dict[str, Tensor]) -> list[list[Cell]]:
@@ -87,11 +87,10 @@ def transferred(portraits: dict[str, Tensor]) -> list[Cell]:
 
 def picture(portrait: Tensor) -> Image.Image:
     """A portrait (3, H, W) in [0, 1] as a tile."""
-    found: Image.Image = to_pil_image(portrait)
-    return tile(found)
+    return shrunk(to_pil_image(portrait))
 
 
-def tile(picture: Image.Image) -> Image.Image:
+def shrunk(picture: Image.Image) -> Image.Image:
     """A picture at the size of all."""
     return picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
 

@@ -265,18 +265,15 @@ def project(image: Tensor, source: Quad, target: Quad, size: tuple[int, int], mo
     batch = image[None]
     shrink = math.dist(target[0], target[3]) / math.dist(source[0], source[3])
     if shrink < 1:
-        reduced = [max(2, round(length * shrink)) for length in image.shape[1:]]
+        height, width = image.shape[1:]
+        reduced = [max(2, round(length * shrink)) for length in (height, width)]
         batch = F.interpolate(batch, size=reduced, mode="bicubic", antialias=True)
-        down, across = (new / old for new, old in zip(reduced, image.shape[1:], strict=True))
-        a, b, c, d = ((x * across, y * down) for x, y in source)
+        a, b, c, d = ((x * reduced[1] / width, y * reduced[0] / height) for x, y in source)
         source = (a, b, c, d)
     corners = torch.tensor([source, target], dtype=torch.float64) - 0.5  # counted from pixel centres
     matrix = get_perspective_transform(corners[:1], corners[1:]).to(image.dtype).to(image.device)
-    # Some versions of kornia divide by a side less one, which makes a single row NaN: it gets a second one for a while.
-    if min(batch.shape[2:]) == 1:
-        batch = F.pad(batch, (0, 1, 0, 1), mode="replicate")
-    height, width = size
-    larger = max(2, height), max(2, width)
+    # Kornia 0.8.0 divides by the result's sides less one, which makes a single row NaN: it gets a second one.
+    larger = max(2, size[0]), max(2, size[1])
     # With align_corners kornia's border repeats the outermost pixel from its centre on, as Pillow's does.
     projected: Tensor = warp_perspective(batch, matrix, larger, mode, padding_mode="border", align_corners=True)
-    return projected[0, :, :height, :width]
+    return projected[0, :, : size[0], : size[1]]
